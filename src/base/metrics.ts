@@ -1,0 +1,78 @@
+/** Counters, gauges and histograms with units in their names, written out in the Prometheus text format. Bounded: label sets are fixed by the code. */
+
+type Labels = Readonly<Record<string, string>>
+
+export interface Counter {
+  add(n?: number, labels?: Labels): void
+}
+export interface Gauge {
+  set(value: number, labels?: Labels): void
+}
+export interface Histogram {
+  observe(value: number, labels?: Labels): void
+}
+
+/** Seconds buckets that fit API calls and pod starts. */
+export const SECONDS_BUCKETS: readonly number[] = [0.001, 0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30]
+
+export class Metrics {
+  readonly #families = new Map<string, { help: string; type: string; lines: () => string[] }>()
+
+  counter(name: string, help: string): Counter {
+    const values = this.#simple(name, help, 'counter')
+    return { add: (n = 1, labels = {}) => void values.set(key(labels), (values.get(key(labels)) ?? 0) + n) }
+  }
+
+  gauge(name: string, help: string): Gauge {
+    const values = this.#simple(name, help, 'gauge')
+    return { set: (value, labels = {}) => void values.set(key(labels), value) }
+  }
+
+  histogram(name: string, help: string, buckets: readonly number[] = SECONDS_BUCKETS): Histogram {
+    const series = new Map<string, { counts: number[]; sum: number; count: number }>()
+    this.#families.set(name, {
+      help,
+      type: 'histogram',
+      lines: () =>
+        [...series].flatMap(([k, s]) => [
+          ...buckets.map((b, i) => `${name}_bucket${withLabel(k, 'le', String(b))} ${s.counts[i]}`),
+          `${name}_bucket${withLabel(k, 'le', '+Inf')} ${s.count}`,
+          `${name}_sum${k} ${s.sum}`,
+          `${name}_count${k} ${s.count}`,
+        ]),
+    })
+    return {
+      observe(value, labels = {}) {
+        const k = key(labels)
+        let s = series.get(k)
+        if (!s) series.set(k, (s = { counts: buckets.map(() => 0), sum: 0, count: 0 }))
+        for (let i = 0; i < buckets.length; i++) if (value <= (buckets[i] as number)) s.counts[i] = (s.counts[i] ?? 0) + 1
+        s.sum += value
+        s.count++
+      },
+    }
+  }
+
+  /** The Prometheus text exposition of all families. */
+  text(): string {
+    let out = ''
+    for (const [name, f] of this.#families) out += `# HELP ${name} ${f.help}\n# TYPE ${name} ${f.type}\n${f.lines().join('\n')}\n`
+    return out
+  }
+
+  #simple(name: string, help: string, type: string): Map<string, number> {
+    const values = new Map<string, number>()
+    this.#families.set(name, { help, type, lines: () => [...values].map(([k, v]) => `${name}${k} ${v}`) })
+    return values
+  }
+}
+
+function key(labels: Labels): string {
+  const entries = Object.entries(labels).map(([k, v]) => `${k}=${JSON.stringify(v)}`)
+  return entries.length === 0 ? '' : `{${entries.join(',')}}`
+}
+
+function withLabel(k: string, name: string, value: string): string {
+  const label = `${name}=${JSON.stringify(value)}`
+  return k === '' ? `{${label}}` : `${k.slice(0, -1)},${label}}`
+}
