@@ -27,6 +27,21 @@ export interface NodeDialer {
   open(node: string, request: NodeRequest, signal?: AbortSignal): Promise<NodeStream>
 }
 
+export interface LinkState {
+  readonly node: string
+  readonly connectedAtMs: number
+  /** Last proof of life: any byte or ping answer, ms wall clock. */
+  readonly lastSeenMs: number
+  readonly remote: string
+}
+
+/** Which nodes are connected now; the server's heartbeat source. */
+export interface NodeLinks {
+  links(): readonly LinkState[]
+  /** Called on every connect, loss (state undefined) and (coalesced) proof of life. Returns how to stop. */
+  onChange(fn: (node: string, state: LinkState | undefined) => void): () => void
+}
+
 /** The node's side: answers one request. `respond` must be called once, then the stream is the caller's to use. */
 export type NodeHandler = (request: NodeRequest, respond: (status: number, headers?: Record<string, string>) => Duplex) => Promise<void>
 

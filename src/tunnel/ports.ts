@@ -4,23 +4,12 @@
  * Knows no Kubernetes: names of nodes are opaque strings taken from the client certificate by the composition root.
  */
 import type { TLSSocket } from 'node:tls'
-import type { NodeDialer } from '../base/stream.ts'
-
-export interface LinkState {
-  readonly node: string
-  readonly connectedAtMs: number
-  /** Last proof of life: any byte or ping answer, ms wall clock. */
-  readonly lastSeenMs: number
-  readonly remote: string
-}
+import type { NodeDialer, NodeLinks } from '../base/stream.ts'
 
 /** Server end: holds one reversed session a node. A newer session of the same node replaces the older. */
-export interface Hub extends NodeDialer, AsyncDisposable {
+export interface Hub extends NodeDialer, NodeLinks, AsyncDisposable {
   /** Takes a TLS socket whose ALPN is ALPN_LINK and whose peer was authenticated as `node`. */
   accept(socket: TLSSocket, node: string): void
-  links(): readonly LinkState[]
-  /** Called on every connect, loss and (coalesced) proof of life. Returns how to stop. */
-  onChange(fn: (node: string, state: LinkState | undefined) => void): () => void
   /** Ends a node's session, e.g. after its identity was revoked. */
   disconnect(node: string, why: string): void
 }
