@@ -1,0 +1,45 @@
+/**
+ * Bundles the one program and its workers into `dist/` (a few files, quick to start, small in memory). Used by
+ * script/bootstrap, by `bin/skerry`, and by the server, which hands the bundle to machines that join with install.sh.
+ */
+import { build } from 'esbuild'
+import { mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { ROOT } from './files.ts'
+
+/** Worker threads by the name that `startWorker` is given. */
+const WORKERS: Readonly<Record<string, string>> = {
+  'store-writer': 'src/store/sqlite-writer.ts',
+  'driver-host': 'src/devices/driver-worker.ts',
+}
+
+const dist = join(ROOT, 'dist')
+mkdirSync(dist, { recursive: true })
+for (const f of readdirSync(dist)) if (f.endsWith('.mjs')) rmSync(join(dist, f))
+const result = await build({
+  absWorkingDir: ROOT,
+  entryPoints: [
+    { in: 'src/cli/main.ts', out: 'skerry' },
+    ...Object.entries(WORKERS).map(([name, path]) => ({ in: path, out: `worker-${name}` })),
+  ],
+  bundle: true,
+  splitting: true,
+  chunkNames: 'chunk-[hash]',
+  platform: 'node',
+  format: 'esm',
+  target: 'node24',
+  outdir: dist,
+  outExtension: { '.js': '.mjs' },
+  legalComments: 'none',
+  minifySyntax: true,
+  minifyWhitespace: true,
+  metafile: true,
+  // Native helpers that ws and others use only when present.
+  external: ['bufferutil', 'utf-8-validate'],
+  loader: { '.proto': 'text' },
+  banner: { js: "import { createRequire as __cr } from 'node:module'; const require = __cr(import.meta.url);" },
+  logLevel: 'warning',
+})
+const bytes = Object.values(result.metafile.outputs).reduce((n, o) => n + o.bytes, 0)
+writeFileSync(join(dist, 'bundle.json'), JSON.stringify({ files: Object.keys(result.metafile.outputs).map((f) => f.replace('dist/', '')) }))
+console.log(`bundle: ${Object.keys(result.metafile.outputs).length} files, ${(bytes / 1e6).toFixed(2)} MB`)

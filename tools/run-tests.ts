@@ -1,0 +1,23 @@
+/**
+ * Runs the tests by class: `fast` (unit tests beside the code and suites in process), `integration` (real kubectl and peers),
+ * `e2e` (real containerd, namespaces as hosts; root), or named files. Prints the runner's own closing lines.
+ */
+import { spawnSync } from 'node:child_process'
+import { ROOT, sourceFiles } from './files.ts'
+
+const CLASSES: Readonly<Record<string, { folders: string[]; parallel: number; timeoutMs: number }>> = {
+  fast: { folders: ['src', 'tools', 'test/suites', 'test/kit', 'examples'], parallel: 2, timeoutMs: 120_000 },
+  integration: { folders: ['test/integration'], parallel: 1, timeoutMs: 300_000 },
+  e2e: { folders: ['test/e2e'], parallel: 1, timeoutMs: 900_000 },
+}
+
+const name = process.argv[2] ?? 'fast'
+const chosen = CLASSES[name]
+if (!chosen) {
+  console.error(`run tests: class "${name}" is not one of ${Object.keys(CLASSES).join(', ')}`)
+  process.exit(2)
+}
+const files = process.argv.length > 3 ? process.argv.slice(3) : sourceFiles(chosen.folders, '.test.ts')
+const args = ['--disable-warning=ExperimentalWarning', '--test', `--test-concurrency=${chosen.parallel}`, `--test-timeout=${chosen.timeoutMs}`, '--test-reporter=tools/quiet-reporter.ts', ...files]
+const run = spawnSync(process.execPath, args, { cwd: ROOT, stdio: 'inherit' })
+process.exit(run.status ?? 1)
