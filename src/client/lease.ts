@@ -61,7 +61,7 @@ export async function runElection(options: ElectionOptions, signal: AbortSignal)
     let ended = false
     term.run('lead', async (s) => {
       await options.lead(s)
-      ended = true
+      ended = !s.aborted
     })
     let renewed = clock.monotonic()
     while (!term.signal.aborted && !ended) {
