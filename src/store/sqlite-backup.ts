@@ -1,0 +1,70 @@
+/**
+ * Copies of the store's file: made while it is in use, put back while it is not. Behind `skerry store backup` and
+ * `skerry store restore`. A restored store starts at a higher revision with no history, so that every client that
+ * remembers a revision from before is told `compacted` and lists again, instead of missing changes.
+ */
+import { rename, rm } from 'node:fs/promises'
+import { dirname } from 'node:path'
+import { backup } from 'node:sqlite'
+import { syncDirectory } from '../base/atomic-file.ts'
+import { openSqlite, sqliteError } from '../base/sqlite.ts'
+import { lockStore, SqliteLog, STORE_OPEN, STORE_WAY_OUT } from './sqlite-log.ts'
+import type { Revision } from './store.ts'
+
+/** Further than a store can get between a backup and its loss. */
+const REVISION_JUMP = 1_000_000_000
+
+/** Writes a consistent copy of the store `path`, which may be in use, to `to`; the copy appears whole or not at all. */
+export async function backupSqliteStore(path: string, to: string): Promise<void> {
+  const source = openSqlite(path, { ...STORE_OPEN, readOnly: true })
+  try {
+    await backup(source, `${to}.partial`, { rate: 1000 })
+    await rename(`${to}.partial`, to)
+    await syncDirectory(dirname(to))
+  } catch (error) {
+    await rm(`${to}.partial`, { force: true })
+    throw sqliteError(error, `back up store "${path}" to "${to}"`, STORE_WAY_OUT)
+  } finally {
+    source.close()
+  }
+}
+
+/**
+ * Puts the backup `from` in the place of the store `path`; what was there is kept as `<path>.replaced`.
+ * @returns the revision the restored store starts at
+ * @throws AppError `corrupt` when the backup does not check (the store is untouched), `unavailable` while the store is open
+ */
+export async function restoreSqliteStore(from: string, path: string): Promise<Revision> {
+  const fresh = `${path}.restoring`
+  await removeStore(fresh)
+  const source = openSqlite(from, { what: 'backup', wayOut: 'take another backup', readOnly: true })
+  try {
+    await backup(source, fresh)
+  } catch (error) {
+    throw sqliteError(error, `restore backup "${from}"`, 'take another backup')
+  } finally {
+    source.close()
+  }
+  const log = new SqliteLog(fresh, Infinity)
+  const revision = log.revision + REVISION_JUMP
+  log.compact(revision)
+  log.close()
+  const held = lockStore(path)
+  try {
+    for (const suffix of ['', '-wal', '-shm']) await rename(path + suffix, `${path}.replaced${suffix}`).catch(ignoreMissing)
+    await rename(fresh, path)
+    await syncDirectory(dirname(path))
+  } finally {
+    held.close()
+    await removeStore(fresh)
+  }
+  return revision
+}
+
+async function removeStore(path: string): Promise<void> {
+  for (const suffix of ['', '-wal', '-shm', '.lock']) await rm(path + suffix, { force: true })
+}
+
+function ignoreMissing(error: unknown): void {
+  if ((error as { code?: unknown }).code !== 'ENOENT') throw error
+}

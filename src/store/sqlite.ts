@@ -1,0 +1,351 @@
+/**
+ * The store in one SQLite file: an append log, a row a revision. Writes go in groups to a thread of their own
+ * (`sqlite-writer.ts`), one transaction and one fsync a group, so the event loop never waits for the disk; reads go to the
+ * same file here. What the thread has committed becomes visible ("published") here in order of revision, to readers and
+ * watchers at the same moment, and only then is the write acknowledged.
+ *
+ * Bounds: at most `maxQueued` writes (and QUEUE_CHARS of text) wait for the disk, more are refused with `unavailable`; the
+ * file holds `maxBytes`, then puts fail with `full` while reads and deletes go on. If the thread dies it is started again.
+ */
+import type { Worker } from 'node:worker_threads'
+import { systemClock, type Clock } from '../base/clock.ts'
+import { AppError } from '../base/errors.ts'
+import { logger } from '../base/log.ts'
+import { Scope } from '../base/scope.ts'
+import { startWorker } from '../base/worker.ts'
+import { runCompactor, type CompactionPolicy } from './compactor.ts'
+import { Fanout } from './fanout.ts'
+import type { Op, OpResult } from './sqlite-log.ts'
+import { SqliteReader } from './sqlite-reader.ts'
+import type { Failure, WriterData, WriterReply, WriterRequest } from './sqlite-writer.ts'
+import type { Entry, ListOptions, ListResult, Revision, Store, StoreEvent, StoreStats, WriteOptions } from './store.ts'
+
+const log = logger('store.sqlite')
+
+export interface SqliteStoreOptions {
+  /** The file; made with its directory when missing. Beside it live `-wal`, `-shm` and `.lock`. */
+  readonly path: string
+  /** @default systemClock */
+  readonly clock?: Clock
+  /** Limit of the file, bytes. @default 2 GiB */
+  readonly maxBytes?: number
+  /** Writes that may wait for the disk. @default 10_000 */
+  readonly maxQueued?: number
+  /** Undelivered changes a watcher may pile up. @default 10_000 */
+  readonly maxWatchLag?: number
+  readonly compaction?: CompactionPolicy
+  /** How often keys whose time is over are looked for, ms. @default 10_000 */
+  readonly expireEveryMs?: number
+}
+
+/** Largest value of one key, UTF-16 units; etcd's default limit is 1.5 MiB. */
+const MAX_VALUE = 3 << 20
+/** Text that may wait for the disk, UTF-16 units. */
+const QUEUE_CHARS = 64 << 20
+/** A group has at most so many writes and so much text: enough to make the fsync cheap, and a few ms of work. */
+const GROUP_OPS = 512
+const GROUP_CHARS = 4 << 20
+const RESTART_MS = 1000
+
+interface Waiting {
+  readonly op: Op
+  readonly resolve: (revision: Revision) => void
+  readonly reject: (error: AppError) => void
+}
+
+type Done = Extract<WriterReply, { type: 'done' }>
+
+/**
+ * Opens the store, alone: a second process on the same file is refused.
+ * @throws AppError `corrupt` (names the file and the way out), `unavailable`, `unsupported`, `full`
+ */
+export async function openSqliteStore(options: SqliteStoreOptions): Promise<Store & StoreStats> {
+  const store = new SqliteStore(options)
+  await store.start()
+  return store
+}
+
+class SqliteStore implements Store, StoreStats {
+  readonly #options: SqliteStoreOptions
+  readonly #clock: Clock
+  readonly #scope = new Scope('store')
+  readonly #fanout: Fanout
+  readonly #calls = new Map<number, (reply: Done) => void>()
+  #nextCall = 1
+  #worker: Worker | undefined
+  #reader: SqliteReader | undefined
+  /** The newest revision readers and watchers may see. */
+  #published: Revision = 0
+  #compacted: Revision = 0
+  #queue: Waiting[] = []
+  #queuedChars = 0
+  #inFlight: Waiting[] | undefined
+  #kicked = false
+  #idle: (() => void) | undefined
+  #closed: AppError | undefined
+
+  constructor(options: SqliteStoreOptions) {
+    this.#options = options
+    this.#clock = options.clock ?? systemClock
+    this.#fanout = new Fanout(
+      {
+        revision: () => this.#published,
+        compacted: () => this.#compacted,
+        history: (prefix, after, upTo, limit) => this.#read().history(prefix, after, upTo, limit),
+      },
+      options.maxWatchLag ?? 10_000,
+    )
+  }
+
+  async start(): Promise<void> {
+    await this.#startWriter()
+    this.#scope.run('compactor', (signal) =>
+      runCompactor(
+        { revision: () => this.#published, compacted: () => this.#compacted, compact: (r) => this.compact(r) },
+        this.#clock,
+        this.#options.compaction ?? {},
+        signal,
+      ),
+    )
+    this.#scope.run('expiry', async (signal) => {
+      for (;;) {
+        this.#send({ type: 'expire', wall: this.#clock.now(), mono: this.#clock.monotonic() })
+        await this.#clock.sleep(this.#options.expireEveryMs ?? 10_000, signal)
+      }
+    })
+  }
+
+  async get(key: string, revision?: Revision): Promise<{ entry: Entry | undefined; revision: Revision }> {
+    const at = this.#at(revision, `get "${key}"`)
+    return { entry: this.#read().get(key, at), revision: at }
+  }
+
+  async list(prefix: string, options: ListOptions = {}): Promise<ListResult> {
+    const at = this.#at(options.revision, `list "${prefix}"`)
+    return { ...this.#read().list(prefix, at, options.limit, options.after), revision: at }
+  }
+
+  put(key: string, value: string, expected: Revision, options: WriteOptions = {}): Promise<Revision> {
+    const expires = options.ttlSeconds === undefined ? null : this.#clock.now() + options.ttlSeconds * 1000
+    return this.#write({ key, value, expected, expires })
+  }
+
+  delete(key: string, expected: Revision): Promise<Revision> {
+    return this.#write({ key, value: null, expected, expires: null })
+  }
+
+  watch(prefix: string, from: Revision, signal: AbortSignal): AsyncIterable<readonly StoreEvent[]> {
+    return this.#fanout.watch(prefix, from, signal)
+  }
+
+  async compact(revision: Revision): Promise<void> {
+    if (!Number.isSafeInteger(revision) || revision > this.#published) {
+      throw new AppError('invalid', `compact to revision ${revision}: the newest is ${this.#published}`)
+    }
+    // From here on no reader starts below it; the rows themselves go later, in the thread.
+    this.#compacted = Math.max(this.#compacted, revision)
+    await this.#call((id) => ({ type: 'compact', id, revision }))
+  }
+
+  async stats(): ReturnType<StoreStats['stats']> {
+    return (await this.#call((id) => ({ type: 'stats', id }))) as Awaited<ReturnType<StoreStats['stats']>>
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    if (this.#closed) return
+    this.#closed = new AppError('unavailable', 'use store: it is closed', { retryable: false })
+    this.#fanout.end(this.#closed)
+    // What was accepted is still written, and answered.
+    if (this.#worker && (this.#inFlight || this.#queue.length > 0)) await new Promise<void>((resolve) => (this.#idle = resolve))
+    await this.#scope.close()
+    // The reader first: the last connection to close puts the write-ahead log away, and a reader may not.
+    this.#reader?.close()
+    const worker = this.#worker
+    this.#worker = undefined
+    if (worker) {
+      const ended = new Promise<void>((resolve) => void worker.once('exit', () => resolve()))
+      worker.postMessage({ type: 'close' } satisfies WriterRequest)
+      await ended
+    }
+    this.#failAll(this.#closed)
+  }
+
+  #read(): SqliteReader {
+    if (this.#closed || !this.#reader) throw this.#closed ?? new AppError('unavailable', 'read store: it is not open yet')
+    return this.#reader
+  }
+
+  /** The revision a read shall see. */
+  #at(revision: Revision | undefined, act: string): Revision {
+    if (revision === undefined) return this.#published
+    if (revision > this.#published) throw new AppError('invalid', `${act}: revision ${revision} is ahead of the newest, ${this.#published}`)
+    if (revision < this.#compacted) throw new AppError('compacted', `${act}: revision ${revision} is no longer kept, the oldest is ${this.#compacted}`)
+    return revision
+  }
+
+  #write(op: Op): Promise<Revision> {
+    if (this.#closed) return Promise.reject(this.#closed)
+    const size = op.value?.length ?? 0
+    if (size > MAX_VALUE) return Promise.reject(new AppError('too-large', `put "${op.key}": ${size} characters are over ${MAX_VALUE}`))
+    if (this.#queue.length >= (this.#options.maxQueued ?? 10_000) || this.#queuedChars > QUEUE_CHARS) {
+      return Promise.reject(new AppError('unavailable', `write "${op.key}": ${this.#queue.length} writes wait for the disk already; try again later`))
+    }
+    this.#queuedChars += size
+    return new Promise((resolve, reject) => {
+      this.#queue.push({ op, resolve, reject })
+      if (this.#kicked) return
+      this.#kicked = true
+      // Writes started by the same piece of work share one fsync.
+      queueMicrotask(() => {
+        this.#kicked = false
+        this.#kick()
+      })
+    })
+  }
+
+  /** Hands the next group to the thread when it has none. */
+  #kick(): void {
+    if (this.#inFlight || !this.#worker || !this.#reader) return
+    if (this.#queue.length === 0) return this.#idle?.()
+    let chars = 0
+    let n = 0
+    while (n < this.#queue.length && n < GROUP_OPS && chars <= GROUP_CHARS) chars += this.#queue[n++]?.op.value?.length ?? 0
+    const group = this.#queue.splice(0, n)
+    this.#queuedChars -= chars
+    this.#inFlight = group
+    this.#send({ type: 'write', ops: group.map((w) => w.op) })
+  }
+
+  #send(request: WriterRequest): void {
+    this.#worker?.postMessage(request)
+  }
+
+  #call(request: (id: number) => WriterRequest): Promise<unknown> {
+    if (this.#closed || !this.#worker) return Promise.reject(this.#closed ?? new AppError('unavailable', 'use store: its writer is starting again; try later'))
+    const id = this.#nextCall++
+    return new Promise((resolve, reject) => {
+      this.#calls.set(id, (reply) => (reply.failure ? reject(errorOf(reply.failure)) : resolve(reply.value)))
+      this.#send(request(id))
+    })
+  }
+
+  /** Starts the thread; resolves when it is ready, rejects when it cannot open the file. */
+  #startWriter(): Promise<void> {
+    const workerData: WriterData = { path: this.#options.path, maxBytes: this.#options.maxBytes ?? 2 ** 31 }
+    const worker = startWorker('store-writer', new URL('./sqlite-writer.ts', import.meta.url), { workerData })
+    return new Promise((resolve, reject) => {
+      let refusal: AppError | undefined
+      worker.on('message', (reply: WriterReply) => {
+        switch (reply.type) {
+          case 'ready':
+            try {
+              this.#ready(worker, reply)
+              resolve()
+            } catch (error) {
+              reject(error)
+            }
+            break
+          case 'failed':
+            refusal = errorOf(reply.failure)
+            break
+          case 'written':
+            this.#written(reply.results)
+            break
+          case 'expired':
+            if ('code' in reply.results) log.warn('expiry failed, will try again', { error: reply.results.message })
+            else this.#publish(reply.results)
+            break
+          case 'done':
+            this.#calls.get(reply.id)?.(reply)
+            this.#calls.delete(reply.id)
+            break
+          default:
+            reply satisfies never
+        }
+      })
+      worker.on('error', (error) => {
+        refusal ??= new AppError('unavailable', 'use store: its writer thread died; the last writes may or may not have been kept', { cause: error })
+      })
+      worker.on('exit', () => {
+        const error = refusal ?? new AppError('unavailable', 'use store: its writer thread ended; the last writes may or may not have been kept')
+        reject(error)
+        if (this.#worker === worker) this.#lost(error)
+      })
+    })
+  }
+
+  #ready(worker: Worker, state: { revision: Revision; compacted: Revision }): void {
+    this.#compacted = Math.max(this.#compacted, state.compacted)
+    if (this.#reader) {
+      // After a restart: the former thread may have committed what it could no longer report.
+      while (this.#published < state.revision) {
+        const { events, through } = this.#reader.history('', this.#published, state.revision, 500)
+        this.#published = through
+        this.#fanout.publish(events)
+      }
+    } else {
+      this.#reader = new SqliteReader(this.#options.path)
+      this.#published = state.revision
+    }
+    this.#worker = worker
+    this.#kick()
+  }
+
+  /** The thread is gone: its work is answered with `error`, and another one is started until that works. */
+  #lost(error: AppError): void {
+    this.#worker = undefined
+    this.#failAll(error)
+    if (this.#closed) return
+    log.error('writer thread ended, starting another', { error })
+    this.#scope.run('restart', async (signal) => {
+      for (;;) {
+        await this.#clock.sleep(RESTART_MS, signal)
+        try {
+          return await this.#startWriter()
+        } catch (cause) {
+          log.error('writer thread did not start', { error: cause })
+          this.#failAll(cause instanceof AppError ? cause : error)
+        }
+      }
+    })
+  }
+
+  #failAll(error: AppError): void {
+    for (const waiting of [...(this.#inFlight ?? []), ...this.#queue.splice(0)]) waiting.reject(error)
+    this.#inFlight = undefined
+    this.#queuedChars = 0
+    for (const [id, done] of this.#calls) done({ type: 'done', id, value: undefined, failure: { code: error.code, message: error.message } })
+    this.#calls.clear()
+    this.#idle?.()
+  }
+
+  #written(results: readonly OpResult[] | Failure): void {
+    const group = this.#inFlight ?? []
+    this.#inFlight = undefined
+    if ('code' in results) {
+      for (const waiting of group) waiting.reject(errorOf(results))
+    } else {
+      this.#publish(results, group)
+      results.forEach((r, i) => (r.ok ? group[i]?.resolve(r.revision) : group[i]?.reject(errorOf(r))))
+    }
+    this.#kick()
+  }
+
+  /** Shows committed changes to readers and watchers. `group` holds the texts, in the order of `results`. */
+  #publish(results: readonly OpResult[], group?: readonly Waiting[]): void {
+    const events: StoreEvent[] = []
+    results.forEach((r, i) => {
+      if (!r.ok) return
+      this.#published = r.revision
+      if (!this.#fanout.wants(r.key)) return
+      const previous = r.prev === 0 ? undefined : this.#reader?.valueAt(r.prev)
+      const value = group?.[i]?.op.value ?? previous ?? ''
+      events.push({ type: r.deleted ? 'delete' : 'put', key: r.key, revision: r.revision, created: r.created, value, previous })
+    })
+    if (events.length > 0) this.#fanout.publish(events)
+  }
+}
+
+function errorOf(failure: Failure): AppError {
+  return new AppError(failure.code, failure.message)
+}
