@@ -4,7 +4,7 @@ import jpeg from 'jpeg-js'
 import { GEOMETRY } from '../camera/geometry.ts'
 import { Painter } from '../camera/draw.ts'
 import { enteredOnRed, lightAt, makeScene } from '../camera/scene.ts'
-import { Detector } from './detect.ts'
+import { Detector, type Picture } from './detect.ts'
 
 /** Plays a scene through real JPEG pictures; says which frames complete violations in truth and as found. */
 function play(seed: number, cycles: number, fps: number, quality: number, restartAt?: (frame: number, light: string) => boolean): { truth: number[]; found: number[] } {
@@ -14,7 +14,7 @@ function play(seed: number, cycles: number, fps: number, quality: number, restar
   const truth: number[] = []
   const found = new Set<string>()
   const seen = new Set<number>()
-  const kept: { picture: ReturnType<typeof jpeg.decode>; timeMs: number; frame: number }[] = []
+  const kept: { picture: Picture; timeMs: number; frame: number }[] = []
   for (let frame = 0; frame / fps < scene.seconds; frame++) {
     const t = frame / fps
     painter.draw(scene, t)

@@ -3,12 +3,11 @@
  * each violation (photo and metadata) to the node for the collector. Its place in the stream is kept by the bus (cursor
  * `red-light`), so a restart or an update goes on where it stood.
  */
-import { createServer } from 'node:http'
-import { request } from 'node:http'
+import { createServer, request } from 'node:http'
 import jpeg from 'jpeg-js'
 import { RecordDecoder } from '../../../src/telemetry/batch.ts'
 import { GEOMETRY } from '../camera/geometry.ts'
-import { Detector } from './detect.ts'
+import { Detector, type Picture } from './detect.ts'
 
 const BUS = process.env['SKERRY_BUS_URL']
 const COLLECT = process.env['SKERRY_COLLECT_URL']
@@ -86,7 +85,7 @@ async function follow(device: DeviceInfo): Promise<void> {
       const frame = Number(meta.frame)
       // The camera repeats what it is not sure of; a frame counts once.
       if (epoch === last.epoch && frame <= last.frame) continue
-      let picture: ReturnType<typeof jpeg.decode>
+      let picture: Picture
       try {
         picture = jpeg.decode(record.payload, { useTArray: true, maxMemoryUsageInMB: 64, maxResolutionInMP: 4 })
         if (picture.width !== GEOMETRY.width || picture.height !== GEOMETRY.height) throw new Error(`picture of ${picture.width}x${picture.height}`)
