@@ -1,0 +1,188 @@
+/**
+ * Node end of the node connection: dials out, then serves HTTP/2 on the socket it dialled; dials again for ever.
+ *
+ * Modes: connecting -> connected (only after the server's first word, so a refused certificate never counts) -> waiting ->
+ * connecting. Waits follow `policy.ts`. Silence ends the link, so a half-open connection is noticed on this side too.
+ */
+import { performServerHandshake, type IncomingHttpHeaders, type ServerHttp2Session, type ServerHttp2Stream } from 'node:http2'
+import type { TLSSocket } from 'node:tls'
+import type { Clock, Timer } from '../base/clock.ts'
+import { AppError, isAbort, messageOf, type ErrorCode } from '../base/errors.ts'
+import { logger } from '../base/log.ts'
+import type { NodeHandler, NodeRequest } from '../base/stream.ts'
+import { DialError, dialTls, type Credentials } from './dial.ts'
+import { HELLO_PATH } from './hub.ts'
+import { connectTimeoutMs, DETECT_MS, HANDSHAKE_MS, liveness, MAX_STREAMS, nextDialMs, STABLE_MS, WINDOW } from './policy.ts'
+
+const log = logger('tunnel.link')
+
+export type LinkStatus =
+  | { readonly phase: 'connecting'; readonly server: string }
+  | { readonly phase: 'connected'; readonly server: string; readonly sinceMs: number }
+  | { readonly phase: 'waiting'; readonly error: unknown; readonly waitMs: number }
+
+export interface LinkOptions {
+  /** Addresses `https://host:port`, tried in turn; asked again for each dial. */
+  readonly servers: () => readonly string[]
+  readonly credentials: () => Credentials | Promise<Credentials>
+  /** ALPN id of the link. */
+  readonly alpn: string
+  readonly handler: NodeHandler
+  readonly clock: Clock
+  readonly proxy?: ((server: string) => string | undefined) | undefined
+  readonly onState?: ((status: LinkStatus) => void) | undefined
+  readonly signal: AbortSignal
+}
+
+/** Keeps the link up until the signal aborts; resolves when the last connection is closed. Rejects only on a programming error. */
+export async function runLink(options: LinkOptions): Promise<void> {
+  const { clock, signal } = options
+  let unreachable = 0
+  let refused = 0
+  let turn = 0
+  let downSince = clock.monotonic()
+  while (!signal.aborted) {
+    const servers = options.servers()
+    const server = servers[turn % Math.max(1, servers.length)]
+    let failure: unknown
+    try {
+      if (server === undefined) throw new AppError('unavailable', 'connect to a server: no address is known')
+      options.onState?.({ phase: 'connecting', server })
+      const socket = await dialTls({
+        server,
+        alpn: options.alpn,
+        credentials: await options.credentials(),
+        proxy: options.proxy?.(server),
+        connectTimeoutMs: connectTimeoutMs(unreachable),
+        clock,
+        signal,
+      })
+      unreachable = 0
+      refused++ // taken back once the link has lived long enough
+      const stable = clock.timer('stable link', STABLE_MS, () => (refused = 0))
+      try {
+        failure = await serve(socket, server, options)
+      } finally {
+        stable.cancel()
+        downSince = clock.monotonic()
+      }
+    } catch (error) {
+      failure = error
+      if (error instanceof DialError && error.stage === 'handshake') refused++
+      else unreachable++
+    }
+    if (signal.aborted) break
+    turn++
+    const waitMs = nextDialMs({ unreachable, refused, outageMs: clock.monotonic() - downSince })
+    log.info('no link to the server', { server, error: messageOf(failure), nextTryMs: Math.round(waitMs) })
+    options.onState?.({ phase: 'waiting', error: failure, waitMs })
+    await clock.sleep(waitMs, signal).catch((error: unknown) => {
+      if (!signal.aborted) throw error
+    })
+  }
+}
+
+/** Serves one connection to its end; returns why it ended. */
+function serve(socket: TLSSocket, server: string, options: LinkOptions): Promise<unknown> {
+  const { clock, signal } = options
+  return new Promise((resolve) => {
+    let why: unknown = new AppError('unavailable', `link to ${server}: the server closed it`)
+    let silenceMs = liveness(DETECT_MS).silenceMs
+    let timer: Timer
+    let bytes = 0
+    const http: ServerHttp2Session = performServerHandshake(socket, {
+      settings: { initialWindowSize: WINDOW, maxConcurrentStreams: MAX_STREAMS },
+      maxSessionMemory: 64,
+    })
+    http.setLocalWindowSize(WINDOW)
+    const end = (reason: unknown): void => {
+      why = reason
+      http.destroy()
+      socket.destroy()
+    }
+    const watch = (ms: number): void => {
+      timer?.cancel()
+      bytes = socket.bytesRead
+      timer = clock.timer('link silence', ms, () => {
+        if (socket.bytesRead > bytes) watch(silenceMs)
+        else end(new AppError('timeout', `link to ${server}: nothing heard for ${ms / 1000} s`))
+      })
+    }
+    const onAbort = (): void => end(signal.reason)
+    signal.addEventListener('abort', onAbort, { once: true })
+    http.on('ping', () => watch(silenceMs))
+    http.on('goaway', (code, _last, data) => {
+      const text = data ? Buffer.from(data).toString() : ''
+      why = new AppError('unavailable', `link to ${server}: ended by the server${text === '' ? ` (code ${code})` : `: ${text}`}`)
+    })
+    http.on('error', (error) => (why = error))
+    http.on('stream', (stream: ServerHttp2Stream, headers: IncomingHttpHeaders) => {
+      const path = headers[':path'] ?? '/'
+      stream.on('error', (error) => log.debug('stream failed', { path, error: messageOf(error) }))
+      if (path.startsWith(HELLO_PATH)) {
+        const detectMs = Number(new URLSearchParams(path.split('?')[1]).get('detectMs'))
+        if (detectMs >= 100) silenceMs = liveness(detectMs).silenceMs
+        watch(silenceMs)
+        stream.respond({ ':status': 200 }, { endStream: true })
+        log.info('connected', { server })
+        options.onState?.({ phase: 'connected', server, sinceMs: clock.now() })
+        return
+      }
+      void answer(stream, headers, options.handler)
+    })
+    http.once('close', () => {
+      timer.cancel()
+      signal.removeEventListener('abort', onAbort)
+      socket.destroy()
+      resolve(why)
+    })
+    watch(HANDSHAKE_MS)
+    if (signal.aborted) onAbort()
+  })
+}
+
+const STATUS: Partial<Record<ErrorCode, number>> = {
+  invalid: 400,
+  unauthorized: 401,
+  forbidden: 403,
+  'not-found': 404,
+  exists: 409,
+  conflict: 409,
+  'too-large': 413,
+  unsupported: 501,
+  unavailable: 503,
+  full: 503,
+  timeout: 504,
+}
+
+/** The answer a handler's failure becomes. */
+export function statusOf(error: unknown): { status: number; headers: Record<string, string> } {
+  const code = error instanceof AppError ? error.code : 'internal'
+  return { status: STATUS[code] ?? 500, headers: { 'content-type': 'text/plain', 'x-error-code': code } }
+}
+
+/** Runs the handler; its failure becomes this stream's answer (text, the code in `x-error-code`) or reset, and nothing else's. */
+async function answer(stream: ServerHttp2Stream, headers: IncomingHttpHeaders, handler: NodeHandler): Promise<void> {
+  const plain: Record<string, string> = {}
+  for (const [k, v] of Object.entries(headers)) if (!k.startsWith(':') && typeof v === 'string') plain[k] = v
+  const request: NodeRequest = { method: (headers[':method'] ?? 'GET') as NodeRequest['method'], path: headers[':path'] ?? '/', headers: plain }
+  try {
+    await handler(request, (status, extra = {}) => {
+      if (stream.headersSent) throw new AppError('internal', `answer ${request.method} ${request.path}: it was answered before`)
+      if (!stream.destroyed) stream.respond({ ':status': status, ...extra })
+      return stream
+    })
+    if (!stream.headersSent && !stream.destroyed) throw new AppError('internal', `answer ${request.method} ${request.path}: the handler ended without an answer`)
+  } catch (error) {
+    if (stream.destroyed) return
+    if (stream.headersSent) {
+      if (!isAbort(error)) log.info('stream handler failed', { path: request.path, error: messageOf(error) })
+      stream.destroy(error instanceof Error ? error : new Error(String(error))) // a reset: the reader must not take it for an end
+      return
+    }
+    const { status, headers: extra } = statusOf(error)
+    if (status === 500) log.warn('stream handler failed', { path: request.path, error: messageOf(error) })
+    stream.respond({ ':status': status, ...extra })
+    stream.end(messageOf(error))
+  }
+}

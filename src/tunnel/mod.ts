@@ -1,0 +1,11 @@
+/** The node connection: both ends, joining, and the in-process stand-in. */
+export type { Hub } from './ports.ts'
+export { createHub, type HubOptions } from './hub.ts'
+export { runLink, type LinkOptions, type LinkStatus } from './link.ts'
+export { createNodeSession, type NodeSession, type SessionOptions, type SessionRequest, type SessionResponse } from './session.ts'
+export { parseServer, proxyFor, type Credentials } from './dial.ts'
+export { formatToken, newToken, parseToken, type JoinToken } from './token.ts'
+export { joinCluster, renewCertificate, type Joined, type JoinOptions, type JoinPaths } from './join.ts'
+export { createJoinServer, hashKey, type JoinServer, type JoinServerOptions, type NodeRecords, type TokenStore } from './join-server.ts'
+export { decideJoin, decideRenewal, type JoinDecision, type JoinRequest, type NodeRecord, type StoredToken } from './join-policy.ts'
+export { LocalDialer } from './fake.ts'
