@@ -1,6 +1,7 @@
 /** Typed calls on resources over any transport: paths, queries and errors in one place. Used by everyone who has a {@link Client}. */
 import { AppError } from '../base/errors.ts'
 import { fromStatus } from '../api/status.ts'
+import type { Status } from '../api/status.ts'
 import { PATCH_TYPES } from '../api/contract.ts'
 import type { ApiRequest, ApiResponse } from '../api/contract.ts'
 import type { KubeList, KubeObject } from '../api/meta.ts'
@@ -87,7 +88,7 @@ async function* watch<T extends KubeObject>(
     for await (const line of bodyLines(response.body)) {
       if (signal.aborted) return
       const event = parseLine(line)
-      if (event.type === 'ERROR') throw fromStatus(event.object)
+      if (event.type === 'ERROR') throw fromStatus(event.object as Status)
       yield event as WatchEvent<T>
     }
   } catch (error) {
@@ -122,7 +123,7 @@ async function refusal(response: ApiResponse): Promise<Error> {
   } catch {
     // A proxy on the way may answer in its own words; the code still says what to do.
   }
-  if (typeof status === 'object' && status !== null && (status as { kind?: unknown }).kind === 'Status') return fromStatus(status)
+  if (typeof status === 'object' && status !== null && (status as { kind?: unknown }).kind === 'Status') return fromStatus(status as Status)
   return fromStatus({ kind: 'Status', apiVersion: 'v1', status: 'Failure', code: response.status, message: text.slice(0, 300) })
 }
 

@@ -1,0 +1,12 @@
+/** The door of `control`: what controllers, the scheduler and the agent are made of. */
+export { dropCondition, findCondition, kubeTime, setCondition } from './conditions.ts'
+export type { ConditionLike } from './conditions.ts'
+export { createController, every, TerminalError, watchMapped, watchObjects } from './controller.ts'
+export type { Controller, ControllerOptions, Enqueue, Result, Source } from './controller.ts'
+export { EXPECT_MS, Expectations } from './expectations.ts'
+export { addFinalizerPatch, FINALIZER_FOREGROUND, FINALIZER_ORPHAN, hasFinalizer, removeFinalizerPatch } from './finalizers.ts'
+export { createManager } from './manager.ts'
+export type { Manager } from './manager.ts'
+export { claim, controllerOf, controllerRef, isControlledBy } from './owners.ts'
+export type { Claim } from './owners.ts'
+export { RECONCILE_SCHEDULE, WorkQueue } from './queue.ts'
