@@ -1,0 +1,119 @@
+/**
+ * This machine's pod network: a bridge that carries the pod CIDR's first address from the agent's start (so local
+ * services listen on it before any pod), the CNI configuration, forwarding, and one nft table. Works inside a network
+ * namespace: everything is of the namespace the agent runs in. Calls run one after another; each is idempotent.
+ */
+import { createHash } from 'node:crypto'
+import { readFile, rm, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { writeFileAtomic } from '../../base/atomic-file.ts'
+import { AppError } from '../../base/errors.ts'
+import { logger } from '../../base/log.ts'
+import { command, tryCommand } from '../containerd/command.ts'
+import type { InstancePaths } from '../containerd/paths.ts'
+import type { HostPort, NodeNetwork } from '../ports.ts'
+import { parseCidr, type Cidr } from './cidr.ts'
+import { cniConflist, nftRemoval, nftRules } from './rules.ts'
+
+const log = logger('agent.network')
+
+export class BridgeNetwork implements NodeNetwork {
+  readonly #paths: InstancePaths
+  #cidr: Cidr | undefined
+  #hostPorts: readonly HostPort[] = []
+  #applied = ''
+  #queue: Promise<unknown> = Promise.resolve()
+
+  constructor(paths: InstancePaths) {
+    this.#paths = paths
+  }
+
+  /** The node's own address on the pod network; undefined before the first `configure`. */
+  get gateway(): string | undefined {
+    return this.#cidr?.gateway
+  }
+
+  /** @throws AppError `invalid` for a CIDR we cannot serve, `internal` with the words of ip or nft */
+  configure(podCIDR: string): Promise<void> {
+    return this.#serial(async () => {
+      const cidr = parseCidr(podCIDR)
+      await this.#makeBridge(cidr)
+      await setSysctl('net/ipv4/ip_forward', '1')
+      // Lets the node reach host ports by 127.0.0.1; the spoof chain keeps pods from using it the other way.
+      await setSysctl(`net/ipv4/conf/${this.#paths.bridge}/route_localnet`, '1')
+      this.#cidr = cidr
+      await this.#applyRules()
+      const path = join(this.#paths.cniConf, '10-skerry.conflist')
+      const text = cniConflist({ network: this.#paths.network, bridge: this.#paths.bridge, cidr, leases: this.#paths.cniLeases })
+      const former = await readFile(path, 'utf8').catch(() => '')
+      if (former !== text) await writeFileAtomic(path, text, { mode: 0o644, sync: false })
+    })
+  }
+
+  /** @throws AppError `internal` with nft's words; the former rules are then still in force */
+  setHostPorts(ports: readonly HostPort[]): Promise<void> {
+    return this.#serial(async () => {
+      this.#hostPorts = ports.map((p) => ({ ...p }))
+      if (this.#cidr) await this.#applyRules()
+    })
+  }
+
+  /** Takes bridge, table and CNI configuration away; pods on it lose their network. */
+  cleanup(): Promise<void> {
+    return this.#serial(async () => {
+      await command('nft', ['-f', '-'], { input: nftRemoval(this.#paths.nftTable) })
+      if ((await tryCommand('ip', ['link', 'show', this.#paths.bridge])).code === 0) await command('ip', ['link', 'delete', this.#paths.bridge])
+      await rm(join(this.#paths.run, 'cni'), { recursive: true, force: true })
+      this.#cidr = undefined
+      this.#applied = ''
+    })
+  }
+
+  async #makeBridge(cidr: Cidr): Promise<void> {
+    const { bridge } = this.#paths
+    interface Link { readonly addr_info?: readonly { readonly family: string; readonly local: string; readonly prefixlen: number }[] }
+    const shown = await tryCommand('ip', ['-j', 'addr', 'show', 'dev', bridge])
+    const wanted = `${cidr.gateway}/${cidr.bits}`
+    if (shown.code !== 0) {
+      // A fixed hardware address: a bridge without one takes its first port's and changes it as pods come and go.
+      await command('ip', ['link', 'add', 'name', bridge, 'address', hardwareAddress(bridge), 'type', 'bridge'])
+      log.info('pod bridge made', { bridge, address: wanted })
+    }
+    const links = shown.code === 0 ? (JSON.parse(shown.stdout) as Link[]) : []
+    const present = links.flatMap((l) => l.addr_info ?? []).filter((a) => a.family === 'inet').map((a) => `${a.local}/${a.prefixlen}`)
+    for (const address of present) if (address !== wanted) await command('ip', ['addr', 'del', address, 'dev', bridge])
+    if (!present.includes(wanted)) await command('ip', ['addr', 'add', wanted, 'brd', '+', 'dev', bridge])
+    await command('ip', ['link', 'set', 'dev', bridge, 'up'])
+  }
+
+  async #applyRules(): Promise<void> {
+    const rules = nftRules({ table: this.#paths.nftTable, bridge: this.#paths.bridge, cidr: this.#cidr as Cidr, hostPorts: this.#hostPorts })
+    // A firewall's reload may have flushed our table; looking costs one process start, as applying would.
+    const there = rules === this.#applied && (await tryCommand('nft', ['list', 'table', 'ip', this.#paths.nftTable])).code === 0
+    if (there) return
+    await command('nft', ['-f', '-'], { input: rules })
+    this.#applied = rules
+  }
+
+  #serial<T>(work: () => Promise<T>): Promise<T> {
+    const result = this.#queue.then(work)
+    this.#queue = result.catch(() => {})
+    return result
+  }
+}
+
+/** Writes a kernel setting of this network namespace unless it has the value. */
+async function setSysctl(path: string, value: string): Promise<void> {
+  const file = `/proc/sys/${path}`
+  try {
+    if ((await readFile(file, 'utf8')).trim() !== value) await writeFile(file, value)
+  } catch (error) {
+    throw new AppError('internal', `set ${path.replaceAll('/', '.')} to ${value}: the kernel refused; run as root, and in a container with that setting writable`, { cause: error })
+  }
+}
+
+function hardwareAddress(bridge: string): string {
+  const hash = createHash('sha256').update(bridge).digest()
+  // 0x02: locally administered, unicast.
+  return [2, ...hash.subarray(0, 5)].map((b) => b.toString(16).padStart(2, '0')).join(':')
+}
