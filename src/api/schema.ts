@@ -1,0 +1,273 @@
+/**
+ * The one walker over schemas, built-in and custom. In a single pass it finds unknown fields (and prunes them), wrong types,
+ * broken value rules and missing fields, fills in defaults and normalises quantities. It changes the value it is given.
+ *
+ * Two dialects differ only in words and in what null means: `built-in` speaks like Kubernetes' JSON decoder (400), `custom` like its
+ * CRD validation (422). Callers turn the result into an error with {@link decodeError} or `invalid(...)` of `status.ts`.
+ */
+import { hasFormat } from './formats.ts'
+import { quantityText, tryParseQuantity } from './quantity.ts'
+import { resolve } from './schema-table.ts'
+import type { Schema } from './schema-types.ts'
+import { badRequest, fieldDuplicate, fieldInvalid, fieldNotSupported, fieldRequired, fieldTooLong, fieldTooMany, fieldTypeInvalid } from './status.ts'
+import type { ApiError, FieldError } from './status.ts'
+import { checkRules } from './schema-rules.ts'
+
+export interface WalkOptions {
+  /** @default 'built-in' */
+  readonly dialect?: 'built-in' | 'custom'
+  /** Remove unknown fields. @default true */
+  readonly prune?: boolean
+  /** Fill in `default`s. @default true */
+  readonly defaults?: boolean
+  /** Report missing required fields. @default true for custom, false for built-in, whose kinds have rules of their own */
+  readonly required?: boolean
+}
+
+export interface WalkResult {
+  /** Paths of fields the schema does not know, at most 1000. */
+  readonly unknown: string[]
+  /** What is wrong with values, at most 1000. For the built-in dialect the first is what a decoder would have stopped at. */
+  readonly errors: FieldError[]
+}
+
+const MAX_REPORTED = 1000
+const MAX_DEPTH = 200
+
+/** Walks `value` (changing it, see the header) along `schema`. `path` starts the field names in messages. */
+export function walk(schema: Schema, value: unknown, options: WalkOptions = {}, path = ''): WalkResult {
+  const dialect = options.dialect ?? 'built-in'
+  const walker = new Walker(dialect === 'custom', options.prune ?? true, options.defaults ?? true, options.required ?? dialect === 'custom')
+  walker.visit(schema, value, path, '', 0)
+  return { unknown: walker.unknown, errors: walker.errors }
+}
+
+class Walker {
+  readonly unknown: string[] = []
+  readonly errors: FieldError[] = []
+  readonly #custom: boolean
+  readonly #prune: boolean
+  readonly #defaults: boolean
+  readonly #required: boolean
+
+  constructor(custom: boolean, prune: boolean, defaults: boolean, required: boolean) {
+    this.#custom = custom
+    this.#prune = prune
+    this.#defaults = defaults
+    this.#required = required
+  }
+
+  /** Returns the value to keep in place of the one given. `owner` names the built-in type around it. */
+  visit(ref: Schema, value: unknown, path: string, owner: string, depth: number): unknown {
+    const schema = resolve(ref)
+    const type = ref.$ref ?? owner
+    if (depth > MAX_DEPTH) {
+      this.#error(fieldInvalid(path, '...', `nested deeper than ${MAX_DEPTH} levels`))
+      return value
+    }
+    if (value === null) {
+      if (this.#custom && schema.nullable !== true && schema.type !== undefined) this.#typeError(schema, value, path, type)
+      return value
+    }
+    if (schema['x-kubernetes-int-or-string']) {
+      const fits = typeof value === 'string' || (typeof value === 'number' && Number.isInteger(value))
+      if (!fits) this.#typeError(schema, value, path, type)
+      else if (this.#custom) this.#rules(schema, value, path)
+      return value
+    }
+    if (schema.format === 'quantity') return this.#quantity(value, path)
+    if (!fitsType(schema, value)) {
+      this.#typeError(schema, value, path, type)
+      return value
+    }
+    if (Array.isArray(value)) this.#array(schema, value, path, type, depth)
+    else if (typeof value === 'object') this.#object(schema, value as Record<string, unknown>, path, type, depth)
+    else if (typeof value === 'string' && schema.format !== undefined) this.#format(schema.format, value, path)
+    if (this.#custom) this.#rules(schema, value, path)
+    return value
+  }
+
+  #object(schema: Schema, value: Record<string, unknown>, path: string, type: string, depth: number): void {
+    const { properties, additionalProperties } = schema
+    const open = schema['x-kubernetes-preserve-unknown-fields'] === true || additionalProperties === true
+    if (this.#defaults && properties) this.#fillDefaults(properties, value)
+    for (const key of Object.keys(value)) {
+      const at = childPath(path, key, additionalProperties !== undefined && properties?.[key] === undefined)
+      const property = properties !== undefined && Object.hasOwn(properties, key) ? properties[key] : undefined
+      if (property !== undefined) {
+        if (value[key] === null && !this.#custom) delete value[key]
+        else value[key] = this.visit(property, value[key], at, type, depth + 1)
+      } else if (typeof additionalProperties === 'object') {
+        value[key] = this.visit(additionalProperties, value[key], at, type, depth + 1)
+      } else if (schema['x-kubernetes-embedded-resource'] && (key === 'apiVersion' || key === 'kind' || key === 'metadata')) {
+        value[key] = this.visit(key === 'metadata' ? { $ref: 'ObjectMeta' } : { type: 'string' }, value[key], at, type, depth + 1)
+      } else if (!open && (properties !== undefined || schema.type === 'object')) {
+        if (this.unknown.length < MAX_REPORTED) this.unknown.push(at)
+        if (this.#prune) delete value[key]
+      }
+    }
+    if (this.#required) {
+      for (const name of schema.required ?? []) {
+        const missing = value[name] === undefined || (value[name] === null && !this.#custom)
+        if (missing && (this.#custom || !isStruct(properties?.[name]))) this.#error(fieldRequired(childPath(path, name)))
+      }
+    }
+  }
+
+  #fillDefaults(properties: Readonly<Record<string, Schema>>, value: Record<string, unknown>): void {
+    for (const [key, property] of Object.entries(properties)) {
+      if (property.default === undefined) continue
+      // A null where null is not allowed counts as absent when there is a default.
+      if (value[key] === undefined || (value[key] === null && property.nullable !== true)) value[key] = structuredClone(property.default)
+    }
+  }
+
+  #array(schema: Schema, value: unknown[], path: string, type: string, depth: number): void {
+    const { items } = schema
+    if (items) for (let i = 0; i < value.length; i++) value[i] = this.visit(items, value[i], `${path}[${i}]`, type, depth + 1)
+    if (!this.#custom) return
+    const listType = schema['x-kubernetes-list-type']
+    if (listType !== 'set' && listType !== 'map') return
+    const keys = schema['x-kubernetes-list-map-keys'] ?? []
+    const seen = new Set<string>()
+    for (const [i, item] of value.entries()) {
+      const identity = listType === 'set' ? item : Object.fromEntries(keys.map((k) => [k, (item as Record<string, unknown> | null)?.[k]]))
+      const text = JSON.stringify(identity)
+      if (seen.has(text)) this.#error(fieldDuplicate(`${path}[${i}]`, identity))
+      seen.add(text)
+    }
+  }
+
+  #quantity(value: unknown, path: string): unknown {
+    const q = typeof value === 'string' || typeof value === 'number' ? tryParseQuantity(value) : undefined
+    if (q !== undefined) return quantityText(q)
+    this.#error(fieldInvalid(path, value, "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'"))
+    return value
+  }
+
+  #format(format: string, value: string, path: string): void {
+    if (hasFormat(format, value)) return
+    if (this.#custom) this.#error(fieldInvalid(path, value, `${path} in body must be of type ${format}: ${JSON.stringify(value)}`))
+    else if (format === 'date-time') {
+      this.#error(fieldInvalid(path, value, `parsing time ${JSON.stringify(value)} as "2006-01-02T15:04:05Z07:00": cannot parse it as a time`))
+    } else this.#error(fieldInvalid(path, value, `illegal ${format === 'byte' ? 'base64' : format} data`))
+  }
+
+  #typeError(schema: Schema, value: unknown, path: string, owner: string): void {
+    const seen = value === null ? 'null' : Array.isArray(value) ? 'array' : typeof value === 'number' && Number.isInteger(value) ? 'integer' : typeof value
+    const jsonType = seen === 'boolean' ? 'bool' : seen === 'integer' ? 'number' : seen
+    const wanted = schema['x-kubernetes-int-or-string'] ? 'integer,string' : (schema.type ?? 'object')
+    if (this.#custom) {
+      this.#error(fieldTypeInvalid(path, seen, `${path} in body must be of type ${wanted}: ${JSON.stringify(seen)}`))
+      return
+    }
+    const plain = path.replace(/\[[^\]]*\]/g, '')
+    const number = seen === 'number' ? ` ${String(value)}` : ''
+    this.#error({
+      field: path,
+      reason: 'FieldValueTypeInvalid',
+      message: `json: cannot unmarshal ${jsonType}${number} into Go struct field ${owner}.${plain} of type ${goType(schema, owner)}`,
+    })
+  }
+
+  #rules(schema: Schema, value: unknown, path: string): void {
+    if (schema.enum && !schema.enum.some((e) => JSON.stringify(e) === JSON.stringify(value))) {
+      this.#error(fieldNotSupported(path, value, schema.enum.map((e) => (typeof e === 'string' ? e : JSON.stringify(e)))))
+    }
+    if (typeof value === 'string' && schema.maxLength !== undefined && [...value].length > schema.maxLength) this.#error(fieldTooLong(path, schema.maxLength))
+    if (Array.isArray(value) && schema.maxItems !== undefined && value.length > schema.maxItems) this.#error(fieldTooMany(path, value.length, schema.maxItems))
+    for (const detail of checkRules(schema, value, path)) this.#error(fieldInvalid(path, value, detail))
+    this.#junctors(schema, value, path)
+  }
+
+  /** allOf, anyOf, oneOf and not only judge: they neither prune nor fill in. */
+  #junctors(schema: Schema, value: unknown, path: string): void {
+    const holds = (s: Schema): boolean => {
+      const probe = new Walker(true, false, false, true)
+      probe.visit({ ...s, 'x-kubernetes-preserve-unknown-fields': true }, value, path, '', 0)
+      return probe.errors.length === 0
+    }
+    const where = JSON.stringify(path)
+    for (const s of schema.allOf ?? []) {
+      if (!holds(s)) this.#error(fieldInvalid(path, value, `${where} must validate all the schemas (allOf)`))
+    }
+    if (schema.anyOf && !schema.anyOf.some(holds)) this.#error(fieldInvalid(path, value, `${where} must validate at least one schema (anyOf)`))
+    if (schema.oneOf) {
+      const valid = schema.oneOf.filter(holds).length
+      const found = valid === 0 ? 'Found none valid' : `Found ${valid} valid alternatives`
+      if (valid !== 1) this.#error(fieldInvalid(path, value, `${where} must validate one and only one schema (oneOf). ${found}`))
+    }
+    if (schema.not && holds(schema.not)) this.#error(fieldInvalid(path, value, `${where} must not validate the schema (not)`))
+  }
+
+  #error(error: FieldError): void {
+    if (this.errors.length < MAX_REPORTED) this.errors.push(error)
+  }
+}
+
+function fitsType(schema: Schema, value: unknown): boolean {
+  switch (schema.type) {
+    case undefined:
+      return true
+    case 'object':
+      return typeof value === 'object' && !Array.isArray(value)
+    case 'array':
+      return Array.isArray(value)
+    case 'integer':
+      return typeof value === 'number' && Number.isInteger(value) && inRange(schema.format, value)
+    case 'number':
+      return typeof value === 'number'
+    default:
+      return typeof value === schema.type
+  }
+}
+
+function inRange(format: string | undefined, value: number): boolean {
+  return format !== 'int32' || (value >= -2147483648 && value <= 2147483647)
+}
+
+function goType(schema: Schema, owner: string): string {
+  switch (schema.type) {
+    case 'integer':
+      return schema.format ?? 'int64'
+    case 'number':
+      return 'float64'
+    case 'boolean':
+      return 'bool'
+    case 'string':
+      return schema.format === 'byte' ? '[]uint8' : schema.format === 'date-time' ? 'time.Time' : 'string'
+    case 'array':
+      return `[]${schema.items?.$ref ? `v1.${schema.items.$ref}` : goType(schema.items ?? {}, owner)}`
+    default:
+      return schema['x-kubernetes-int-or-string'] ? 'intstr.IntOrString' : schema.additionalProperties ? 'map[string]string' : `v1.${owner}`
+  }
+}
+
+/** A field that is a struct in Kubernetes' own types has a usable zero value, so that its absence is no fault. */
+function isStruct(field: Schema | undefined): boolean {
+  return field !== undefined && resolve(field).type === 'object'
+}
+
+/** `spec.containers`, `metadata.labels[app.kubernetes.io/name]`. */
+function childPath(path: string, key: string, mapKey = false): string {
+  if (path === '') return key
+  return mapKey ? `${path}[${key}]` : `${path}.${key}`
+}
+
+/** The 400 for a body that does not decode; undefined when it does. `kind` and `version` are those of the request's resource. */
+export function decodeError(result: WalkResult, kind: string, version: string): ApiError | undefined {
+  const first = result.errors[0]
+  if (first === undefined) return undefined
+  const text = first.message.startsWith('json:') ? first.message : `${first.field}: ${first.message}`
+  return badRequest(`${kind} in version "${version}" cannot be handled as a ${kind}: ${text}`)
+}
+
+/** The texts of field validation: for `Warning` headers, or joined by {@link strictError}. */
+export function strictTexts(unknown: readonly string[], duplicates: readonly string[]): string[] {
+  return [...duplicates.map((p) => `duplicate field "${p}"`), ...unknown.map((p) => `unknown field "${p}"`)]
+}
+
+/** The 400 of `fieldValidation=Strict`. */
+export function strictError(texts: readonly string[], kind: string, version: string): ApiError {
+  return badRequest(`${kind} in version "${version}" cannot be handled as a ${kind}: strict decoding error: ${texts.join(', ')}`)
+}
