@@ -80,7 +80,7 @@ async function etcd(directory: string): Promise<Subject> {
       new Promise((resolve) => {
         const opened = (stream = (watcher.Watch as () => NonNullable<typeof stream>).call(watcher))
         opened.on('error', () => {})
-        opened.on('data', (r) => (r.created ? resolve() : r.events.forEach((e) => seen(e.kv.key.toString()))))
+        opened.on('data', (r: { created: boolean; events: { kv: { key: Buffer } }[] }) => (r.created ? resolve() : r.events.forEach((e) => seen(e.kv.key.toString()))))
         opened.write({ create_request: { key: Buffer.from(prefix), range_end: end(prefix) } })
       }),
     memory: () => 1024 * Number(spawnSync('ps', ['-o', 'rss=', '-p', String(server.pid)], { encoding: 'utf8' }).stdout),
