@@ -2,7 +2,7 @@
  * Joining, the node's side: fetch the server's CA, check it against the token's hash, then show the token and get a
  * certificate for a key that never leaves this machine. Renewal shows the certificate instead of a token.
  */
-import { request as httpsRequest } from 'node:https'
+import { request as httpRequest } from 'node:http'
 import type { Clock } from '../base/clock.ts'
 import { AppError, type ErrorCode } from '../base/errors.ts'
 import { logger } from '../base/log.ts'
@@ -113,11 +113,13 @@ async function call(options: JoinOptions, credentials: Credentials | 'unverified
     const act = `${method} ${path} at ${options.server}`
     const text = body === undefined ? undefined : JSON.stringify(body)
     const answer = new Promise<{ status: number; body: string; date: string }>((resolve, reject) => {
-      const req = httpsRequest(new URL(path, options.server), {
+      const req = httpRequest({
         method,
-        createConnection: () => socket,
-        agent: false,
+        path,
+        host: new URL(options.server).host,
+        createConnection: () => socket, // already TLS
         headers: {
+          connection: 'close',
           ...(text === undefined ? {} : { 'content-type': 'application/json', 'content-length': Buffer.byteLength(text) }),
           ...(bearer === undefined ? {} : { authorization: `Bearer ${bearer}` }),
         },
