@@ -215,6 +215,12 @@ export function reference(about: KubeObject | InvolvedObject): InvolvedObject {
   return Object.fromEntries(Object.entries(all).filter(([, v]) => v !== undefined)) as InvolvedObject
 }
 
+/** A reference to an object whose kind is known from elsewhere, as for everything that comes out of a cache. */
+export function referenceTo(object: Readonly<KubeObject>, ref: ResourceRef): InvolvedObject {
+  const apiVersion = ref.group === '' ? ref.version : `${ref.group}/${ref.version}`
+  return reference({ ...object, apiVersion, kind: ref.kind })
+}
+
 function remember<V>(map: Map<string, V>, key: string, value: V): void {
   map.delete(key)
   map.set(key, value)
