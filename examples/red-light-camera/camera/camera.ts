@@ -8,7 +8,7 @@
  *
  * Usage: camera.ts --broker mqtt://10.0.0.1:1883 --id cam-1 --seed 7 --cycles 10 --dir /path/for/truth
  */
-import { appendFileSync, mkdirSync, writeFileSync } from 'node:fs'
+import { appendFileSync, mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import jpeg from 'jpeg-js'
@@ -79,7 +79,7 @@ function tell(name: string): void {
 }
 
 function saveStats(): void {
-  writeFileSync(join(dir as string, 'stats.json'), JSON.stringify(stats))
+  appendFileSync(join(dir as string, 'stats.jsonl'), JSON.stringify(stats) + '\n')
 }
 
 const start = performance.now()

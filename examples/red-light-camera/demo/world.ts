@@ -1,0 +1,159 @@
+/**
+ * The demo's machines and processes: a server and four nodes in namespaces behind NAT, a camera process beside each camera
+ * node, the real kubectl, and calls to the collector. Removes everything it made, also what an earlier run left.
+ */
+import { execFile, spawn, type ChildProcess } from 'node:child_process'
+import { closeSync, existsSync, mkdirSync, openSync, readFileSync, rmSync } from 'node:fs'
+import { request } from 'node:https'
+import { join } from 'node:path'
+import { promisify } from 'node:util'
+import { Lab, type Host } from '../../../test/kit/lab.ts'
+import { until } from './tell.ts'
+
+const run = promisify(execFile)
+const ROOT = join(import.meta.dirname, '../../..')
+const SKERRY = join(ROOT, 'bin/skerry')
+const NODE = join(ROOT, 'bin/node')
+
+export const CAMERAS = ['cam-1', 'cam-2', 'cam-3'] as const
+export const NODES = [...CAMERAS, 'till-1'] as const
+export type Camera = (typeof CAMERAS)[number]
+
+export interface Answer {
+  readonly status: number
+  readonly body: string
+}
+
+export class World {
+  readonly dir: string
+  readonly lab: Lab
+  readonly #processes = new Map<string, ChildProcess>()
+
+  private constructor(dir: string, lab: Lab) {
+    this.dir = dir
+    this.lab = lab
+  }
+
+  /** Makes the machines; `dir` holds everything that is written. */
+  static async create(dir: string): Promise<World> {
+    await World.sweep(dir)
+    mkdirSync(join(dir, 'logs'), { recursive: true, mode: 0o700 })
+    return new World(dir, await Lab.create({ name: 'skd', block: 251, hosts: NODES }))
+  }
+
+  /** Removes what an earlier demo left, running or crashed. */
+  static async sweep(dir: string): Promise<void> {
+    for (const name of ['server', ...NODES]) {
+      if (existsSync(join(dir, name))) await run(join(ROOT, 'script/killall.sh'), ['--data-dir', join(dir, name)]).catch(() => {})
+    }
+    rmSync(dir, { recursive: true, force: true })
+  }
+
+  get url(): string {
+    return `https://${this.lab.server.address}:6443`
+  }
+
+  get kubeconfig(): string {
+    return join(this.dir, 'server/server/admin.kubeconfig')
+  }
+
+  /** Path of the log of a process. */
+  log(name: string): string {
+    return join(this.dir, 'logs', `${name}.log`)
+  }
+
+  /** Starts the server; resolves when it says ready. */
+  async startServer(): Promise<void> {
+    this.#start('server', this.lab.server, [SKERRY, 'server', '--data-dir', join(this.dir, 'server'), '--bind-address', this.lab.server.address, '--no-agent'])
+    await until('server ready', 30_000, async () => (await this.kubectl('get', '--raw', '/readyz')).trim() === 'ok', 100)
+  }
+
+  async token(node: string): Promise<string> {
+    return (await run(SKERRY, ['token', 'create', '--data-dir', join(this.dir, 'server'), '--node', node])).stdout.trim()
+  }
+
+  startAgent(name: string, token?: string): void {
+    const join_ = token === undefined ? [] : ['--token', token]
+    this.#start(name, this.lab.host(name), [SKERRY, 'agent', '--server', this.url, '--node-name', name, '--data-dir', join(this.dir, name), ...join_])
+  }
+
+  /** Starts the camera that hangs on a node. It speaks to the node's MQTT port. */
+  startCamera(name: Camera, seed: number, cycles: number): void {
+    const script = join(ROOT, 'examples/red-light-camera/camera/camera.ts')
+    const broker = `mqtt://${this.lab.host(name).address}:1883`
+    this.#start(`camera-${name}`, this.lab.host(name), [NODE, script, '--broker', broker, '--id', name, '--seed', String(seed), '--cycles', String(cycles), '--dir', this.cameraDir(name)])
+  }
+
+  cameraDir(name: Camera): string {
+    return join(this.dir, 'cameras', name)
+  }
+
+  running(name: string): boolean {
+    const child = this.#processes.get(name)
+    return child !== undefined && child.exitCode === null && child.signalCode === null
+  }
+
+  /** Ends a process by signal and waits for it. */
+  async kill(name: string, signal: NodeJS.Signals): Promise<void> {
+    const child = this.#processes.get(name)
+    if (!child || child.exitCode !== null || child.signalCode !== null) return
+    const ended = new Promise<void>((resolve) => child.once('exit', () => resolve()))
+    child.kill(signal)
+    await ended
+  }
+
+  /** A node loses everything but its disk: its processes, its pods', their mounts and namespaces, and what was in memory. */
+  async losePower(name: string): Promise<void> {
+    await this.kill(name, 'SIGKILL')
+    await run(join(ROOT, 'script/killall.sh'), ['--data-dir', join(this.dir, name)])
+  }
+
+  /** The real kubectl. */
+  async kubectl(...args: string[]): Promise<string> {
+    const options = { env: { ...process.env, KUBECONFIG: this.kubeconfig }, maxBuffer: 64 << 20 }
+    return (await run(join(ROOT, 'dist/clients/kubectl'), args, options)).stdout
+  }
+
+  async skerry(...args: string[]): Promise<string> {
+    return (await run(SKERRY, [...args, '--data-dir', join(this.dir, 'server')], { maxBuffer: 64 << 20 })).stdout
+  }
+
+  /** A call to the server with a Kubernetes token, as the reviewer's browser makes it. */
+  call(method: string, path: string, token: string, body?: unknown): Promise<Answer> {
+    const ca = readFileSync(join(this.dir, 'server/server/tls/ca.crt'))
+    return new Promise((resolve, reject) => {
+      const req = request(`${this.url}${path}`, { method, ca, headers: { authorization: `Bearer ${token}`, ...(body === undefined ? {} : { 'content-type': 'application/json' }) } }, (res) => {
+        const chunks: Buffer[] = []
+        res.on('data', (c: Buffer) => chunks.push(c))
+        res.on('error', reject)
+        res.on('end', () => resolve({ status: res.statusCode ?? 0, body: Buffer.concat(chunks).toString() }))
+      })
+      req.on('error', reject)
+      req.end(body === undefined ? undefined : JSON.stringify(body))
+    })
+  }
+
+  /** GET inside a node's own network, e.g. of a host port. */
+  async getAt(node: string, url: string): Promise<string> {
+    const script = `require('http').get(process.argv[1],{timeout:1500},r=>{let t='';r.on('data',d=>t+=d);r.on('end',()=>{process.stdout.write(t);process.exit(r.statusCode===200?0:1)})}).on('error',()=>process.exit(1)).on('timeout',()=>process.exit(1))`
+    return this.lab.exec(this.lab.host(node), NODE, ['-e', script, url])
+  }
+
+  /** Stops everything and removes it; with `keepData` the directory stays, for a look at the logs. */
+  async close(keepData = false): Promise<void> {
+    for (const c of CAMERAS) await this.kill(`camera-${c}`, 'SIGTERM')
+    for (const n of NODES) await this.kill(n, 'SIGKILL')
+    await this.kill('server', 'SIGTERM')
+    for (const n of [...NODES, 'server']) await run(join(ROOT, 'script/killall.sh'), ['--data-dir', join(this.dir, n)]).catch(() => {})
+    await this.lab.close()
+    if (!keepData) rmSync(this.dir, { recursive: true, force: true })
+  }
+
+  #start(name: string, host: Host, [command, ...args]: [string, ...string[]]): void {
+    const log = openSync(this.log(name), 'a')
+    const child = spawn('nsenter', [`--net=${host.netns}`, command, ...args], { stdio: ['ignore', log, log], detached: true })
+    closeSync(log)
+    child.unref()
+    this.#processes.set(name, child)
+  }
+}

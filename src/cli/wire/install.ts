@@ -1,0 +1,91 @@
+/**
+ * What the server gives to machines that join with `curl … | sh -`: the install script and this very program with its Node,
+ * as one archive an architecture, packed once under the data directory. Public: nothing in it is secret.
+ */
+import { execFile } from 'node:child_process'
+import { createReadStream, existsSync, statSync } from 'node:fs'
+import { cp, mkdir, mkdtemp, readFile, rename, rm, writeFile } from 'node:fs/promises'
+import type { ServerResponse } from 'node:http'
+import { dirname, join } from 'node:path'
+import { promisify } from 'node:util'
+import { PATHS } from '../../api/contract.ts'
+import { AppError } from '../../base/errors.ts'
+import type { Route } from '../../apiserver/mod.ts'
+import { SKERRY_VERSION } from '../version.ts'
+
+const ARCHS = ['x64', 'arm64'] as const
+type Arch = (typeof ARCHS)[number]
+
+/** Launcher inside the archive: no checkout around it. */
+const LAUNCHER = `#!/bin/sh
+here=$(cd "$(dirname "$(readlink -f "$0")")/.." && pwd)
+exec "$here/bin/node" --max-semi-space-size=2 "$here/dist/skerry.mjs" "$@"
+`
+
+/** The root of this installation: where dist/ and script/ stand, from source and from the bundle. */
+export function installRoot(): string {
+  const here = import.meta.dirname
+  return here.endsWith('dist') ? dirname(here) : join(here, '../../..')
+}
+
+/** The routes `/install.sh` and `/skerry/v1/bundle/`. */
+export function installRoutes(dataDir: string): Route[] {
+  const root = installRoot()
+  const packing = new Map<Arch, Promise<string>>()
+  return [
+    {
+      prefix: PATHS.install,
+      auth: 'optional',
+      async handler(_req, res) {
+        const text = await readFile(join(root, 'script/install.sh'))
+        const out = res as ServerResponse
+        out.writeHead(200, { 'content-type': 'text/x-shellscript; charset=utf-8', 'content-length': text.length })
+        out.end(text)
+      },
+    },
+    {
+      prefix: PATHS.bundle,
+      auth: 'optional',
+      async handler(_req, res, { path }) {
+        const out = res as ServerResponse
+        const arch = ARCHS.find((a) => path === `${PATHS.bundle}skerry-${a}.tar.gz`)
+        try {
+          if (!arch) throw new AppError('not-found', `fetch bundle: "${path}" is not one of ${ARCHS.map((a) => `skerry-${a}.tar.gz`).join(', ')}`)
+          let file = packing.get(arch)
+          if (!file) packing.set(arch, (file = pack(root, dataDir, arch)))
+          const packed = await file
+          out.writeHead(200, { 'content-type': 'application/gzip', 'content-length': statSync(packed).size })
+          createReadStream(packed).on('error', () => out.destroy()).pipe(out)
+        } catch (error) {
+          if (arch) packing.delete(arch)
+          out.writeHead(error instanceof AppError ? 404 : 500, { 'content-type': 'text/plain' })
+          out.end(error instanceof AppError ? `${error.message}\n` : 'pack the bundle: failed; see the server log\n')
+        }
+      },
+    },
+  ]
+}
+
+async function pack(root: string, dataDir: string, arch: Arch): Promise<string> {
+  const node = arch === process.arch && !existsSync(join(root, 'node_modules')) ? process.execPath : join(root, `node_modules/node-linux-${arch}/bin/node`)
+  if (!existsSync(node)) throw new AppError('not-found', `pack bundle for ${arch}: this server has no Node for it: install npm's node-linux-${arch} there`)
+  if (!existsSync(join(root, 'dist/skerry.mjs'))) throw new AppError('not-found', `pack bundle: "${join(root, 'dist/skerry.mjs')}" is missing: run npm run bundle`)
+  const dir = join(dataDir, 'server/bundle')
+  await mkdir(dir, { recursive: true, mode: 0o700 })
+  const work = await mkdtemp(join(dir, 'pack-'))
+  try {
+    await mkdir(join(work, 'bin'), { mode: 0o755 })
+    await cp(node, join(work, 'bin/node'))
+    await writeFile(join(work, 'bin/skerry'), LAUNCHER, { mode: 0o755 })
+    const { files } = JSON.parse(await readFile(join(root, 'dist/bundle.json'), 'utf8')) as { files: string[] }
+    for (const f of files) await cp(join(root, 'dist', f), join(work, 'dist', f))
+    for (const f of ['install.sh', 'killall.sh', 'uninstall.sh']) await cp(join(root, 'script', f), join(work, 'script', f))
+    const target = join(dir, `skerry-${SKERRY_VERSION}-${arch}.tar.gz`)
+    await promisify(execFile)('tar', ['-czf', `${work}.tar.gz`, '--owner=0', '--group=0', '-C', work, 'bin', 'dist', 'script'])
+    await rename(`${work}.tar.gz`, target)
+    return target
+  } finally {
+    await rm(work, { recursive: true, force: true })
+    await rm(`${work}.tar.gz`, { force: true })
+  }
+}
