@@ -1,0 +1,45 @@
+/** Table answers (`meta.k8s.io/v1`): what `kubectl get` asks for. Works for built-in kinds and CRDs alike, from their printers. */
+import type { Cell, ColumnDef } from './columns/column.ts'
+import type { KubeObject, ListMeta } from './meta.ts'
+import type { ResourceDef } from './resource.ts'
+
+export interface TableRow {
+  readonly cells: Cell[]
+  /** The whole object, its metadata (PartialObjectMetadata), or absent. */
+  readonly object?: KubeObject
+}
+
+export interface Table {
+  kind: 'Table'
+  apiVersion: 'meta.k8s.io/v1'
+  metadata: ListMeta
+  columnDefinitions: readonly ColumnDef[]
+  rows: TableRow[]
+}
+
+export interface TableOptions {
+  /** Wall time in ms, for ages. */
+  readonly now: number
+  /** What each row carries. @default 'Metadata' */
+  readonly includeObject?: 'None' | 'Metadata' | 'Object'
+}
+
+/** A Table of objects of one resource; its `metadata` is the caller's to fill in. */
+export function tableOf(def: ResourceDef, objects: readonly KubeObject[], options: TableOptions): Table {
+  const include = options.includeObject ?? 'Metadata'
+  return {
+    kind: 'Table',
+    apiVersion: 'meta.k8s.io/v1',
+    metadata: {},
+    columnDefinitions: def.printer.columns,
+    rows: objects.map((o) => {
+      const cells = def.printer.cells(o, options.now)
+      if (include === 'None') return { cells }
+      return { cells, object: include === 'Object' ? o : partial(o) }
+    }),
+  }
+}
+
+function partial(o: KubeObject): KubeObject {
+  return { kind: 'PartialObjectMetadata', apiVersion: 'meta.k8s.io/v1', ...(o.metadata && { metadata: o.metadata }) }
+}
