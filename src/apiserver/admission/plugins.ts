@@ -1,0 +1,6 @@
+/** The admission plugins in their order. */
+import type { AdmissionPlugin } from './chain.ts'
+
+export function admissionPlugins(): AdmissionPlugin[] {
+  return []
+}

@@ -1,0 +1,72 @@
+/**
+ * Request bodies into objects: JSON or YAML text, bytes, or (in process) an object that must not be changed.
+ * Limits: {@link MAX_BODY} bytes, {@link MAX_DEPTH} levels. Used by the write verbs.
+ */
+import type { ApiRequest } from '../api/contract.ts'
+import { badRequest, tooLarge, unsupportedMediaType } from '../api/status.ts'
+
+/** Largest body of an API write, bytes: Kubernetes' own limit. */
+export const MAX_BODY = 3 << 20
+/** Deepest nesting, levels: far over any real object, far under what recursion on the stack bears. */
+export const MAX_DEPTH = 250
+
+/** Body text of a write. Objects given in process become text, so that nobody shares them. */
+export function bodyText(body: ApiRequest['body']): string {
+  if (body === undefined) return ''
+  if (typeof body === 'string') return body
+  if (body instanceof Uint8Array) {
+    if (body.length > MAX_BODY) throw tooLarge()
+    return Buffer.from(body.buffer, body.byteOffset, body.byteLength).toString('utf8')
+  }
+  return JSON.stringify(body)
+}
+
+/** Media types of whole objects. */
+export const OBJECT_TYPES = ['application/json', 'application/yaml']
+
+/**
+ * A parsed body. `type` is the content type without parameters; JSON unless it says YAML.
+ * @throws ApiError 400 for what does not parse, 413, 415 for other types (protobuf included)
+ */
+export async function parseBody(text: string, type: string, accepted: readonly string[] = OBJECT_TYPES): Promise<unknown> {
+  if (text.length > MAX_BODY) throw tooLarge()
+  if (type !== '' && !accepted.includes(type)) throw unsupportedMediaType(accepted)
+  if (depthOf(text) > MAX_DEPTH) throw badRequest(`the object provided is nested more than ${MAX_DEPTH} levels deep`)
+  if (type.endsWith('yaml') && !text.trimStart().startsWith('{')) {
+    // Loaded on first need: most servers never see YAML on the wire.
+    const { load, JSON_SCHEMA } = await import('js-yaml')
+    try {
+      return load(text, { schema: JSON_SCHEMA })
+    } catch (cause) {
+      throw badRequest(`error decoding YAML: ${cause instanceof Error ? cause.message.split('\n')[0] : String(cause)}`)
+    }
+  }
+  try {
+    return JSON.parse(text) as unknown
+  } catch (cause) {
+    throw badRequest(`the object provided is unrecognized (must be of type JSON or YAML): ${cause instanceof Error ? cause.message : String(cause)}`)
+  }
+}
+
+/** Deepest nesting of brackets outside strings; cheap, and done before the parser sees the text. */
+export function depthOf(text: string): number {
+  let depth = 0
+  let deepest = 0
+  let inString = false
+  for (let i = 0; i < text.length; i++) {
+    const c = text.charCodeAt(i)
+    if (inString) {
+      if (c === 92) i++
+      else if (c === 34) inString = false
+    } else if (c === 34) inString = true
+    else if (c === 123 || c === 91) {
+      if (++depth > deepest) deepest = depth
+    } else if (c === 125 || c === 93) depth--
+  }
+  return deepest
+}
+
+/** The media type of a request, lower case, without parameters. */
+export function mediaType(headers: Readonly<Record<string, string>>): string {
+  return (headers['content-type'] ?? '').split(';')[0]?.trim().toLowerCase() ?? ''
+}

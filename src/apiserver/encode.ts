@@ -1,0 +1,66 @@
+/** Objects as the caller asked for them: whole, as a Table, or metadata only, from stored texts. Used by the verbs. */
+import type { ResourceDef } from '../api/kinds.ts'
+import { tableOf } from './table.ts'
+import type { Call } from './core.ts'
+import { apiVersionOf, isCustom } from './resources.ts'
+import { fromStored, itemText, wireText, type Obj } from './stored-text.ts'
+
+/** One stored object, for an answer or a watch event. */
+export interface Stored {
+  readonly text: string
+  readonly revision: number
+}
+
+export function objectOf(def: ResourceDef, stored: Stored): Obj {
+  return fromStored(stored.text, stored.revision, def.kind, apiVersionOf(def))
+}
+
+/** The body for one object in the caller's shape. `first` false leaves a Table's column definitions out. */
+export function encodeOne(call: Pick<Call, 'def' | 'accepted' | 'query'>, stored: Stored, now: number, first = true): string {
+  const { def, accepted } = call
+  switch (accepted.shape) {
+    case 'table': {
+      const table = tableOf(def, [objectOf(def, stored)], { now, includeObject: includeObject(call.query) })
+      table.metadata = { resourceVersion: String(stored.revision) }
+      return JSON.stringify(first ? table : { ...table, columnDefinitions: null })
+    }
+    case 'meta':
+      return JSON.stringify({ kind: 'PartialObjectMetadata', apiVersion: 'meta.k8s.io/v1', metadata: objectOf(def, stored).metadata })
+    default:
+      return wireText(stored.text, stored.revision, def.kind, apiVersionOf(def))
+  }
+}
+
+export interface ListEnd {
+  readonly revision: number
+  readonly continue?: string
+  readonly remaining?: number
+}
+
+/** The body for a list in the caller's shape; whole objects are a join of texts. */
+export function encodeList(call: Pick<Call, 'def' | 'accepted' | 'query'>, items: readonly Stored[], end: ListEnd, now: number): string {
+  const { def, accepted } = call
+  const metadata = {
+    resourceVersion: String(end.revision),
+    ...(end.continue === undefined ? {} : { continue: end.continue }),
+    ...(end.remaining === undefined ? {} : { remainingItemCount: end.remaining }),
+  }
+  if (accepted.shape === 'table') {
+    const objects = items.map((i) => objectOf(def, i))
+    const table = tableOf(def, objects, { now, includeObject: includeObject(call.query) })
+    return JSON.stringify({ ...table, metadata })
+  }
+  if (accepted.shape === 'meta') {
+    const partial = items.map((i) => ({ kind: 'PartialObjectMetadata', apiVersion: 'meta.k8s.io/v1', metadata: objectOf(def, i).metadata }))
+    return JSON.stringify({ kind: 'PartialObjectMetadataList', apiVersion: 'meta.k8s.io/v1', metadata, items: partial })
+  }
+  const apiVersion = apiVersionOf(def)
+  const texts = isCustom(def) ? items.map((i) => wireText(i.text, i.revision, def.kind, apiVersion)) : items.map((i) => itemText(i.text, i.revision))
+  return `{"kind":"${def.listKind}","apiVersion":"${apiVersion}","metadata":${JSON.stringify(metadata)},"items":[${texts.join(',')}]}`
+}
+
+/** What goes into the rows of a Table. @default Metadata */
+function includeObject(query: URLSearchParams): 'None' | 'Metadata' | 'Object' {
+  const asked = query.get('includeObject')
+  return asked === 'None' || asked === 'Object' ? asked : 'Metadata'
+}

@@ -1,0 +1,110 @@
+/**
+ * HTTP around the pipeline: reads a bounded body, turns the answer into bytes, honours backpressure and disconnects.
+ * A reader that stops reading stops the writing; its watch's queue is bounded elsewhere. Used by the server and the listener.
+ */
+import { promisify } from 'node:util'
+import { gzip } from 'node:zlib'
+import type { ApiRequest, ApiResponse } from '../api/contract.ts'
+import { tooLarge, toStatus } from '../api/status.ts'
+import { MAX_BODY } from './body.ts'
+import type { HttpRequest, HttpResponse } from './ports.ts'
+
+const compress = promisify(gzip)
+/** Smaller answers are not worth compressing; Kubernetes' own threshold, bytes. */
+const GZIP_FROM = 128 << 10
+/** A body must be in after this long, ms: slow senders do not hold memory for ever. */
+const BODY_MS = 60_000
+
+/** @throws ApiError 413; an Error when the client goes away */
+export async function readBody(req: HttpRequest): Promise<Uint8Array | undefined> {
+  const declared = Number(req.headers['content-length'] ?? 0)
+  if (declared > MAX_BODY) throw tooLarge()
+  const chunks: Buffer[] = []
+  let size = 0
+  const timer = setTimeout(() => req.destroy(new Error('the body did not arrive in time')), BODY_MS)
+  try {
+    for await (const chunk of req as AsyncIterable<Buffer>) {
+      size += chunk.length
+      if (size > MAX_BODY) throw tooLarge()
+      chunks.push(chunk)
+    }
+  } finally {
+    clearTimeout(timer)
+  }
+  return chunks.length === 0 ? undefined : chunks.length === 1 ? chunks[0] : Buffer.concat(chunks)
+}
+
+/** Lower-case single-valued headers. */
+export function plainHeaders(req: HttpRequest): Record<string, string> {
+  const out: Record<string, string> = {}
+  for (const [name, value] of Object.entries(req.headers)) {
+    if (value !== undefined && !name.startsWith(':')) out[name] = Array.isArray(value) ? value.join(', ') : value
+  }
+  return out
+}
+
+/** Writes an answer; resolves when it is out or the client is gone. */
+export async function sendResponse(res: HttpResponse, response: ApiResponse, acceptEncoding: string): Promise<void> {
+  const { status, headers, body } = response
+  // Http1 and http2 responses have the same methods but not one type; the common shape is enough here.
+  const out = res as import('node:http').ServerResponse
+  if (typeof body === 'string') {
+    let bytes: Uint8Array = Buffer.from(body)
+    const extra: Record<string, string | number> = { vary: 'Accept' }
+    if (bytes.length >= GZIP_FROM && /\bgzip\b/.test(acceptEncoding)) {
+      bytes = await compress(bytes, { level: 1 })
+      extra['content-encoding'] = 'gzip'
+      extra.vary = 'Accept, Accept-Encoding'
+    }
+    out.writeHead(status, { ...headers, ...extra, 'content-length': bytes.length })
+    out.end(bytes)
+    return
+  }
+  out.writeHead(status, headers)
+  out.flushHeaders?.()
+  for await (const chunk of body) {
+    if (out.destroyed || out.writableEnded) return
+    if (!out.write(chunk)) await drained(out)
+  }
+  out.end()
+}
+
+/** Answers with the Status of an error. */
+export function sendStatus(res: HttpResponse, error: unknown): void {
+  const status = toStatus(error)
+  const text = JSON.stringify(status)
+  const out = res as import('node:http').ServerResponse
+  const retry = status.details?.retryAfterSeconds
+  out.writeHead(status.code ?? 500, {
+    'content-type': 'application/json',
+    'content-length': Buffer.byteLength(text),
+    ...(retry ? { 'retry-after': String(retry) } : {}),
+    ...(status.code === 413 ? { connection: 'close' } : {}),
+  })
+  out.end(text)
+}
+
+function drained(out: import('node:http').ServerResponse): Promise<void> {
+  return new Promise((resolve) => {
+    const done = (): void => {
+      out.off('drain', done)
+      out.off('close', done)
+      resolve()
+    }
+    out.on('drain', done)
+    out.on('close', done)
+  })
+}
+
+/** The pipeline's request from HTTP parts. */
+export function toApiRequest(req: HttpRequest, body: Uint8Array | undefined): ApiRequest & { readonly query: URLSearchParams } {
+  const url = req.url ?? '/'
+  const mark = url.indexOf('?')
+  return {
+    method: (req.method ?? 'GET') as ApiRequest['method'],
+    path: mark < 0 ? url : url.slice(0, mark),
+    query: new URLSearchParams(mark < 0 ? '' : url.slice(mark + 1)),
+    headers: plainHeaders(req),
+    ...(body === undefined ? {} : { body }),
+  }
+}

@@ -1,0 +1,203 @@
+/**
+ * THE one port: TLS that asks for a client certificate and takes any, then by ALPN: the reversed node link, HTTP/2 for
+ * agents, HTTP/1.1 for everyone else. Extra routes first, then the Kubernetes API.
+ * Invariants: a link socket is handed over only for a certificate of our CA that names a node; limits hold before a byte of
+ * a body is kept (header 64 KiB within 20 s, idle keep-alive 75 s, handshake 10 s). Used by the composition root.
+ */
+import { createServer as createHttp2Server, type Http2Session } from 'node:http2'
+import { createServer as createHttpsServer } from 'node:https'
+import type { AddressInfo, Socket } from 'node:net'
+import type { TLSSocket } from 'node:tls'
+import type { Duplex } from 'node:stream'
+import type { IncomingMessage } from 'node:http'
+import { ALPN_API_H2, ALPN_LINK } from '../api/contract.ts'
+import { AppError, messageOf } from '../base/errors.ts'
+import { logger } from '../base/log.ts'
+import { sendStatus } from './http.ts'
+import type { ApiServer, HttpRequest, HttpResponse, Peer, Route } from './ports.ts'
+
+const log = logger('apiserver.listen')
+const PROTOCOLS = [ALPN_LINK, ALPN_API_H2, 'http/1.1']
+const NODE_USER = 'system:node:'
+
+export interface ListenOptions {
+  /** 0 takes a free port. */
+  readonly port: number
+  readonly bindAddress?: string
+  readonly key: string
+  readonly cert: string
+  /** PEM bundle that client certificates are checked against. */
+  readonly ca: string
+  readonly routes?: readonly Route[]
+  /** Takes a socket whose ALPN is the node link and whose certificate names `node`. */
+  readonly onLink?: (socket: TLSSocket, node: string) => void
+  readonly api: ApiServer
+}
+
+export interface Listener extends AsyncDisposable {
+  readonly port: number
+  readonly address: string
+  /** New connections use the new certificate; running ones stay. */
+  setCertificate(tls: { readonly key: string; readonly cert: string; readonly ca: string }): void
+  /** Refuses new connections, ends idle ones, and after `graceMs` (default 1000) the rest. */
+  close(graceMs?: number): Promise<void>
+}
+
+/** @throws AppError `exists` when the port is taken, `forbidden` when binding is not allowed, `invalid` for a bad key or certificate */
+export async function listen(options: ListenOptions): Promise<Listener> {
+  const routes = [...(options.routes ?? [])].sort((a, b) => b.prefix.length - a.prefix.length)
+  const { api } = options
+  const tls = {
+    requestCert: true,
+    rejectUnauthorized: false,
+    minVersion: 'TLSv1.2' as const,
+    handshakeTimeout: 10_000,
+    // An unknown protocol list gets the alert `no_application_protocol`; no list at all is HTTP/1.1.
+    ALPNCallback: ({ protocols }: { protocols: string[] }) => PROTOCOLS.find((p) => protocols.includes(p)),
+  }
+  let server: ReturnType<typeof createHttpsServer>
+  try {
+    server = createHttpsServer({
+      ...tls,
+      key: options.key,
+      cert: options.cert,
+      ca: options.ca,
+      maxHeaderSize: 64 << 10,
+      headersTimeout: 20_000,
+      // Bodies are at most 3 MiB; large uploads have routes of their own that read as they come.
+      requestTimeout: 0,
+      keepAliveTimeout: 75_000,
+      noDelay: true,
+    })
+  } catch (cause) {
+    throw new AppError('invalid', `start the API port: key or certificate does not load: ${messageOf(cause)}`, { cause })
+  }
+
+  const onRequest = (req: HttpRequest, res: HttpResponse): void => {
+    void dispatch(req, res).catch((error: unknown) => {
+      log.error('request failed outside the pipeline', { error, path: req.url })
+      if (res.headersSent) res.destroy?.()
+      else sendStatus(res, error)
+    })
+  }
+  const dispatch = async (req: HttpRequest, res: HttpResponse): Promise<void> => {
+    const url = req.url ?? '/'
+    const mark = url.indexOf('?')
+    const path = mark < 0 ? url : url.slice(0, mark)
+    const peer = peerOf(req)
+    const route = routes.find((r) => path === r.prefix || path.startsWith(r.prefix.endsWith('/') ? r.prefix : `${r.prefix}/`))
+    if (!route) return api.handleHttp(req, res, peer)
+    let user
+    try {
+      user = await api.authenticate({ peer, headers: req.headers })
+    } catch (error) {
+      if (route.auth === 'required') return sendStatus(res, error)
+    }
+    if (!user && route.auth === 'required') return sendStatus(res, new AppError('unauthorized', 'Unauthorized'))
+    await route.handler(req, res, { user, path, query: new URLSearchParams(mark < 0 ? '' : url.slice(mark + 1)) })
+  }
+
+  const sessions = new Set<Http2Session>()
+  const h2 = createHttp2Server({ settings: { initialWindowSize: 4 << 20, maxConcurrentStreams: 1_000 }, maxHeaderListPairs: 200 })
+  h2.on('request', onRequest)
+  h2.on('session', (session) => {
+    sessions.add(session)
+    session.on('close', () => sessions.delete(session))
+    session.on('error', (error) => log.debug('http2 session ended', { error }))
+  })
+  server.on('request', onRequest)
+  server.on('upgrade', (req: IncomingMessage, socket: Duplex, head: Buffer) => {
+    socket.on('error', (error) => log.debug('upgraded socket ended', { error }))
+    void api.handleUpgrade(req, socket, head, peerOf(req)).catch((error: unknown) => {
+      log.error('upgrade failed', { error, path: req.url })
+      socket.destroy()
+    })
+  })
+
+  const [toHttp1] = server.listeners('secureConnection') as [(socket: TLSSocket) => void]
+  server.removeAllListeners('secureConnection')
+  const links = new Set<TLSSocket>()
+  server.on('secureConnection', (socket: TLSSocket) => {
+    socket.on('error', (error) => log.debug('connection ended', { error }))
+    if (socket.alpnProtocol === ALPN_LINK) {
+      const { subject, problem } = readPeer(socket)
+      if (options.onLink && subject?.cn.startsWith(NODE_USER) && subject.o.includes('system:nodes')) {
+        links.add(socket)
+        socket.on('close', () => links.delete(socket))
+        options.onLink(socket, subject.cn.slice(NODE_USER.length))
+      } else {
+        log.warn('refused a node link', { subject: subject?.cn, problem: problem ?? 'not a node certificate', remote: socket.remoteAddress })
+        socket.destroy()
+      }
+    } else if (socket.alpnProtocol === ALPN_API_H2) {
+      // Identity is read now, on the real socket; the session only shows a proxy of it.
+      const peer = readPeer(socket)
+      h2.once('session', (session) => peers.set(session, peer))
+      h2.emit('connection', socket)
+    } else toHttp1.call(server, socket)
+  })
+  server.on('tlsClientError', (error, socket) => log.debug('tls handshake failed', { error, remote: socket.remoteAddress }))
+  server.on('clientError', (_error: Error, socket: Socket) => {
+    if (socket.writable) socket.end('HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n')
+  })
+
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', (cause: NodeJS.ErrnoException) => reject(bindError(cause, options)))
+    server.listen(options.port, options.bindAddress, () => resolve())
+  })
+  server.on('error', (error) => log.error('port failed', { error }))
+  const { address, port } = server.address() as AddressInfo
+  const close = async (graceMs = 1_000): Promise<void> => {
+    const closed = new Promise<void>((resolve) => server.close(() => resolve()))
+    server.closeIdleConnections()
+    for (const session of sessions) session.close()
+    for (const socket of links) socket.destroy()
+    const timer = setTimeout(() => {
+      server.closeAllConnections()
+      for (const session of sessions) session.destroy()
+    }, graceMs)
+    await closed
+    clearTimeout(timer)
+  }
+  return {
+    port,
+    address,
+    setCertificate: (next) => server.setSecureContext({ ...next, minVersion: 'TLSv1.2' }),
+    close,
+    [Symbol.asyncDispose]: () => close(),
+  }
+}
+
+const peers = new WeakMap<object, Peer>()
+
+/** The peer of a request, read once a connection. */
+function peerOf(req: HttpRequest): Peer {
+  const holder = 'stream' in req ? req.stream.session : req.socket
+  if (!holder) return {}
+  let peer = peers.get(holder)
+  if (!peer) peers.set(holder, (peer = 'stream' in req ? {} : readPeer(req.socket as TLSSocket)))
+  return peer
+}
+
+function readPeer(socket: TLSSocket): Peer {
+  const { subject } = socket.getPeerCertificate()
+  if (!subject) return {}
+  if (!socket.authorized) return { problem: String(socket.authorizationError) }
+  const { CN, O } = subject as { CN?: string | string[]; O?: string | string[] }
+  if (typeof CN !== 'string') return { problem: 'the client certificate has no single common name' }
+  return { subject: { cn: CN, o: O === undefined ? [] : [O].flat() } }
+}
+
+function bindError(cause: NodeJS.ErrnoException, { port, bindAddress }: ListenOptions): AppError {
+  const where = `${bindAddress ?? '*'}:${port}`
+  if (cause.code === 'EADDRINUSE') {
+    return new AppError('exists', `listen on ${where}: the port is taken by another process, stop it or choose another with --port`, { cause })
+  }
+  if (cause.code === 'EACCES') {
+    return new AppError('forbidden', `listen on ${where}: no right to bind this port, run as root or choose one over 1023 with --port`, { cause })
+  }
+  if (cause.code === 'EADDRNOTAVAIL') {
+    return new AppError('invalid', `listen on ${where}: this machine has no such address, see \`ip addr\``, { cause })
+  }
+  return new AppError('internal', `listen on ${where}: ${cause.message}`, { cause })
+}

@@ -1,0 +1,4 @@
+/** The API server's front door. */
+export { createApiServer } from './server.ts'
+export { listen, type Listener, type ListenOptions } from './listen.ts'
+export type { ApiServer, ApiServerOptions, Attributes, Decision, HttpRequest, HttpResponse, Peer, PeerSubject, PodStreams, PodTarget, Route, RouteContext, ServiceAccountKey } from './ports.ts'

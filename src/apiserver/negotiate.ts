@@ -1,0 +1,36 @@
+/** Which shape the caller wants: whole objects, a Table, or only metadata; pure. Used by the read and write verbs. */
+import { AppError } from '../base/errors.ts'
+
+export type Shape = 'object' | 'table' | 'meta' | 'aggregated'
+
+export interface Accepted {
+  readonly shape: Shape
+  readonly yaml: boolean
+}
+
+const ANY: Accepted = { shape: 'object', yaml: false }
+
+/** @throws AppError `unsupported` when none of the types asked for can be made */
+export function negotiate(accept: string | undefined): Accepted {
+  if (accept === undefined || accept === '') return ANY
+  const options = accept
+    .split(',')
+    .map((text, order) => {
+      const [type = '', ...rest] = text.trim().split(/\s*;\s*/)
+      const params = new Map(rest.map((p) => p.split('=', 2) as [string, string]))
+      return { type: type.toLowerCase(), params, q: Number(params.get('q') ?? 1), order }
+    })
+    .sort((a, b) => b.q - a.q || a.order - b.order)
+  for (const { type, params } of options) {
+    if (type === '*/*' || type === 'application/*') return ANY
+    if (type !== 'application/json' && type !== 'application/yaml') continue
+    const yaml = type === 'application/yaml'
+    const as = params.get('as')
+    if (as === undefined) return { shape: 'object', yaml }
+    const v = params.get('v')
+    if (as === 'Table' && v === 'v1') return { shape: 'table', yaml }
+    if ((as === 'PartialObjectMetadata' || as === 'PartialObjectMetadataList') && v === 'v1') return { shape: 'meta', yaml }
+    if (as === 'APIGroupDiscoveryList' && (v === 'v2' || v === 'v2beta1')) return { shape: 'aggregated', yaml }
+  }
+  throw new AppError('unsupported', `only the following media types are accepted: application/json, application/yaml; "${accept.slice(0, 200)}" was asked for`)
+}

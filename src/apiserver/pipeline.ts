@@ -1,0 +1,127 @@
+/**
+ * One request from path to answer: request info, authorization, negotiation, then the verb. Identity is settled before
+ * (`server.ts`). Every failure becomes a Status here, the one funnel; what is not about the caller is logged.
+ */
+import type { ApiRequest, ApiResponse, UserInfo } from '../api/contract.ts'
+import { forbidden, methodNotAllowed, pathNotFound, toStatus } from '../api/status.ts'
+import { isAbort, messageOf } from '../base/errors.ts'
+import { logger } from '../base/log.ts'
+import { refusal } from './authz/authorizer.ts'
+import type { Call, Core } from './core.ts'
+import { negotiate } from './negotiate.ts'
+import type { Attributes } from './ports.ts'
+import { requestInfo, type RequestInfo, type ResourceRequest } from './request-info.ts'
+import { subresourceCall } from './subresources.ts'
+import { create, update } from './verbs/write.ts'
+import { deleteCollection, deleteOne } from './verbs/delete.ts'
+import { patch } from './verbs/patch.ts'
+import { get, list } from './verbs/read.ts'
+import { watch } from './verbs/watch.ts'
+import { virtualCreate } from './reviews.ts'
+
+const log = logger('apiserver')
+
+/** Answers paths that are not resources; undefined when there is no such path. */
+export type PathHandler = (path: string, request: ApiRequest & { readonly query: URLSearchParams }) => Promise<ApiResponse | undefined>
+
+export interface Pipeline {
+  handle(request: ApiRequest, user: UserInfo, signal: AbortSignal): Promise<ApiResponse>
+}
+
+export function createPipeline(core: Core, paths: PathHandler): Pipeline {
+  const handle = async (request: ApiRequest, user: UserInfo, signal: AbortSignal): Promise<ApiResponse> => {
+    const query = request.query ?? new URLSearchParams()
+    const headers = request.headers ?? {}
+    const info = requestInfo(request.method, request.path, query)
+    const attributes = attributesOf(info, query)
+    if (!core.authorizer.authorize(user, attributes).allowed) {
+      throw forbidden({ group: attributes.group ?? '', resource: attributes.resource ?? '' }, attributes.name ?? '', refusal(user, attributes))
+    }
+    if (!info.isResource) {
+      const found = await paths(request.path, { ...request, query })
+      if (!found) throw pathNotFound()
+      return found
+    }
+    const def = core.resources.find(info.group, info.version, info.resource)
+    if (!def) throw pathNotFound()
+    const call: Call = { def, info, user, query, headers, body: request.body, accepted: negotiate(headers.accept), signal, warnings: [] }
+    return dispatch(core, call)
+  }
+  return {
+    async handle(request, user, signal) {
+      try {
+        return await handle(request, user, signal)
+      } catch (error) {
+        return failure(error, request)
+      }
+    },
+  }
+}
+
+function dispatch(core: Core, call: Call): Promise<ApiResponse> | ApiResponse {
+  const { def, info } = call
+  if (info.subresource !== undefined) return subresourceCall(core, call)
+  if (def.served === 'virtual') return virtualCreate(core, call)
+  if (!def.verbs.includes(info.verb) && info.verb !== 'watch') throw methodNotAllowed(def, info.verb)
+  if (def.namespaced && info.namespace === undefined && (info.name !== undefined || info.verb === 'create')) throw pathNotFound()
+  if (!def.namespaced && info.namespace !== undefined && def.resource !== 'namespaces') throw pathNotFound()
+  switch (info.verb) {
+    case 'get':
+      return get(core, call)
+    case 'list':
+      return list(core, call)
+    case 'watch':
+      return watch(core, call)
+    case 'create':
+      return create(core, call)
+    case 'update':
+      return update(core, call)
+    case 'patch':
+      return patch(core, call)
+    case 'delete':
+      return deleteOne(core, call)
+    case 'deletecollection':
+      return deleteCollection(core, call)
+    default: {
+      const never: never = info.verb
+      throw new Error(`no verb ${String(never)}`)
+    }
+  }
+}
+
+/** What authorization is asked; pure. A list by name counts as naming the object, as Kubernetes has it. */
+export function attributesOf(info: RequestInfo, query: URLSearchParams): Attributes {
+  if (!info.isResource) return { verb: info.verb, path: info.path }
+  const fieldSelector = query.get('fieldSelector') ?? undefined
+  const name = info.name ?? nameSelected(info, fieldSelector)
+  return {
+    verb: info.verb,
+    group: info.group,
+    version: info.version,
+    resource: info.resource,
+    ...(info.subresource === undefined ? {} : { subresource: info.subresource }),
+    ...(info.namespace === undefined ? {} : { namespace: info.namespace }),
+    ...(name === undefined ? {} : { name }),
+    ...(fieldSelector === undefined ? {} : { fieldSelector }),
+    ...(query.get('labelSelector') === null ? {} : { labelSelector: query.get('labelSelector') as string }),
+  }
+}
+
+function nameSelected(info: ResourceRequest, selector: string | undefined): string | undefined {
+  if (selector === undefined || (info.verb !== 'list' && info.verb !== 'watch' && info.verb !== 'deletecollection')) return undefined
+  return /^metadata\.name==?([^,=!]+)$/.exec(selector)?.[1]
+}
+
+/** The answer for anything thrown. */
+export function failure(error: unknown, request: Pick<ApiRequest, 'method' | 'path'>): ApiResponse {
+  const status = toStatus(error)
+  const code = status.code ?? 500
+  if (code >= 500 && code !== 504 && !isAbort(error)) log.error('request failed', { method: request.method, path: request.path, code, error: messageOf(error), stack: error instanceof Error ? error.stack : undefined })
+  const retry = status.details?.retryAfterSeconds
+  return {
+    status: code,
+    headers: { 'content-type': 'application/json', 'cache-control': 'no-cache, private', ...(retry ? { 'retry-after': String(retry) } : {}) },
+    body: JSON.stringify(status),
+  }
+}
+

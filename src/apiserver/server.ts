@@ -1,0 +1,162 @@
+/**
+ * The API server as a whole: builds the parts, writes the first objects, and is ready when it resolves. One of it runs in a
+ * server process; tests run many. The store is the caller's and outlives it.
+ */
+import type { IncomingMessage } from 'node:http'
+import type { Duplex } from 'node:stream'
+import type { ApiRequest, ApiResponse, UserInfo } from '../api/contract.ts'
+import { forbidden, pathNotFound, toStatus, unavailable } from '../api/status.ts'
+import { AppError, messageOf } from '../base/errors.ts'
+import { logger } from '../base/log.ts'
+import { Metrics } from '../base/metrics.ts'
+import { Scope } from '../base/scope.ts'
+import { Admission } from './admission/chain.ts'
+import { admissionPlugins } from './admission/plugins.ts'
+import { ANONYMOUS, Authenticator, impersonate } from './authn/authenticator.ts'
+import { ServiceAccountTokens } from './authn/service-account.ts'
+import { Authorizer, refusal } from './authz/authorizer.ts'
+import { NodeAuthorizer } from './authz/node.ts'
+import { Rbac } from './authz/rbac.ts'
+import { SELF, writeFirstObjects } from './bootstrap.ts'
+import type { Core } from './core.ts'
+import { Discovery } from './discovery.ts'
+import { healthPath } from './health.ts'
+import { readBody, sendResponse, toApiRequest } from './http.ts'
+import { negotiate } from './negotiate.ts'
+import { attributesOf, createPipeline, failure } from './pipeline.ts'
+import type { ApiServer, ApiServerOptions, HttpRequest, HttpResponse, Peer, PodTarget } from './ports.ts'
+import { requestInfo } from './request-info.ts'
+import { Resources } from './resources.ts'
+import { firstAddress } from './service-ips.ts'
+import { podTarget } from './subresources.ts'
+import { WatchCache } from './watch-cache.ts'
+
+const log = logger('apiserver')
+const STREAM_KINDS: readonly string[] = ['exec', 'attach', 'portforward'] satisfies PodTarget['kind'][]
+
+/** Starts the server on `store`; resolves when it can answer. @throws AppError when the store or the keys cannot be read */
+export async function createApiServer(options: ApiServerOptions): Promise<ApiServer> {
+  const { store, clock } = options
+  const metrics = options.metrics ?? new Metrics()
+  const scope = new Scope('apiserver')
+  const cache = new WatchCache(store, clock)
+  await cache.load()
+  scope.run('watch-cache', (signal) => cache.run(signal))
+  const tokens = await ServiceAccountTokens.create(options.serviceAccountKey, cache, clock)
+  const resources = new Resources()
+  const rbac = new Rbac(cache)
+  const nodes = new NodeAuthorizer()
+  scope.onClose(nodes.attach(cache))
+  const core: Core = {
+    store,
+    cache,
+    clock,
+    resources,
+    rbac,
+    tokens,
+    authenticator: new Authenticator(cache, clock, tokens),
+    authorizer: new Authorizer(nodes, rbac),
+    admission: new Admission(admissionPlugins()),
+    podStreams: options.podStreams,
+    serviceCidr: options.serviceCidr,
+  }
+  const discovery = new Discovery(resources)
+  let ready = false
+  const health = {
+    tokens,
+    metrics,
+    gitCommit: options.gitCommit ?? '',
+    checks: { ping: () => true, 'watch-cache': () => !scope.signal.aborted, 'first-objects': () => ready },
+  }
+  const requests = metrics.counter('apiserver_request_total', 'Requests answered, by verb and status code')
+  const seconds = metrics.histogram('apiserver_request_duration_seconds', 'Time to the first byte of an answer, watches aside, in seconds')
+
+  const pipeline = createPipeline(core, async (path, request) => {
+    const found = healthPath(health, path, request.query)
+    if (found) return found
+    return discovery.answer(path, negotiate(request.headers?.accept), request.headers?.['if-none-match'])
+  })
+  const serve = async (request: ApiRequest, user: UserInfo, signal: AbortSignal): Promise<ApiResponse> => {
+    const started = clock.monotonic()
+    const both = AbortSignal.any([signal, scope.signal])
+    const answer = scope.signal.aborted ? failure(unavailable('the server is stopping'), request) : await pipeline.handle(request, user, both)
+    requests.add(1, { verb: request.method, code: String(answer.status) })
+    if (typeof answer.body === 'string') seconds.observe((clock.monotonic() - started) / 1_000, { verb: request.method })
+    return answer
+  }
+  const identify = async (peer: Peer, headers: Parameters<Authenticator['authenticate']>[1]): Promise<UserInfo> => {
+    const user = (await core.authenticator.authenticate(peer, headers)) ?? ANONYMOUS
+    return impersonate(user, headers, (u, a) => core.authorizer.authorize(u, a))
+  }
+
+  const handleHttp = async (req: HttpRequest, res: HttpResponse, peer: Peer): Promise<void> => {
+    const abort = new AbortController()
+    res.on('close', () => abort.abort())
+    let answer: ApiResponse
+    try {
+      const user = await identify(peer, req.headers)
+      const body = req.method === 'GET' || req.method === 'HEAD' ? undefined : await readBody(req)
+      answer = await serve(toApiRequest(req, body), user, abort.signal)
+    } catch (error) {
+      if (abort.signal.aborted) return
+      if (error instanceof AppError && error.code === 'unauthorized') log.info('refused credentials', { reason: messageOf(error), path: req.url?.split('?')[0] })
+      answer = failure(error, { method: (req.method ?? 'GET') as ApiRequest['method'], path: req.url ?? '' })
+    }
+    try {
+      await sendResponse(res, answer, String(req.headers['accept-encoding'] ?? ''))
+    } catch (error) {
+      // The client went away in the middle of an answer: nobody is left to tell.
+      log.debug('answer not delivered', { error })
+      res.destroy?.()
+    }
+  }
+
+  const handleUpgrade = async (req: IncomingMessage, socket: Duplex, head: Buffer, peer: Peer): Promise<void> => {
+    try {
+      const user = await identify(peer, req.headers)
+      const { path, query } = toApiRequest(req, undefined)
+      const info = requestInfo(req.method ?? 'GET', path, query)
+      const kind = info.isResource ? info.subresource : undefined
+      if (!info.isResource || kind === undefined || !STREAM_KINDS.includes(kind) || info.resource !== 'pods' || info.group !== '') throw pathNotFound()
+      // Kubernetes 1.35 asks for `create` whichever method opens the stream.
+      const attributes = { ...attributesOf(info, query), verb: 'create' }
+      if (!core.authorizer.authorize(user, attributes).allowed) throw forbidden({ group: '', resource: 'pods' }, info.name ?? '', refusal(user, attributes))
+      if (!core.podStreams) throw unavailable('this server carries no pod streams')
+      const def = resources.find('', 'v1', 'pods')
+      if (!def) throw pathNotFound()
+      const target = await podTarget(core, { def, info, query }, kind as PodTarget['kind'])
+      await core.podStreams.upgrade(req, socket, head, target)
+    } catch (error) {
+      const status = toStatus(error)
+      const text = JSON.stringify(status)
+      socket.end(`HTTP/1.1 ${status.code ?? 500} ${status.reason ?? 'Error'}\r\nContent-Type: application/json\r\nContent-Length: ${Buffer.byteLength(text)}\r\nConnection: close\r\n\r\n${text}`)
+    }
+  }
+
+  const close = (): Promise<void> => scope.close()
+  try {
+    await writeFirstObjects({
+      handle: (request) => serve(request, SELF, scope.signal),
+      serviceIp: firstAddress(options.serviceCidr),
+      advertise: options.advertise,
+    })
+    await cache.refresh()
+  } catch (error) {
+    await close()
+    throw error
+  }
+  ready = true
+  return {
+    handler: (request, signal) => serve(request, request.user ?? ANONYMOUS, signal),
+    authenticate: async ({ peer, headers }) => {
+      const user = await core.authenticator.authenticate(peer, headers)
+      return user && impersonate(user, headers, (u, a) => core.authorizer.authorize(u, a))
+    },
+    authorize: async (user, attributes) => core.authorizer.authorize(user, attributes),
+    handleHttp,
+    handleUpgrade,
+    close,
+    [Symbol.asyncDispose]: close,
+  }
+}
+

@@ -1,0 +1,174 @@
+/** Subresources: status and its like, scale, binding, token, approval, eviction, and the streams of pods. Used by the pipeline. */
+import type { ApiResponse } from '../api/contract.ts'
+import { badRequest, conflict, invalid, fieldInvalid, fieldRequired, methodNotAllowed, notFound, pathNotFound, tooManyRequests, unavailable } from '../api/status.ts'
+import { bodyText, mediaType, parseBody } from './body.ts'
+import { answer, type Call, type Core } from './core.ts'
+import { objectOf } from './encode.ts'
+import type { PodTarget } from './ports.ts'
+import { keyOf } from './resources.ts'
+import { scaleGet, scalePatch, scaleUpdate } from './scale.ts'
+import type { Obj } from './stored-text.ts'
+import { patch } from './verbs/patch.ts'
+import { get } from './verbs/read.ts'
+import { changeObject, update } from './verbs/write.ts'
+import { removeObject } from './verbs/delete.ts'
+
+const STATUS_LIKE = new Set(['status', 'ephemeralcontainers', 'resize', 'approval', 'finalize'])
+const STREAMS = new Set(['log', 'exec', 'attach', 'portforward'])
+
+export function subresourceCall(core: Core, call: Call): Promise<ApiResponse> {
+  const { def, info } = call
+  const name = info.subresource as string
+  const sub = def.subresources.find((s) => s.name === name)
+  if (!sub || info.name === undefined) throw pathNotFound()
+  const { verb } = info
+  if (STATUS_LIKE.has(name)) {
+    if (verb === 'get') return get(core, call)
+    if (verb === 'update') return update(core, call)
+    if (verb === 'patch' && name !== 'finalize') return patch(core, call)
+  } else if (name === 'scale') {
+    if (verb === 'get') return scaleGet(core, call)
+    if (verb === 'update') return scaleUpdate(core, call)
+    if (verb === 'patch') return scalePatch(core, call)
+  } else if (name === 'binding' && verb === 'create') return bind(core, call)
+  else if (name === 'token' && verb === 'create') return requestToken(core, call)
+  else if (name === 'eviction' && verb === 'create') return evict(core, call)
+  else if (name === 'log' && verb === 'get') return podLog(core, call)
+  else if (STREAMS.has(name)) throw badRequest('Upgrade request required')
+  throw methodNotAllowed(def, verb)
+}
+
+/** Binds a pod to a node, once: the scheduler's one write. */
+async function bind(core: Core, call: Call): Promise<ApiResponse> {
+  const { def, info } = call
+  const binding = (await parseBody(bodyText(call.body), mediaType(call.headers))) as Partial<Obj> & { target?: { kind?: string; name?: string } }
+  const node = binding?.target?.name
+  if (!node || (binding.target?.kind ?? 'Node') !== 'Node') throw invalid({ group: '', resource: 'bindings', kind: 'Binding' }, info.name as string, [fieldRequired('target.name')])
+  const at = new Date(core.clock.now()).toISOString().replace(/\.\d+Z$/, 'Z')
+  await changeObject(core, { ...call, info: { ...info, subresource: 'bindings' } }, async (pod) => {
+    const spec = pod.spec as { nodeName?: string; schedulingGates?: unknown[] }
+    if (pod.metadata.deletionTimestamp) throw conflict(def, info.name as string, `pod ${info.name} is being deleted, cannot be assigned to a host`)
+    if (spec.nodeName) throw conflict(def, info.name as string, `pod ${info.name} is already assigned to node "${spec.nodeName}"`)
+    if (spec.schedulingGates?.length) throw conflict(def, info.name as string, `pod ${info.name} has non-empty .spec.schedulingGates`)
+    const uid = binding.metadata?.uid
+    if (uid && uid !== pod.metadata.uid) throw conflict(def, info.name as string, `Precondition failed: UID in precondition: ${uid}, UID in object meta: ${pod.metadata.uid}`)
+    const status = (pod.status ?? {}) as { conditions?: { type: string }[] }
+    const conditions = (status.conditions ?? []).filter((c) => c.type !== 'PodScheduled')
+    return {
+      ...pod,
+      metadata: { ...pod.metadata, annotations: { ...pod.metadata.annotations, ...binding.metadata?.annotations } },
+      spec: { ...spec, nodeName: node },
+      status: { ...status, conditions: [...conditions, { type: 'PodScheduled', status: 'True', lastProbeTime: null, lastTransitionTime: at }] },
+    }
+  })
+  return answer(call, 201, JSON.stringify({ kind: 'Status', apiVersion: 'v1', metadata: {}, status: 'Success', code: 201 }))
+}
+
+async function evict(core: Core, call: Call): Promise<ApiResponse> {
+  const { def, info } = call
+  const eviction = (await parseBody(bodyText(call.body), mediaType(call.headers))) as { deleteOptions?: object } | undefined
+  const pods = core.cache.resource('pods')
+  const pod = pods.get(keyOf(def, info.namespace, info.name))?.parsed()
+  if (!pod) throw notFound(def, info.name as string)
+  if (blockedByBudget(core, pod)) throw tooManyRequests('Cannot evict pod as it would violate the pod\'s disruption budget.', 10)
+  await removeObject(core, call, info.name as string, eviction?.deleteOptions ?? {})
+  return answer(call, 201, JSON.stringify({ kind: 'Status', apiVersion: 'v1', metadata: {}, status: 'Success', code: 201 }))
+}
+
+/** True when a PodDisruptionBudget of the namespace selects the pod and allows no disruption now. */
+function blockedByBudget(core: Core, pod: Readonly<Obj>): boolean {
+  const budgets = core.cache.resource('poddisruptionbudgets.policy')
+  for (const entry of budgets.scan(`${budgets.prefix}${pod.metadata.namespace}/`)) {
+    const budget = entry.parsed() as Obj
+    const labels = (budget.spec as { selector?: { matchLabels?: Record<string, string> } } | undefined)?.selector?.matchLabels
+    if (!labels || !Object.entries(labels).every(([k, v]) => pod.metadata.labels?.[k] === v)) continue
+    if (((budget.status as { disruptionsAllowed?: number } | undefined)?.disruptionsAllowed ?? 0) < 1) return true
+  }
+  return false
+}
+
+interface TokenRequestSpec {
+  audiences?: string[]
+  expirationSeconds?: number
+  boundObjectRef?: { kind?: string; apiVersion?: string; name?: string; uid?: string }
+}
+
+/** A token for a service account, bound to a pod or secret when asked: TokenRequest. */
+async function requestToken(core: Core, call: Call): Promise<ApiResponse> {
+  const { def, info } = call
+  const request = (await parseBody(bodyText(call.body) || '{}', mediaType(call.headers))) as Partial<Obj> & { spec?: TokenRequestSpec }
+  const spec = request.spec ?? {}
+  const { entry } = await core.store.get(keyOf(def, info.namespace, info.name))
+  if (!entry) throw notFound(def, info.name as string)
+  const account = objectOf(def, { text: entry.value, revision: entry.revision })
+  const of = { group: 'authentication.k8s.io', resource: 'tokenrequests', kind: 'TokenRequest' }
+  const seconds = spec.expirationSeconds ?? 3_600
+  if (!Number.isInteger(seconds) || seconds < 600 || seconds > 2 ** 32) {
+    throw invalid(of, '', [fieldInvalid('spec.expirationSeconds', seconds, 'may not specify a duration less than 10 minutes or larger than 2^32 seconds')])
+  }
+  let bound: { kind: 'Pod' | 'Secret'; name: string; uid: string } | undefined
+  let node: { name: string; uid?: string } | undefined
+  if (spec.boundObjectRef) {
+    const { kind, name, uid } = spec.boundObjectRef
+    if ((kind !== 'Pod' && kind !== 'Secret') || !name) throw invalid(of, '', [fieldInvalid('spec.boundObjectRef', spec.boundObjectRef, 'only a named Pod or Secret can be bound to')])
+    const resource = core.resources.find('', 'v1', kind === 'Pod' ? 'pods' : 'secrets') as Call['def']
+    const found = await core.store.get(keyOf(resource, info.namespace, name))
+    if (!found.entry) throw notFound(resource, name)
+    const object = objectOf(resource, { text: found.entry.value, revision: found.entry.revision })
+    if (uid && uid !== object.metadata.uid) throw conflict(def, info.name as string, `the UID in the bound object reference (${uid}) does not match the UID in record. The object might have been deleted and then recreated`)
+    bound = { kind, name, uid: object.metadata.uid as string }
+    if (kind === 'Pod') {
+      const pod = object.spec as { serviceAccountName?: string; nodeName?: string }
+      if ((pod.serviceAccountName || 'default') !== info.name) throw badRequest(`cannot bind token for serviceaccount "${info.name}" to pod running with different serviceaccount name.`)
+      if (pod.nodeName) {
+        const entry = core.cache.resource('nodes').get(keyOf(core.resources.find('', 'v1', 'nodes') as Call['def'], undefined, pod.nodeName))
+        const nodeUid = entry?.parsed().metadata.uid
+        node = { name: pod.nodeName, ...(nodeUid === undefined ? {} : { uid: nodeUid }) }
+      }
+    }
+  }
+  const audiences = spec.audiences?.length ? spec.audiences : [core.tokens.issuer]
+  const { token, expiresMs } = await core.tokens.sign({
+    namespace: info.namespace as string,
+    name: info.name as string,
+    uid: account.metadata.uid as string,
+    audiences,
+    seconds,
+    ...(bound ? { bound } : {}),
+    ...(node ? { node } : {}),
+  })
+  const status = { token, expirationTimestamp: new Date(expiresMs).toISOString().replace(/\.\d+Z$/, 'Z') }
+  return answer(call, 201, JSON.stringify({ kind: 'TokenRequest', apiVersion: 'authentication.k8s.io/v1', metadata: { name: info.name, namespace: info.namespace }, spec: { ...spec, audiences, expirationSeconds: seconds }, status }))
+}
+
+async function podLog(core: Core, call: Call): Promise<ApiResponse> {
+  const streams = core.podStreams
+  if (!streams) throw unavailable('this server carries no pod streams')
+  const target = await podTarget(core, call, 'log')
+  return streams.log(target, call.signal)
+}
+
+/** Where a stream request goes. @throws ApiError 404, 400 for an unbound pod or an unclear container */
+export async function podTarget(core: Core, call: Pick<Call, 'def' | 'info' | 'query'>, kind: PodTarget['kind']): Promise<PodTarget> {
+  const { def, info, query } = call
+  const { entry } = await core.store.get(keyOf(def, info.namespace, info.name))
+  if (!entry) throw notFound(def, info.name as string)
+  const pod = objectOf(def, { text: entry.value, revision: entry.revision })
+  const spec = (pod.spec ?? {}) as Record<'containers' | 'initContainers' | 'ephemeralContainers', { name: string }[] | undefined> & { nodeName?: string }
+  if (!spec.nodeName) throw badRequest(`pod ${info.name} does not have a host assigned`)
+  const target = { kind, namespace: info.namespace as string, pod: info.name as string, node: spec.nodeName, query }
+  if (kind === 'portforward') return { ...target, container: undefined }
+  const names = [...(spec.containers ?? []), ...(spec.initContainers ?? []), ...(spec.ephemeralContainers ?? [])].map((c) => c.name)
+  const asked = query.get('container')
+  if (asked) {
+    if (!names.includes(asked)) throw badRequest(`container ${asked} is not valid for pod ${info.name}`)
+    return { ...target, container: asked }
+  }
+  const preferred = pod.metadata.annotations?.['kubectl.kubernetes.io/default-container']
+  if (preferred && names.includes(preferred)) return { ...target, container: preferred }
+  if ((spec.containers ?? []).length > 1) {
+    throw badRequest(`a container name must be specified for pod ${info.name}, choose one of: [${(spec.containers ?? []).map((c) => c.name).join(' ')}]`)
+  }
+  return { ...target, container: spec.containers?.[0]?.name }
+}
+

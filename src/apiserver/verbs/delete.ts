@@ -1,0 +1,161 @@
+/**
+ * delete and deletecollection. Removal is decided by one pure function from object and options: now, or later (finalizers,
+ * a pod's grace time: the node confirms with grace 0). Propagation policies become finalizers; the garbage collector does the rest.
+ */
+import type { ApiResponse } from '../../api/contract.ts'
+import type { ResourceDef } from '../../api/kinds.ts'
+import { badRequest, conflict, deleted, forbidden, notFound } from '../../api/status.ts'
+import { hasCode } from '../../base/errors.ts'
+import { bodyText, mediaType, parseBody } from '../body.ts'
+import { answer, type Call, type Core } from '../core.ts'
+import { encodeList, encodeOne, objectOf, type Stored } from '../encode.ts'
+import { keyOf, storageName } from '../resources.ts'
+import { selection } from '../selection.ts'
+import { toStored, type Obj } from '../stored-text.ts'
+import { isDryRun } from './write.ts'
+
+const ORPHAN = 'orphan'
+const FOREGROUND = 'foregroundDeletion'
+/** Namespaces the cluster cannot live without. */
+const IMMORTAL = new Set(['default', 'kube-system', 'kube-public'])
+/** Kinds whose delete answers the object as it was; the others answer a Status. */
+const RETURNS_OBJECT = new Set(['pods', 'services', 'persistentvolumeclaims', 'persistentvolumes', 'serviceaccounts', 'podtemplates', 'resourcequotas', 'replicationcontrollers'])
+
+export interface DeleteOptions {
+  readonly gracePeriodSeconds?: number
+  readonly propagationPolicy?: string
+  readonly orphanDependents?: boolean
+  readonly preconditions?: { readonly uid?: string; readonly resourceVersion?: string }
+  readonly dryRun?: readonly string[]
+}
+
+/** True when nothing holds an object back any more that is marked for deletion; pure. */
+export function removable(def: ResourceDef, object: Obj): boolean {
+  if (object.metadata.deletionTimestamp === undefined) return false
+  if ((object.metadata.finalizers ?? []).length > 0) return false
+  if (def.resource === 'namespaces' && def.group === '') return ((object.spec as { finalizers?: string[] } | undefined)?.finalizers ?? []).length === 0
+  return (object.metadata.deletionGracePeriodSeconds ?? 0) === 0
+}
+
+/** The next state of an object asked to be deleted; the same object back when it is already on its way; pure. */
+export function markDeleted(def: ResourceDef, object: Obj, options: DeleteOptions, nowMs: number): Obj {
+  const next = structuredClone(object)
+  const meta = next.metadata
+  const policy = options.propagationPolicy ?? (options.orphanDependents === undefined ? undefined : options.orphanDependents ? 'Orphan' : 'Background')
+  if (policy !== undefined) {
+    const others = (meta.finalizers ?? []).filter((f) => f !== ORPHAN && f !== FOREGROUND)
+    if (policy === 'Orphan') others.push(ORPHAN)
+    if (policy === 'Foreground') others.push(FOREGROUND)
+    if (others.length > 0 || meta.finalizers) meta.finalizers = others
+  }
+  const grace = graceSeconds(def, object, options)
+  if (meta.deletionTimestamp === undefined) {
+    meta.deletionTimestamp = new Date(nowMs + grace * 1_000).toISOString().replace(/\.\d+Z$/, 'Z')
+    meta.deletionGracePeriodSeconds = grace
+    if (meta.generation !== undefined) meta.generation++
+  } else if (grace < (meta.deletionGracePeriodSeconds ?? 0)) {
+    // Grace may be shortened, never extended: counted from when the deletion began.
+    const began = Date.parse(meta.deletionTimestamp) - (meta.deletionGracePeriodSeconds ?? 0) * 1_000
+    meta.deletionTimestamp = new Date(began + grace * 1_000).toISOString().replace(/\.\d+Z$/, 'Z')
+    meta.deletionGracePeriodSeconds = grace
+  }
+  if (def.resource === 'namespaces' && def.group === '') next.status = { ...(object.status as object | undefined), phase: 'Terminating' }
+  return next
+}
+
+function graceSeconds(def: ResourceDef, object: Obj, options: DeleteOptions): number {
+  if (def.resource !== 'pods' || def.group !== '') return 0
+  const spec = (object.spec ?? {}) as { nodeName?: string; terminationGracePeriodSeconds?: number }
+  const phase = (object.status as { phase?: string } | undefined)?.phase
+  if (!spec.nodeName || phase === 'Succeeded' || phase === 'Failed') return 0
+  const grace = options.gracePeriodSeconds ?? spec.terminationGracePeriodSeconds ?? 30
+  return grace < 0 ? 1 : grace
+}
+
+export async function deleteOne(core: Core, call: Call): Promise<ApiResponse> {
+  const { def, info } = call
+  const options = await deleteOptions(call)
+  const name = info.name as string
+  const { stored, gone } = await removeObject(core, call, name, options)
+  const object = objectOf(def, stored)
+  if (!gone || RETURNS_OBJECT.has(def.resource)) return answer(call, 200, encodeOne(call, stored, core.clock.now()))
+  return answer(call, 200, JSON.stringify(deleted(def, name, object.metadata.uid)))
+}
+
+export async function deleteCollection(core: Core, call: Call): Promise<ApiResponse> {
+  const { def, info, query } = call
+  const options = await deleteOptions(call)
+  const select = selection(def, query)
+  await core.cache.refresh()
+  const removed: Stored[] = []
+  for (const entry of [...core.cache.resource(storageName(def)).scan(keyOf(def, info.namespace))]) {
+    if (select && !select.matches(entry)) continue
+    const one = { ...call, info: { ...info, name: entry.name, namespace: def.namespaced ? entry.namespace : undefined } }
+    try {
+      removed.push((await removeObject(core, one, entry.name, options)).stored)
+    } catch (error) {
+      // Someone else removed it meanwhile: that is what was asked for.
+      if (!hasCode(error, 'not-found')) throw error
+    }
+  }
+  return answer(call, 200, encodeList(call, removed, { revision: core.cache.revision }, core.clock.now()))
+}
+
+/** Marks or removes one object. @throws ApiError 404, 409 (preconditions), 403 for what must stay */
+export async function removeObject(core: Core, call: Call, name: string, options: DeleteOptions): Promise<{ stored: Stored; gone: boolean }> {
+  const { def, info, query } = call
+  const key = keyOf(def, info.namespace, name)
+  if (def.resource === 'namespaces' && def.group === '' && IMMORTAL.has(name)) throw forbidden(def, name, 'this namespace may not be deleted')
+  const dryRun = isDryRun(query) || (options.dryRun ?? []).length > 0
+  for (;;) {
+    const { entry } = await core.store.get(key)
+    if (!entry) throw notFound(def, name)
+    const current: Stored = { text: entry.value, revision: entry.revision }
+    const old = objectOf(def, current)
+    const { uid, resourceVersion } = options.preconditions ?? {}
+    if (uid !== undefined && uid !== old.metadata.uid) {
+      throw conflict(def, name, `Precondition failed: UID in precondition: ${uid}, UID in object meta: ${old.metadata.uid}`)
+    }
+    if (resourceVersion !== undefined && resourceVersion !== old.metadata.resourceVersion) {
+      throw conflict(def, name, `Precondition failed: ResourceVersion in precondition: ${resourceVersion}, ResourceVersion in object meta: ${old.metadata.resourceVersion}`)
+    }
+    await core.admission.validate({ core, call, verb: 'delete', object: old, old })
+    const next = markDeleted(def, old, options, core.clock.now())
+    const gone = removable(def, next)
+    const text = toStored(next)
+    if (dryRun || (!gone && text === current.text)) return { stored: dryRun && gone ? current : { text, revision: entry.revision }, gone }
+    const event = { core, call, verb: 'delete' as const, object: next, old }
+    try {
+      const revision = gone ? await core.store.delete(key, entry.revision) : await core.store.put(key, text, entry.revision)
+      await core.admission.after(gone ? event : { ...event, verb: 'update' }, revision)
+      return { stored: { text: gone ? current.text : text, revision }, gone }
+    } catch (error) {
+      if (hasCode(error, 'not-found')) throw notFound(def, name)
+      if (!hasCode(error, 'conflict')) throw error
+    }
+  }
+}
+
+/** Options from the body, or from the query where tools put them. @throws ApiError 400 */
+async function deleteOptions(call: Call): Promise<DeleteOptions> {
+  const text = bodyText(call.body)
+  const sent = text.trim() === '' ? {} : await parseBody(text, mediaType(call.headers))
+  if (typeof sent !== 'object' || sent === null || Array.isArray(sent)) throw badRequest('the body of a delete must be a DeleteOptions object')
+  const { query } = call
+  const grace = query.get('gracePeriodSeconds')
+  const policy = query.get('propagationPolicy')
+  const orphan = query.get('orphanDependents')
+  const options: DeleteOptions = {
+    ...(grace === null ? {} : { gracePeriodSeconds: Number(grace) }),
+    ...(policy === null ? {} : { propagationPolicy: policy }),
+    ...(orphan === null ? {} : { orphanDependents: orphan === 'true' }),
+    ...(sent as DeleteOptions),
+  }
+  if (options.gracePeriodSeconds !== undefined && options.gracePeriodSeconds !== null && !Number.isInteger(options.gracePeriodSeconds)) {
+    throw badRequest(`gracePeriodSeconds: Invalid value: ${JSON.stringify(options.gracePeriodSeconds)}: must be a whole number of seconds`)
+  }
+  if (options.propagationPolicy && !['Foreground', 'Background', 'Orphan'].includes(options.propagationPolicy)) {
+    throw badRequest(`propagationPolicy: Unsupported value: "${options.propagationPolicy}": supported values: "Background", "Foreground", "Orphan"`)
+  }
+  return options
+}

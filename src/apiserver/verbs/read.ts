@@ -1,0 +1,153 @@
+/**
+ * get and list. A get is one read of the store. A list comes from the watch cache once that has caught up with what
+ * `resourceVersion` asks for; pages after the first come from the store at the first page's revision, so a chunked list is
+ * one stable snapshot or ends with 410.
+ */
+import type { ApiResponse } from '../../api/contract.ts'
+import { ApiError, badRequest, expired, notFound, tooLargeResourceVersion } from '../../api/status.ts'
+import { AppError, hasCode } from '../../base/errors.ts'
+import { answer, type Call, type Core } from '../core.ts'
+import { encodeList, encodeOne, type Stored } from '../encode.ts'
+import { keyOf, storageName } from '../resources.ts'
+import { selection, type Selection } from '../selection.ts'
+import { CacheEntry } from '../watch-cache.ts'
+
+/** Entries read from the store at a time when a selector thins them out. */
+const PAGE = 500
+
+export async function get(core: Core, call: Call): Promise<ApiResponse> {
+  const { def, info, query } = call
+  const key = keyOf(def, info.namespace, info.name as string)
+  const asked = revisionOf(query.get('resourceVersion'))
+  let stored: Stored | undefined
+  if (asked === undefined) {
+    const { entry } = await core.store.get(key)
+    stored = entry && { text: entry.value, revision: entry.revision }
+  } else {
+    await reach(core, asked)
+    stored = core.cache.resource(storageName(def)).get(key)
+  }
+  if (!stored) throw notFound(def, info.name as string)
+  return answer(call, 200, encodeOne(call, stored, core.clock.now()))
+}
+
+/** Position in a chunked list, as an opaque text. `rv` -1: the snapshot was lost, go on from the key in the newest state. */
+interface Continue {
+  readonly rv: number
+  readonly key: string
+}
+
+export async function list(core: Core, call: Call): Promise<ApiResponse> {
+  const { def, info, query } = call
+  const limit = Math.max(0, Number(query.get('limit') ?? 0) || 0)
+  const prefix = keyOf(def, info.namespace)
+  const select = selection(def, query)
+  const match = query.get('resourceVersionMatch')
+  const asked = revisionOf(query.get('resourceVersion'))
+  const token = query.get('continue')
+  if (match !== null && query.get('resourceVersion') === null) {
+    throw badRequest('resourceVersionMatch is forbidden unless resourceVersion is provided')
+  }
+  if (match !== null && match !== 'Exact' && match !== 'NotOlderThan') throw badRequest(`resourceVersionMatch: Unsupported value: "${match}"`)
+
+  let after = ''
+  let exact: number | undefined
+  if (token !== null && token !== '') {
+    if (asked !== undefined && asked !== 0) throw badRequest('specifying resource version is not allowed when using continue')
+    const at = decodeContinue(token)
+    if (!at.key.startsWith(prefix)) throw badRequest('continue key is not valid: it belongs to another list')
+    after = at.key
+    if (at.rv > 0 && at.rv !== core.cache.revision) exact = at.rv
+    else if (at.rv <= 0) await core.cache.refresh()
+  } else if (match === 'Exact') {
+    if (asked === undefined || asked === 0) throw badRequest('resourceVersionMatch "Exact" is forbidden for resourceVersion "0"')
+    exact = asked
+    await reach(core, asked)
+  } else if (asked === undefined) await core.cache.refresh()
+  else await reach(core, asked)
+
+  const page = exact === undefined ? fromCache(core, storageName(def), prefix, after, select, limit) : await fromStore(core, prefix, after, select, limit, exact)
+  const end = {
+    revision: page.revision,
+    ...(page.next === undefined ? {} : { continue: encodeContinue({ rv: page.revision, key: page.next }) }),
+    ...(page.next === undefined || select ? {} : { remaining: page.remaining }),
+  }
+  return answer(call, 200, encodeList(call, page.items, end, core.clock.now()))
+}
+
+interface Page {
+  readonly items: Stored[]
+  readonly revision: number
+  /** Last key returned, when there is more behind it. */
+  readonly next: string | undefined
+  readonly remaining: number
+}
+
+function fromCache(core: Core, resource: string, prefix: string, after: string, select: Selection | undefined, limit: number): Page {
+  const items: CacheEntry[] = []
+  let remaining = 0
+  for (const entry of core.cache.resource(resource).scan(prefix, after)) {
+    if (limit > 0 && items.length === limit) {
+      remaining++
+      if (select) break
+    } else if (!select || select.matches(entry)) items.push(entry)
+  }
+  return { items, revision: core.cache.revision, next: remaining > 0 ? items.at(-1)?.key : undefined, remaining }
+}
+
+async function fromStore(core: Core, prefix: string, after: string, select: Selection | undefined, limit: number, revision: number): Promise<Page> {
+  const items: CacheEntry[] = []
+  let from = after
+  try {
+    for (;;) {
+      const page = await core.store.list(prefix, { revision, ...(from === '' ? {} : { after: from }), ...(limit > 0 ? { limit: select ? Math.max(PAGE, limit) : limit } : {}) })
+      let used = 0
+      for (const e of page.entries) {
+        used++
+        from = e.key
+        const entry = new CacheEntry(e.key, e.value, e.revision, e.created)
+        if (!select || select.matches(entry)) items.push(entry)
+        if (limit > 0 && items.length === limit) break
+      }
+      const remaining = page.remaining + page.entries.length - used
+      if (remaining === 0) return { items, revision, next: undefined, remaining: 0 }
+      if (limit > 0 && items.length >= limit) return { items, revision, next: from, remaining }
+    }
+  } catch (error) {
+    if (!hasCode(error, 'compacted')) throw error
+    const lost = expired('The provided continue parameter is too old to display a consistent list result. You can start a new list without the continue parameter, or use the continue token in this response to retrieve the remainder of the results. Continuing with the provided token results in an inconsistent list - objects that were created, modified, or deleted between the time the first chunk was returned and now may show up in the list.')
+    throw new ApiError({ ...lost.status, metadata: { continue: encodeContinue({ rv: -1, key: from || prefix }) } })
+  }
+}
+
+/** Waits until the cache shows `revision`. @throws ApiError 504 when that revision is in the future */
+export async function reach(core: Core, revision: number): Promise<void> {
+  if (revision === 0 || core.cache.revision >= revision) return
+  try {
+    await core.cache.waitFor(revision)
+  } catch (error) {
+    if (!(error instanceof AppError)) throw error
+    throw tooLargeResourceVersion(revision, core.cache.revision)
+  }
+}
+
+/** undefined: most recent. 0: anything. @throws ApiError 400 */
+export function revisionOf(text: string | null): number | undefined {
+  if (text === null || text === '') return undefined
+  if (!/^\d{1,15}$/.test(text)) throw badRequest(`resourceVersion: Invalid value: ${JSON.stringify(text)}: not a revision of this API`)
+  return Number(text)
+}
+
+function encodeContinue(at: Continue): string {
+  return Buffer.from(JSON.stringify(at)).toString('base64url')
+}
+
+function decodeContinue(token: string): Continue {
+  try {
+    const at = JSON.parse(Buffer.from(token, 'base64url').toString()) as Continue
+    if (Number.isSafeInteger(at.rv) && typeof at.key === 'string') return at
+  } catch {
+    // Falls through to the refusal: what does not parse was not made here.
+  }
+  throw badRequest('continue key is not valid: use the token of the last page unchanged')
+}

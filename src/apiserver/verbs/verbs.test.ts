@@ -1,0 +1,127 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { startHarness } from '../testing/harness.ts'
+import type { Obj } from '../stored-text.ts'
+
+const CM = '/api/v1/namespaces/default/configmaps'
+const cm = (name: string, data: Record<string, string> = {}, labels?: Record<string, string>): object => ({ metadata: { name, ...(labels ? { labels } : {}) }, data })
+type List = { items: Obj[]; metadata: { resourceVersion: string; continue?: string; remainingItemCount?: number }; kind: string }
+
+test('a created object is read back with uid, time and revision, and a second create of its name is refused', async () => {
+  await using h = await startHarness()
+  const made = await h.call('POST', CM, cm('a', { k: 'v' }))
+  assert.equal(made.status, 201)
+  assert.match(String(made.body.metadata.uid), /^[0-9a-f-]{36}$/)
+  const read = await h.call('GET', `${CM}/a`)
+  assert.deepEqual(read.body, made.body)
+  const again = await h.call<{ reason: string; message: string }>('POST', CM, cm('a'))
+  assert.equal(again.status, 409)
+  assert.equal(again.body.message, 'configmaps "a" already exists')
+})
+
+test('an update needs the newest resourceVersion when it names one, and one that changes nothing keeps the revision', async () => {
+  await using h = await startHarness()
+  const made = (await h.call('POST', CM, cm('a', { k: '1' }))).body
+  const next = await h.call('PUT', `${CM}/a`, { ...made, data: { k: '2' } })
+  assert.equal(next.status, 200)
+  const stale = await h.call('PUT', `${CM}/a`, { ...made, data: { k: '3' } })
+  assert.equal(stale.status, 409)
+  const same = await h.call('PUT', `${CM}/a`, next.body)
+  assert.equal(same.body.metadata.resourceVersion, next.body.metadata.resourceVersion)
+  const blind = await h.call('PUT', `${CM}/a`, { metadata: { name: 'a' }, data: { k: '4' } })
+  assert.equal(blind.status, 200)
+  assert.equal(blind.body.metadata.uid, made.metadata.uid)
+})
+
+test('merge, JSON and strategic patches change what they say', async () => {
+  await using h = await startHarness()
+  await h.call('POST', CM, cm('a', { x: '1', y: '2' }))
+  const patch = (type: string, body: object) => h.call<Obj & { data: object }>('PATCH', `${CM}/a`, body, { headers: { 'content-type': type } })
+  assert.deepEqual((await patch('application/merge-patch+json', { data: { x: null, z: '3' } })).body.data, { y: '2', z: '3' })
+  assert.deepEqual((await patch('application/json-patch+json', [{ op: 'replace', path: '/data/y', value: '9' }])).body.data, { y: '9', z: '3' })
+  assert.deepEqual((await patch('application/strategic-merge-patch+json', { data: { w: '4' } })).body.data, { y: '9', z: '3', w: '4' })
+  assert.equal((await patch('text/plain', {})).status, 415)
+})
+
+test('a list pages through one stable snapshot while others write', async () => {
+  await using h = await startHarness()
+  for (let i = 0; i < 7; i++) await h.call('POST', CM, cm(`c${i}`))
+  const first = (await h.call<List>('GET', `${CM}?limit=3`)).body
+  assert.equal(first.kind, 'ConfigMapList')
+  assert.deepEqual(first.items.map((i) => i.metadata.name), ['c0', 'c1', 'c2'])
+  assert.equal(first.metadata.remainingItemCount, 4)
+  await h.call('DELETE', `${CM}/c5`)
+  await h.call('POST', CM, cm('c4b'))
+  const second = (await h.call<List>('GET', `${CM}?limit=10&continue=${first.metadata.continue}`)).body
+  assert.deepEqual(second.items.map((i) => i.metadata.name), ['c3', 'c4', 'c5', 'c6'])
+  assert.equal(second.metadata.resourceVersion, first.metadata.resourceVersion)
+  assert.equal(second.metadata.continue, undefined)
+})
+
+test('a label selector on a watch shows objects that enter as ADDED and that leave as DELETED', async () => {
+  await using h = await startHarness()
+  const { metadata } = (await h.call<List>('GET', CM)).body
+  const w = await h.watch(`${CM}?watch=1&labelSelector=on%3Dyes&resourceVersion=${metadata.resourceVersion}`)
+  const patch = (labels: object) => h.call('PATCH', `${CM}/a`, { metadata: { labels } }, { headers: { 'content-type': 'application/merge-patch+json' } })
+  await h.call('POST', CM, cm('a', {}, { on: 'no' }))
+  await patch({ on: 'yes' })
+  await patch({ more: 'x' })
+  await patch({ on: 'no' })
+  await h.call('DELETE', `${CM}/a`)
+  await h.call('POST', CM, cm('b', {}, { on: 'yes' }))
+  const seen = [await w.next(), await w.next(), await w.next(), await w.next()].map((e) => `${e?.type} ${e?.object.metadata.name}`)
+  assert.deepEqual(seen, ['ADDED a', 'MODIFIED a', 'DELETED a', 'ADDED b'])
+  await w.end()
+})
+
+test('a watch without a revision starts with what exists, and with sendInitialEvents says when that is over', async () => {
+  await using h = await startHarness()
+  await h.call('POST', CM, cm('a'))
+  const plain = await h.watch(`${CM}?watch=1`)
+  assert.equal((await plain.next())?.object.metadata.name, 'a')
+  await plain.end()
+  const w = await h.watch(`${CM}?watch=1&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true`)
+  assert.equal((await w.next())?.type, 'ADDED')
+  const mark = await w.next()
+  assert.equal(mark?.type, 'BOOKMARK')
+  assert.equal(mark?.object.metadata.annotations?.['k8s.io/initial-events-end'], 'true')
+  await h.call('POST', CM, cm('b'))
+  assert.equal((await w.next())?.object.metadata.name, 'b')
+  await w.end()
+})
+
+test('finalizers keep a deleted object until the last one is gone', async () => {
+  await using h = await startHarness()
+  await h.call('POST', CM, { metadata: { name: 'a', finalizers: ['x.io/hold'] } })
+  const asked = await h.call('DELETE', `${CM}/a`)
+  assert.equal(asked.status, 200)
+  assert.ok(asked.body.metadata.deletionTimestamp)
+  assert.equal((await h.call('GET', `${CM}/a`)).status, 200)
+  await h.call('PATCH', `${CM}/a`, { metadata: { finalizers: null } }, { headers: { 'content-type': 'application/merge-patch+json' } })
+  assert.equal((await h.call('GET', `${CM}/a`)).status, 404)
+})
+
+test('dry runs change nothing, generated names are unique, deletecollection takes what its selector says', async () => {
+  await using h = await startHarness()
+  assert.equal((await h.call('POST', `${CM}?dryRun=All`, cm('a'))).status, 201)
+  assert.equal((await h.call('GET', `${CM}/a`)).status, 404)
+  for (let i = 0; i < 3; i++) assert.match(String((await h.call('POST', CM, { metadata: { generateName: 'g-', labels: { g: '1' } } })).body.metadata.name), /^g-\w{5}$/)
+  await h.call('POST', CM, cm('keep'))
+  await h.call('DELETE', `${CM}?labelSelector=g%3D1`)
+  assert.deepEqual((await h.call<List>('GET', CM)).body.items.map((i) => i.metadata.name), ['keep'])
+})
+
+test('Tables and metadata-only answers are made for get, list and watch', async () => {
+  await using h = await startHarness()
+  await h.call('POST', CM, cm('a', { k: 'v' }))
+  const table = { headers: { accept: 'application/json;as=Table;v=v1;g=meta.k8s.io,application/json' } }
+  const list = await h.call<{ kind: string; rows: { cells: unknown[] }[]; columnDefinitions: { name: string }[] }>('GET', CM, undefined, table)
+  assert.equal(list.body.kind, 'Table')
+  assert.deepEqual(list.body.rows[0]?.cells.slice(0, 2), ['a', 1])
+  const meta = await h.call<Obj & { data?: object }>('GET', `${CM}/a`, undefined, { headers: { accept: 'application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s.io' } })
+  assert.equal(meta.body.kind, 'PartialObjectMetadata')
+  assert.equal(meta.body.data, undefined)
+  const w = await h.watch(`${CM}?watch=1`, undefined, table.headers)
+  assert.equal((await w.next())?.object.kind, 'Table')
+  await w.end()
+})

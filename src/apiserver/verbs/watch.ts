@@ -1,0 +1,146 @@
+/**
+ * watch: initial events if asked for, then the window, then live, each change once and in order. An event is encoded once for
+ * all watchers that want the same shape. Objects that enter or leave a selector show as ADDED or DELETED.
+ * Bounds: {@link QUEUE_BYTES} wait for a slow reader, then the watch ends and the client resumes; `timeoutSeconds` ends it
+ * cleanly (default: 30 to 60 minutes, spread so that a fleet does not come back at once).
+ */
+import type { ApiResponse } from '../../api/contract.ts'
+import { badRequest, expired } from '../../api/status.ts'
+import { answer, type Call, type Core } from '../core.ts'
+import { encodeOne, type Stored } from '../encode.ts'
+import { isTrue } from '../request-info.ts'
+import { apiVersionOf, keyOf, storageName } from '../resources.ts'
+import { selection } from '../selection.ts'
+import type { CacheEvent } from '../watch-cache.ts'
+import { WatchStream } from '../watch-stream.ts'
+import { reach, revisionOf } from './read.ts'
+
+const QUEUE_BYTES = 4 << 20
+/** Waiting bytes after which initial events pause until the reader has taken them. */
+const INITIAL_BYTES = 1 << 20
+const BOOKMARK_MS = 60_000
+
+export async function watch(core: Core, call: Call): Promise<ApiResponse> {
+  const { def, info, query, accepted } = call
+  const select = selection(def, query)
+  const cache = core.cache.resource(storageName(def))
+  const key = keyOf(def, info.namespace, info.name)
+  const inScope = (k: string): boolean => (info.name === undefined ? k.startsWith(key) : k === key)
+  const bookmarks = isTrue(query.get('allowWatchBookmarks'))
+  const initial = query.get('sendInitialEvents')
+  const match = query.get('resourceVersionMatch')
+  if (initial !== null && match !== 'NotOlderThan') throw badRequest('sendInitialEvents requires setting resourceVersionMatch to NotOlderThan')
+  if (initial === null && match !== null) throw badRequest('resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided')
+  const asked = revisionOf(query.get('resourceVersion'))
+  if (asked === undefined) await core.cache.refresh()
+  else await reach(core, asked)
+
+  // From here to `subscribe` nothing awaits, so no change falls between what is replayed and what follows live.
+  const state = initial === null ? asked === undefined || asked === 0 : isTrue(initial)
+  const start = core.cache.revision
+  const replay = state ? [] : cache.since(asked === undefined || asked === 0 ? start : asked)
+  if (!replay) throw expired(`too old resource version: ${asked} (${start})`)
+  const first = state ? [...cache.scan(info.name === undefined ? key : key)].filter((e) => inScope(e.key) && (!select || select.matches(e))) : []
+
+  const shape = `${accepted.shape}:${query.get('includeObject') ?? ''}:${apiVersionOf(def)}`
+  let columnsSent = false
+  const encode = (type: string, stored: Stored): Uint8Array => {
+    const text = encodeOne(call, stored, core.clock.now(), !columnsSent)
+    columnsSent = true
+    return Buffer.from(`{"type":"${type}","object":${text}}\n`)
+  }
+  const bookmark = (revision: number, end = false): Uint8Array => {
+    const metadata = { resourceVersion: String(revision), creationTimestamp: null, ...(end ? { annotations: { 'k8s.io/initial-events-end': 'true' } } : {}) }
+    const object = { kind: accepted.shape === 'meta' ? 'PartialObjectMetadata' : def.kind, apiVersion: accepted.shape === 'meta' ? 'meta.k8s.io/v1' : apiVersionOf(def), metadata }
+    if (accepted.shape !== 'table') return Buffer.from(`${JSON.stringify({ type: 'BOOKMARK', object })}\n`)
+    const table = { kind: 'Table', apiVersion: 'meta.k8s.io/v1', metadata, columnDefinitions: null, rows: [] }
+    return Buffer.from(`${JSON.stringify({ type: 'BOOKMARK', object: table })}\n`)
+  }
+  const deliver = (event: CacheEvent): void => {
+    if (!inScope(event.entry.key)) return
+    const now = event.type === 'put' && (!select || select.matches(event.entry))
+    // A previous state that is no longer known counts as matching: a spare DELETED is harmless, a missing one is not.
+    const existed = event.entry.created !== event.revision || event.type === 'delete'
+    const before = existed && (!select || !event.previous || select.matches(event.previous))
+    if (!now && !before) return
+    const type = now ? (before ? 'MODIFIED' : 'ADDED') : 'DELETED'
+    // Who leaves the selector is shown as last seen inside it, under the revision of leaving.
+    const text = now || event.type === 'delete' ? event.entry.text : (event.previous ?? event.entry).text
+    const memoKey = accepted.shape === 'table' && !columnsSent ? undefined : `${type}:${shape}`
+    let chunk = memoKey === undefined ? undefined : event.memo.get(memoKey)
+    if (!chunk) {
+      chunk = encode(type, { text, revision: event.revision })
+      if (memoKey !== undefined) event.memo.set(memoKey, chunk)
+    }
+    stream.push(chunk)
+  }
+
+  let live = !state
+  let pending: CacheEvent[] = []
+  const stop = cache.subscribe((event) => {
+    if (event === 'reset') stream.end()
+    else if (live) deliver(event)
+    else if (pending.push(event) > 10_000) stream.end()
+  })
+  const timers = new Set<{ cancel(): void }>()
+  const onAbort = (): void => void stream.return()
+  const stream = new WatchStream(QUEUE_BYTES, () => {
+    stop()
+    for (const timer of timers) timer.cancel()
+    call.signal.removeEventListener('abort', onAbort)
+  })
+  if (call.signal.aborted) onAbort()
+  else call.signal.addEventListener('abort', onAbort, { once: true })
+  const seconds = Number(query.get('timeoutSeconds') ?? 0)
+  timers.add(core.clock.timer('watch-timeout', (seconds > 0 ? seconds : 1_800 * (1 + Math.random())) * 1_000, () => stream.end()))
+  const tick = (): void => {
+    if (stream.ended) return
+    if (live) stream.push(bookmark(core.cache.revision))
+    timers.delete(timer)
+    timer = core.clock.timer('watch-bookmark', BOOKMARK_MS, tick)
+    timers.add(timer)
+  }
+  let timer = core.clock.timer('watch-bookmark', BOOKMARK_MS, tick)
+  if (bookmarks) timers.add(timer)
+  else timer.cancel()
+
+  for (const event of replay) deliver(event)
+  if (!state) return answer(call, 200, stream)
+
+  const goLive = (): void => {
+    if (initial !== null && bookmarks) stream.push(bookmark(start, true))
+    for (const event of pending) deliver(event)
+    pending = []
+    live = true
+  }
+  // Few objects go at once; many are paced by the reader so that a list of any size needs little memory.
+  let at = 0
+  const pump = (): void => {
+    for (let bytes = 0; at < first.length && bytes < INITIAL_BYTES; at++) {
+      const entry = first[at] as (typeof first)[number]
+      const chunk = encode('ADDED', entry)
+      bytes += chunk.length
+      stream.push(chunk)
+    }
+    if (at < first.length) return
+    first.length = 0
+    goLive()
+  }
+  pump()
+  if (live) return answer(call, 200, stream)
+  return answer(call, 200, paced(stream, () => !live && !stream.ended, pump))
+}
+
+/** The stream, with `pump` called each time the reader has taken all there was, while `more` says so. */
+async function* paced(stream: WatchStream, more: () => boolean, pump: () => void): AsyncGenerator<Uint8Array> {
+  try {
+    for (;;) {
+      const { done, value } = await stream.next()
+      if (done) return
+      yield value
+      if (more()) pump()
+    }
+  } finally {
+    await stream.return()
+  }
+}

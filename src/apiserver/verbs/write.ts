@@ -1,0 +1,228 @@
+/**
+ * create, update and patch, for objects and their `status`-like subresources: decode, prepare metadata, default, admit,
+ * validate, store by compare-and-swap. A write that changes nothing writes nothing. Patches are applied again on the newest
+ * state when another writer came first.
+ */
+import type { ApiResponse } from '../../api/contract.ts'
+import type { ResourceDef } from '../../api/kinds.ts'
+import type { ManagedFieldsEntry } from '../../api/meta.ts'
+import { alreadyExists, badRequest, conflict, notFound, serverTimeout } from '../../api/status.ts'
+import { hasCode } from '../../base/errors.ts'
+import { bodyText, mediaType, parseBody } from '../body.ts'
+import { answer, type Call, type Core } from '../core.ts'
+import { encodeOne, objectOf, type Stored } from '../encode.ts'
+import { decodeObject, prepareCreate, prepareUpdate, resetStatus, validateCreate, validateUpdate } from '../kind-rules.ts'
+import { keyOf } from '../resources.ts'
+import { toStored, type Obj } from '../stored-text.ts'
+import { managedAfterWrite } from '../managed-fields.ts'
+import { removable } from './delete.ts'
+
+/** Random part of a generated name, as Kubernetes makes it: no vowels, no look-alikes. */
+const NAME_LETTERS = 'bcdfghjklmnpqrstvwxz2456789'
+const NAME_TRIES = 8
+const WRITE_TRIES = 12
+/** Events vanish after this long. */
+const EVENT_TTL_SECONDS = 3_600
+
+/** Read, change, write again while others write in between. */
+export interface Change {
+  /** The next state from the newest; the same object back (or `undefined`) means nothing to do. */
+  (current: Obj): Promise<Obj | undefined>
+}
+
+export async function create(core: Core, call: Call): Promise<ApiResponse> {
+  const { def, info } = call
+  const object = decodeObject(call, await parseBody(bodyText(call.body), mediaType(call.headers)))
+  if (info.name !== undefined && info.subresource === undefined) throw badRequest('name must not be given in the path of a create')
+  const stored = await createObject(core, call, object)
+  if (def.served === 'stored') call.warnings.push(`${def.kind} is stored and served, but no controller of this server acts on it yet`)
+  return answer(call, 201, encodeOne(call, stored, core.clock.now()))
+}
+
+/** Creates `object` (already decoded) as the caller; for create, apply and the server's own first objects. */
+export async function createObject(core: Core, call: Call, object: Obj, manager?: { readonly managedFields: ManagedFieldsEntry[] }): Promise<Stored> {
+  const { def, info, query } = call
+  const meta = object.metadata
+  if (meta.resourceVersion) throw badRequest('resourceVersion should not be set on objects to be created')
+  if (def.namespaced) {
+    if (meta.namespace !== undefined && meta.namespace !== '' && meta.namespace !== info.namespace) {
+      throw badRequest(`the namespace of the provided object does not match the namespace sent on the request: "${meta.namespace}" is not "${info.namespace}"`)
+    }
+    if (!info.namespace) throw badRequest('an empty namespace may not be set during creation')
+    meta.namespace = info.namespace
+  } else delete meta.namespace
+  const generated = !meta.name && !!meta.generateName
+  const now = new Date(core.clock.now()).toISOString().replace(/\.\d+Z$/, 'Z')
+  for (let attempt = 0; ; attempt++) {
+    if (generated) meta.name = generateName(meta.generateName as string)
+    const next: Obj = structuredClone(object)
+    next.metadata.uid = crypto.randomUUID()
+    next.metadata.creationTimestamp = now
+    delete next.metadata.deletionTimestamp
+    delete next.metadata.deletionGracePeriodSeconds
+    delete next.metadata.selfLink
+    resetStatus(def, next)
+    prepareCreate(core, def, next)
+    await core.admission.admit({ core, call, verb: 'create', object: next, old: undefined })
+    prepareCreate(core, def, next)
+    validateCreate(def, next)
+    await core.admission.validate({ core, call, verb: 'create', object: next, old: undefined })
+    setManaged(next, manager?.managedFields ?? managedAfterWrite(call, undefined, next, now))
+    const key = keyOf(def, info.namespace, next.metadata.name as string)
+    const text = toStored(next)
+    if (isDryRun(query)) {
+      if ((await core.store.get(key)).entry) throw alreadyExists(def, next.metadata.name as string)
+      return { text, revision: 0 }
+    }
+    try {
+      const revision = await core.store.put(key, text, 0, def.storage === 'events' ? { ttlSeconds: EVENT_TTL_SECONDS } : {})
+      await core.admission.after({ core, call, verb: 'create', object: next, old: undefined }, revision)
+      return { text, revision }
+    } catch (error) {
+      if (!hasCode(error, 'exists')) throw error
+      if (!generated) throw alreadyExists(def, next.metadata.name as string)
+      if (attempt >= NAME_TRIES) throw serverTimeout(def, 'create')
+    }
+  }
+}
+
+export async function update(core: Core, call: Call): Promise<ApiResponse> {
+  const { info } = call
+  const sent = decodeObject(call, await parseBody(bodyText(call.body), mediaType(call.headers)))
+  if (sent.metadata.name !== undefined && sent.metadata.name !== '' && sent.metadata.name !== info.name) {
+    throw badRequest(`the name of the object (${sent.metadata.name}) does not match the name on the URL (${info.name})`)
+  }
+  const stored = await changeObject(core, call, async () => structuredClone(sent))
+  return answer(call, 200, encodeOne(call, stored, core.clock.now()))
+}
+
+/**
+ * Applies `change` to the newest state and stores the result. A resourceVersion or uid in the result is a precondition.
+ * @throws ApiError 404, 409 (precondition, or {@link WRITE_TRIES} other writers in a row), 422
+ */
+export async function changeObject(core: Core, call: Call, change: Change, manager?: { readonly managedFields: ManagedFieldsEntry[] }): Promise<Stored> {
+  const { def, info, query } = call
+  const name = info.name as string
+  const key = keyOf(def, info.namespace, name)
+  for (let attempt = 0; ; attempt++) {
+    const { entry } = await core.store.get(key)
+    if (!entry) throw notFound(def, name)
+    const current: Stored = { text: entry.value, revision: entry.revision }
+    const old = objectOf(def, current)
+    const sent = await change(structuredClone(old))
+    if (!sent) return current
+    const wanted = sent.metadata.resourceVersion
+    if (wanted !== undefined && wanted !== '' && wanted !== '0' && wanted !== old.metadata.resourceVersion) throw conflict(def, name)
+    if (sent.metadata.uid && sent.metadata.uid !== old.metadata.uid) {
+      throw conflict(def, name, `Precondition failed: UID in precondition: ${sent.metadata.uid}, UID in object meta: ${old.metadata.uid}`)
+    }
+    const now = new Date(core.clock.now()).toISOString().replace(/\.\d+Z$/, 'Z')
+    const next = await nextState(core, call, old, sent)
+    setManaged(next, manager ? (sent.metadata.managedFields ?? []) : managedAfterWrite(call, old, next, now))
+    const text = toStored(next)
+    if (text === current.text) return current
+    if (isDryRun(query)) return { text, revision: entry.revision }
+    const event = { core, call, verb: 'update' as const, object: next, old }
+    try {
+      if (removable(def, next)) {
+        const revision = await core.store.delete(key, entry.revision)
+        await core.admission.after({ ...event, verb: 'delete' }, revision)
+        return { text, revision }
+      }
+      const revision = await core.store.put(key, text, entry.revision, def.storage === 'events' ? { ttlSeconds: EVENT_TTL_SECONDS } : {})
+      await core.admission.after(event, revision)
+      return { text, revision }
+    } catch (error) {
+      if (hasCode(error, 'not-found')) throw notFound(def, name)
+      if (!hasCode(error, 'conflict')) throw error
+      if (attempt >= WRITE_TRIES) throw conflict(def, name)
+    }
+  }
+}
+
+/** The state to store: server-owned fields from the old one, the part that the subresource owns from the new one. */
+async function nextState(core: Core, call: Call, old: Obj, sent: Obj): Promise<Obj> {
+  const { def, info } = call
+  let next: Obj
+  if (info.subresource === undefined) {
+    next = sent
+    if (hasStatus(def) && !KEEPS_SENT_STATUS.has(def.kind)) {
+      if (old.status === undefined) delete next.status
+      else next.status = old.status
+    }
+  } else next = subresourceState(def, info.subresource, old, sent)
+  const keep = old.metadata
+  const meta = next.metadata
+  meta.name = keep.name as string
+  for (const field of ['namespace', 'uid', 'creationTimestamp', 'deletionTimestamp', 'deletionGracePeriodSeconds', 'generation', 'generateName'] as const) {
+    if (keep[field] === undefined) delete meta[field]
+    else Object.assign(meta, { [field]: keep[field] })
+  }
+  delete meta.selfLink
+  next.apiVersion = old.apiVersion as string
+  next.kind = old.kind as string
+  prepareUpdate(core, def, next, old, info.subresource)
+  await core.admission.admit({ core, call, verb: 'update', object: next, old })
+  validateUpdate(def, next, old, info.subresource)
+  await core.admission.validate({ core, call, verb: 'update', object: next, old })
+  if (keep.generation !== undefined && specChanged(old, next)) meta.generation = keep.generation + 1
+  return next
+}
+
+/** Kinds whose status may be written with the object itself because they have no status subresource in Kubernetes' eyes. */
+const KEEPS_SENT_STATUS: ReadonlySet<string> = new Set()
+
+function subresourceState(def: ResourceDef, subresource: string, old: Obj, sent: Obj): Obj {
+  const next = structuredClone(old)
+  const { labels, annotations, finalizers, ownerReferences, managedFields } = sent.metadata
+  if (subresource === 'ephemeralcontainers' || subresource === 'resize') next.spec = sent.spec
+  else if (subresource === 'finalize') {
+    next.spec = sent.spec
+    next.metadata.finalizers = finalizers ?? []
+  } else {
+    if (sent.status === undefined) delete next.status
+    else next.status = sent.status
+    // Nodes and pods carry labels and annotations that their agents report together with the status.
+    if (def.group === '' && (def.resource === 'nodes' || def.resource === 'pods')) {
+      if (labels) next.metadata.labels = labels
+      if (annotations) next.metadata.annotations = annotations
+      if (ownerReferences && def.resource === 'nodes') next.metadata.ownerReferences = ownerReferences
+    }
+  }
+  if (managedFields) next.metadata.managedFields = managedFields
+  return next
+}
+
+export function hasStatus(def: ResourceDef): boolean {
+  return def.subresources.some((s) => s.name === 'status')
+}
+
+/** True when something outside metadata and status differs. */
+function specChanged(old: Obj, next: Obj): boolean {
+  const text = ({ metadata: _m, status: _s, ...rest }: Obj): string => JSON.stringify(rest)
+  return text(old) !== text(next) && canonical(old) !== canonical(next)
+}
+
+function canonical({ metadata: _m, status: _s, ...rest }: Obj): string {
+  return JSON.stringify(rest, (_key, value: unknown) =>
+    typeof value === 'object' && value !== null && !Array.isArray(value)
+      ? Object.fromEntries(Object.entries(value).sort(([a], [b]) => (a < b ? -1 : 1)))
+      : value,
+  )
+}
+
+export function isDryRun(query: URLSearchParams): boolean {
+  const values = query.getAll('dryRun')
+  for (const value of values) if (value !== 'All') throw badRequest(`invalid dryRun value ${JSON.stringify(value)}: only "All" is supported`)
+  return values.length > 0
+}
+
+function setManaged(object: Obj, entries: ManagedFieldsEntry[]): void {
+  if (entries.length > 0) object.metadata.managedFields = entries
+  else delete object.metadata.managedFields
+}
+
+function generateName(base: string): string {
+  const random = crypto.getRandomValues(new Uint8Array(5))
+  return base.slice(0, 58) + [...random].map((n) => NAME_LETTERS[n % NAME_LETTERS.length]).join('')
+}
