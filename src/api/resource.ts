@@ -2,6 +2,7 @@
 import type { KubeObject } from './meta.ts'
 import { DEFAULT_PRINTER } from './columns/column.ts'
 import type { Printer } from './columns/column.ts'
+import type { Schema } from './schema-types.ts'
 
 export type Verb = 'create' | 'delete' | 'deletecollection' | 'get' | 'list' | 'patch' | 'update' | 'watch'
 
@@ -42,6 +43,22 @@ export interface ResourceDef {
   /** Field selectors beyond `metadata.name` and `metadata.namespace`: label to a function from object to its text. */
   readonly selectable: Readonly<Record<string, (object: KubeObject) => string>>
   readonly printer: Printer
+  /** Set for the resources of CRDs. */
+  readonly custom?: CustomParts
+}
+
+/** What a CRD brings instead of a place in the tables. */
+export interface CustomParts {
+  /** Name of the CRD: `devices.devices.kubeedge.io`. */
+  readonly crd: string
+  /** Structural schema of the whole object. */
+  readonly schema: Schema
+  /** The version in which objects are stored. */
+  readonly storageVersion: string
+  /** Sent with every answer of a deprecated version. */
+  readonly warning?: string
+  /** Dotted paths of the scale subresource. */
+  readonly scale?: { readonly spec: string; readonly status: string; readonly selector?: string }
 }
 
 /** `apps/v1`, or `v1` for the core group: what stands in `apiVersion`. */

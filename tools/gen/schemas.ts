@@ -20,6 +20,7 @@ const BUILT_IN: Record<string, Mutable> = {
   Quantity: { 'x-name': 'io.k8s.apimachinery.pkg.api.resource.Quantity', type: 'string', format: 'quantity' },
   IntOrString: { 'x-name': 'io.k8s.apimachinery.pkg.util.intstr.IntOrString', 'x-kubernetes-int-or-string': true },
   Time: { 'x-name': 'io.k8s.apimachinery.pkg.apis.meta.v1.Time', type: 'string', format: 'date-time' },
+  Patch: { 'x-name': 'io.k8s.apimachinery.pkg.apis.meta.v1.Patch', type: 'object', 'x-kubernetes-preserve-unknown-fields': true },
   MicroTime: { 'x-name': 'io.k8s.apimachinery.pkg.apis.meta.v1.MicroTime', type: 'string', format: 'date-time' },
 }
 
