@@ -300,7 +300,7 @@ function control(type: number, flags: number, payload: Buffer): Buffer {
   const head = Buffer.alloc(8)
   head.writeUInt16BE(0x8003, 0)
   head.writeUInt16BE(type, 2)
-  head.writeUInt32BE((flags << 24) | payload.length, 4)
+  head.writeUInt32BE(((flags << 24) | payload.length) >>> 0, 4)
   return Buffer.concat([head, payload])
 }
 

@@ -12,7 +12,7 @@ const MAX_MESSAGE = 16 << 20
 /** Wait for the transport when this much is queued, bytes. */
 const WS_QUEUE = 1 << 20
 
-const acceptor = new WebSocketServer({ noServer: true, maxPayload: MAX_MESSAGE, perMessageDeflate: false, handleProtocols: () => false })
+const acceptor = new WebSocketServer({ noServer: true, maxPayload: MAX_MESSAGE, perMessageDeflate: false, handleProtocols: (offered) => offered.values().next().value ?? false })
 
 export function isWebSocket(req: IncomingMessage): boolean {
   return req.headers.upgrade?.toLowerCase() === 'websocket'
@@ -32,9 +32,7 @@ export function chooseProtocol(req: IncomingMessage, header: 'sec-websocket-prot
 /** Completes the WebSocket handshake with `protocol`. */
 export function acceptWebSocket(req: IncomingMessage, socket: Duplex, head: Buffer, protocol: string): Promise<WebSocket> {
   return new Promise((resolve) => {
-    // The server object answers with the first protocol offered; offering it only ours makes it choose ours.
-    req.headers['sec-websocket-protocol'] = protocol
-    acceptor.options.handleProtocols = () => protocol
+    req.headers['sec-websocket-protocol'] = protocol // the only one left to choose
     acceptor.handleUpgrade(req, socket, head, resolve)
   })
 }
