@@ -37,6 +37,7 @@ export function keepAttachment(directory: string, bytes: Uint8Array): string {
   return sha256
 }
 
+/** Removes the file of a hash; nothing when there is none. */
 export function removeAttachment(directory: string, sha256: string): void {
   rmSync(attachmentPath(directory, sha256), { force: true })
 }

@@ -37,6 +37,7 @@ export async function readBody(req: HttpRequest, limit: number): Promise<Buffer>
   return Buffer.concat(chunks)
 }
 
+/** A header's value; several are joined by commas. */
 export function header(req: HttpRequest, name: string): string | undefined {
   const value = req.headers[name]
   return Array.isArray(value) ? value.join(',') : value
@@ -51,11 +52,13 @@ export function segments(path: string, prefix: string): string[] {
   }
 }
 
+/** Answers with JSON that nobody may cache. */
 export function sendJson(res: HttpResponse, status: number, body: unknown): void {
   const text = JSON.stringify(body)
   send(res, status, { 'content-type': 'application/json', 'cache-control': 'no-store' }, text)
 }
 
+/** Answers with a whole body; its length and `nosniff` are added. */
 export function send(res: HttpResponse, status: number, headers: Readonly<Record<string, string>>, body: string | Uint8Array): void {
   const answer = res as ServerResponse
   answer.writeHead(status, { ...headers, 'content-length': String(Buffer.byteLength(body)), 'x-content-type-options': 'nosniff' })

@@ -82,6 +82,7 @@ export function parseDecision(body: string): { state: 'approved' | 'rejected'; n
   return { state: decision === 'approve' ? 'approved' : 'rejected', note }
 }
 
+/** Query of a list: after, limit (1 to 1000, 100 unless told), review, since (RFC 3339 or ms), order. @throws AppError `invalid` */
 export function parseList(namespace: string, stream: string, query: URLSearchParams): ListQuery {
   const review = query.get('review')
   if (review !== null && !['pending', 'approved', 'rejected'].includes(review)) throw bad(`list records: review is "${review}", want pending, approved or rejected`)
@@ -170,7 +171,7 @@ function time(value: unknown, where: string): number {
 
 /** A short text without control characters. */
 function text(value: unknown, what: string): string {
-  if (typeof value !== 'string' || value === '' || value.length > MAX_NAME || /[\u0000-\u001f\u007f]/.test(value)) {
+  if (typeof value !== 'string' || value === '' || value.length > MAX_NAME || /\p{Cc}/u.test(value)) {
     throw bad(`${what} is ${show(value)}, want 1 to ${MAX_NAME} printable characters`)
   }
   return value

@@ -14,6 +14,7 @@ const MAX_READERS = 256
 const PAGE = 100
 const PING_MS = 15_000
 
+/** All live readers of one collector. */
 export class Live {
   readonly #records: RecordsClient
   readonly #clock: Clock

@@ -14,6 +14,7 @@ interface Waiting {
   readonly reject: (error: AppError) => void
 }
 
+/** One storage thread; `open` it before serving, so that a broken file is said at the start. */
 export class RecordsClient implements AsyncDisposable {
   readonly #data: RecordsData
   readonly #waiting = new Map<number, Waiting>()

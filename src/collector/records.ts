@@ -32,6 +32,7 @@ interface Row {
   reviewer: string | null; review_ms: number | null; note: string | null; issue: number | null
 }
 
+/** Storage of one collector; whoever holds it is the only writer of its directory. */
 export class RecordStore {
   readonly #db: DatabaseSync
   readonly #files: string

@@ -28,6 +28,7 @@ interface Watcher {
 /** Changes read from history at a time. */
 const HISTORY_BATCH = 500
 
+/** All watchers of one store. */
 export class Fanout {
   readonly #source: WatchSource
   readonly #maxEvents: number

@@ -8,6 +8,7 @@ import { join } from 'node:path'
 import { after, describe, it } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import type { Worker } from 'node:worker_threads'
+import { FakeClock } from '../base/clock.ts'
 import { AppError, type ErrorCode } from '../base/errors.ts'
 import { setLogSink } from '../base/log.ts'
 import { backupSqliteStore, openSqliteStore, restoreSqliteStore } from './mod.ts'
@@ -152,6 +153,20 @@ describe('sqlite store durability', () => {
       tear()
       await assert.rejects(openSqliteStore({ path }), fails('corrupt', /torn\.db.*skerry store restore/s), what)
     }
+  })
+
+  it('writes nothing in an hour without changes, and little to forget a storm', async () => {
+    const clock = new FakeClock()
+    await using store = await openSqliteStore({ path: join(directory, 'idle.db'), clock })
+    await clock.advance(3_600_000)
+    assert.equal((await store.stats()).commits, 0)
+    let last = 0
+    for (let i = 0; i < 50; i++) last = (await Promise.all(Array.from({ length: 60 }, (_, j) => store.put(`/k/${i}/${j}`, 'x', 0)))).at(-1) ?? 0
+    const before = (await store.stats()).commits
+    await clock.advance(3_600_000)
+    const { commits, compacted } = await store.stats()
+    assert.equal(compacted, last - 1000)
+    assert.ok(commits - before <= 10, `${commits - before} commits to forget 2000 revisions`)
   })
 
   it('refuses a second process on the same file, and names it', async () => {

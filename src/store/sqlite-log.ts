@@ -51,6 +51,7 @@ interface LogRow {
   readonly deleted: number
 }
 
+/** One open file. Every method throws AppErrors only; `apply`, `expire` and `compact` are durable when they return. */
 export class SqliteLog {
   readonly #path: string
   readonly #db: DatabaseSync

@@ -11,6 +11,7 @@ import type { Entry, Revision, StoreEvent } from './store.ts'
 /** Behind every key with the prefix: U+10FFFF is the last character in SQLite's byte order. */
 const LAST = '\u{10ffff}'
 
+/** One reading connection. Throws AppErrors only. */
 export class SqliteReader {
   readonly #path: string
   readonly #db: DatabaseSync

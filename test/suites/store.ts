@@ -4,7 +4,7 @@
  */
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
-import fc from 'fast-check'
+import * as fc from 'fast-check'
 import { FakeClock } from '../../src/base/clock.ts'
 import { AppError, hasCode, type ErrorCode } from '../../src/base/errors.ts'
 import type { Revision, Store, StoreEvent, StoreStats } from '../../src/store/store.ts'
