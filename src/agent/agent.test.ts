@@ -1,0 +1,300 @@
+import assert from 'node:assert/strict'
+import { existsSync, readFileSync, statSync } from 'node:fs'
+import { mkdir, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import test from 'node:test'
+import { setLogSink } from '../base/log.ts'
+import { AppError } from '../base/errors.ts'
+import { testNode, testPod, type TestNode } from './testing.ts'
+
+setLogSink(() => {})
+
+const status = (n: TestNode, pod: string, at = 0) => n.api.pod(pod)?.status?.containerStatuses?.[at]
+const ready = (n: TestNode, pod: string): boolean => n.api.pod(pod)?.status?.conditions?.find((c) => c.type === 'Ready')?.status === 'True'
+const starts = (n: TestNode): number => n.runtime.calls.filter((c) => c.startsWith('containers.start')).length
+
+test('a pod is started and its status told as the kubelet would', async () => {
+  await using n = await testNode()
+  n.api.put('pods', testPod('web'))
+  await n.until('ready', () => ready(n, 'web'))
+  const s = n.api.pod('web').status
+  assert.equal(s?.phase, 'Running')
+  assert.equal(s?.hostIP, '192.0.2.7')
+  assert.match(s?.podIP ?? '', /^10\./)
+  assert.equal(s?.qosClass, 'BestEffort')
+  assert.equal(s?.observedGeneration, 1)
+  assert.deepEqual(s?.conditions?.map((c) => [c.type, c.status]), [
+    ['PodReadyToStartContainers', 'True'], ['Initialized', 'True'], ['Ready', 'True'], ['ContainersReady', 'True'], ['PodScheduled', 'True'],
+  ])
+  const c = status(n, 'web')
+  assert.equal(c?.started, true)
+  assert.match(c?.containerID ?? '', /^containerd:\/\//)
+  assert.ok(n.said.some((e) => e.includes('Pulled web: Container image "app" already present on machine')))
+  assert.ok(n.said.some((e) => e.startsWith('Normal Started web')))
+})
+
+test('nothing restarts and nothing is written when the agent restarts', async () => {
+  await using n = await testNode()
+  n.api.put('pods', testPod('web', { containers: [{ name: 'main', image: 'app', imagePullPolicy: 'IfNotPresent', readinessProbe: { exec: { command: ['true'] } } }] }))
+  await n.until('ready', () => ready(n, 'web'))
+  await n.pass(1000)
+  await n.stop()
+  const before = [starts(n), n.api.calls.filter((c) => c.startsWith('patch pods')).length]
+  n.start()
+  await n.agent.ready
+  await n.pass(5000)
+  assert.deepEqual([starts(n), n.api.calls.filter((c) => c.startsWith('patch pods')).length], before)
+  assert.ok(ready(n, 'web'))
+})
+
+test('init containers run in order, a sidecar keeps running beside the main container', async () => {
+  await using n = await testNode({ app: {}, init: { exitAfterMs: 1000 }, side: {} })
+  const init = [
+    { name: 'first', image: 'init', imagePullPolicy: 'IfNotPresent' },
+    { name: 'side', image: 'side', imagePullPolicy: 'IfNotPresent', restartPolicy: 'Always' },
+    { name: 'second', image: 'init', imagePullPolicy: 'IfNotPresent' },
+  ]
+  n.api.put('pods', testPod('web', { initContainers: init }))
+  await n.until('first init', () => n.api.pod('web').status?.initContainerStatuses?.[0]?.state?.running !== undefined)
+  assert.equal(n.api.pod('web').status?.phase, 'Pending')
+  assert.equal(status(n, 'web')?.state?.waiting?.reason, 'PodInitializing')
+  await n.pass(3000)
+  await n.until('ready', () => ready(n, 'web'))
+  const order = n.runtime.calls.filter((c) => c.startsWith('containers.create')).map((c) => c.split(' ')[1])
+  assert.deepEqual(order, ['first', 'side', 'second', 'main'])
+  assert.equal(n.api.pod('web').status?.initContainerStatuses?.[1]?.state?.running !== undefined, true)
+})
+
+test('a crashing container backs off 0, 10 and 20 seconds and says CrashLoopBackOff', async () => {
+  await using n = await testNode({ app: { exitAfterMs: 1000, exitCode: 3 } })
+  n.api.put('pods', testPod('web'))
+  await n.until('started', () => starts(n) === 1)
+  await n.pass(1000)
+  await n.until('the first restart at once', () => starts(n) === 2)
+  await n.pass(1000)
+  await n.until('backoff', () => status(n, 'web')?.state?.waiting?.reason === 'CrashLoopBackOff')
+  assert.match(status(n, 'web')?.state?.waiting?.message ?? '', /^back-off 10s restarting failed container=main pod=web_default\(uid-web\)/)
+  assert.equal(status(n, 'web')?.lastState?.terminated?.exitCode, 3)
+  await n.pass(8000)
+  assert.equal(starts(n), 2)
+  await n.pass(3000)
+  await n.until('the second restart', () => starts(n) === 3)
+  assert.equal(status(n, 'web')?.restartCount, 2)
+  assert.equal(n.said.filter((e) => e.includes('Back-off restarting')).length, 1)
+})
+
+test('a pod with policy Never that ends is Succeeded or Failed and stays so', async () => {
+  await using n = await testNode({ good: { exitAfterMs: 500 }, bad: { exitAfterMs: 500, exitCode: 2 } })
+  for (const image of ['good', 'bad']) n.api.put('pods', testPod(image, { restartPolicy: 'Never', containers: [{ name: 'main', image, imagePullPolicy: 'IfNotPresent' }] }))
+  await n.until('both started', () => starts(n) === 2)
+  await n.pass(1000)
+  await n.until('both ended', () => n.api.pod('good').status?.phase === 'Succeeded' && n.api.pod('bad').status?.phase === 'Failed')
+  assert.equal(status(n, 'bad')?.state?.terminated?.exitCode, 2)
+  await n.stop()
+  n.start()
+  await n.agent.ready
+  await n.pass(5000)
+  assert.equal(starts(n), 2)
+})
+
+test('a deleted pod stops within its grace, tells its end and leaves nothing', async () => {
+  await using n = await testNode({ app: { stopAfterMs: 2000 } })
+  n.api.put('pods', testPod('web'))
+  await n.until('ready', () => ready(n, 'web'))
+  const pod = n.api.pod('web')
+  n.api.put('pods', { ...pod, metadata: { ...pod.metadata, deletionTimestamp: '2026-01-01T00:00:30Z', deletionGracePeriodSeconds: 30 } })
+  await n.until('the stop', () => n.runtime.calls.some((c) => c.startsWith('containers.stop')))
+  assert.ok(n.api.pod('web'))
+  await n.pass(3000)
+  await n.until('gone from the API', () => n.api.pod('web') === undefined)
+  assert.deepEqual(await n.runtime.sandboxes.list(), [])
+  assert.equal(existsSync(join(n.dirs.data, 'pods', 'uid-web')), false)
+  assert.ok(n.said.includes('Normal Killing web: Stopping container main'))
+})
+
+test('a pod deleted while the node was cut off is stopped on return, one of the same name and another uid takes its place', async () => {
+  await using n = await testNode()
+  n.api.put('pods', testPod('web'))
+  await n.until('ready', () => ready(n, 'web'))
+  await n.stop()
+  n.api.remove('pods', 'default', 'web')
+  n.api.put('pods', testPod('web', {}, 'uid-other'))
+  n.start()
+  await n.until('the new one', () => ready(n, 'web'))
+  await n.until('the old one gone', () => !existsSync(join(n.dirs.data, 'pods', 'uid-web')))
+  assert.deepEqual((await n.runtime.sandboxes.list()).map((s) => s.uid), ['uid-other'])
+})
+
+test('nothing is removed before the list of pods is known', async () => {
+  await using n = await testNode()
+  n.api.put('pods', testPod('web'))
+  await n.until('ready', () => ready(n, 'web'))
+  await n.stop()
+  n.api.known = false
+  const kept = [...n.api.objects]
+  n.api.objects.clear()
+  n.start()
+  await n.pass(120_000)
+  assert.equal((await n.runtime.sandboxes.list()).length, 1)
+  for (const [id, o] of kept) n.api.objects.set(id, o)
+  n.api.known = true
+  await n.agent.ready
+  assert.equal(starts(n), 1)
+})
+
+test('after power loss pods come back with server away, with tokens and configuration from disk', async () => {
+  await using n = await testNode()
+  n.api.put('configmaps', { metadata: { name: 'conf', namespace: 'default' }, data: { 'a.txt': 'hello' } } as never)
+  const token = { projected: { sources: [{ serviceAccountToken: { path: 'token' } }, { configMap: { name: 'conf' } }] } }
+  n.api.put('pods', testPod('web', { serviceAccountName: 'default', volumes: [{ name: 'v', ...token }], containers: [{ name: 'main', image: 'app', imagePullPolicy: 'IfNotPresent', volumeMounts: [{ name: 'v', mountPath: '/v' }] }] }))
+  await n.until('ready', () => ready(n, 'web'))
+  const dir = join(n.dirs.run, 'pods', 'uid-web', 'volumes', 'v')
+  const first = readFileSync(join(dir, 'token'), 'utf8')
+  assert.equal(readFileSync(join(dir, 'a.txt'), 'utf8'), 'hello')
+  await n.stop()
+  n.runtime.powerLoss()
+  await (await import('node:fs/promises')).rm(n.dirs.run, { recursive: true })
+  n.api.away = true
+  n.start()
+  await n.until('started again', () => starts(n) === 2)
+  assert.equal(readFileSync(join(dir, 'token'), 'utf8'), first)
+  assert.ok(n.said.some((e) => e.includes('SandboxChanged')))
+  n.api.away = false
+  n.agent.kick()
+  await n.pass(16_000)
+  await n.until('status told later', () => status(n, 'web')?.restartCount === 1)
+})
+
+test('a changed ConfigMap reaches the volume at once, all files together', async () => {
+  await using n = await testNode()
+  n.api.put('configmaps', { metadata: { name: 'conf', namespace: 'default' }, data: { a: '1' } } as never)
+  n.api.put('pods', testPod('web', { volumes: [{ name: 'v', configMap: { name: 'conf', defaultMode: 0o400 } }] }))
+  await n.until('ready', () => ready(n, 'web'))
+  const dir = join(n.dirs.run, 'pods', 'uid-web', 'volumes', 'v')
+  assert.equal(statSync(join(dir, 'a')).mode & 0o777, 0o400)
+  n.api.put('configmaps', { metadata: { name: 'conf', namespace: 'default' }, data: { a: '2', b: '3' } } as never)
+  await n.until('the change', () => existsSync(join(dir, 'b')) && readFileSync(join(dir, 'a'), 'utf8') === '2')
+})
+
+test('missing configuration is CreateContainerConfigError until it appears', async () => {
+  await using n = await testNode()
+  const env = [{ name: 'X', valueFrom: { configMapKeyRef: { name: 'later', key: 'x' } } }]
+  n.api.put('pods', testPod('web', { containers: [{ name: 'main', image: 'app', imagePullPolicy: 'IfNotPresent', env }] }))
+  await n.until('the error', () => status(n, 'web')?.state?.waiting?.reason === 'CreateContainerConfigError')
+  assert.equal(status(n, 'web')?.state?.waiting?.message, 'configmap "later" not found')
+  n.api.put('configmaps', { metadata: { name: 'later', namespace: 'default' }, data: { x: '1' } } as never)
+  await n.until('ready', () => ready(n, 'web'))
+})
+
+test('a missing image is ErrImagePull, then ImagePullBackOff, and Never says ErrImageNeverPull', async () => {
+  await using n = await testNode({})
+  n.api.put('pods', testPod('web', { containers: [{ name: 'main', image: 'none:1', imagePullPolicy: 'IfNotPresent' }] }))
+  n.api.put('pods', testPod('never', { containers: [{ name: 'main', image: 'none:1', imagePullPolicy: 'Never' }] }))
+  await n.until('the error', () => status(n, 'web')?.state?.waiting?.reason === 'ErrImagePull')
+  await n.until('never', () => status(n, 'never')?.state?.waiting?.reason === 'ErrImageNeverPull')
+  await n.pass(3000)
+  await n.until('backoff', () => status(n, 'web')?.state?.waiting?.reason === 'ImagePullBackOff')
+  n.runtime.addImage('none:1', { present: false })
+  await n.pass(11_000)
+  await n.until('ready', () => ready(n, 'web'))
+})
+
+test('Always with the registry out of reach starts the image that is present and says so', async () => {
+  await using n = await testNode()
+  n.runtime.failNext('images.pull', new AppError('unavailable', 'dial registry: no route to host'))
+  n.api.put('pods', testPod('web', { containers: [{ name: 'main', image: 'app', imagePullPolicy: 'Always' }] }))
+  await n.until('ready', () => ready(n, 'web'))
+  assert.ok(n.said.some((e) => e.startsWith('Warning RegistryUnreachable web: No registry can be reached for image "app"')))
+})
+
+test('a changed image in place restarts that container only', async () => {
+  await using n = await testNode({ app: {}, app2: {} })
+  n.api.put('pods', testPod('web'))
+  await n.until('ready', () => ready(n, 'web'))
+  const pod = n.api.pod('web')
+  n.api.put('pods', { ...pod, spec: { ...pod.spec, containers: [{ name: 'main', image: 'app2', imagePullPolicy: 'IfNotPresent' }] } } as never)
+  await n.until('the new image', () => status(n, 'web')?.image === 'app2' && status(n, 'web')?.restartCount === 1)
+  assert.ok(n.said.some((e) => e.includes('Container main definition changed')))
+})
+
+test('readiness gates Ready, a failing liveness probe restarts', async () => {
+  let good = false
+  let alive = true
+  await using n = await testNode({ app: { exec: ([word]) => ({ exitCode: (word === 'ready' ? good : alive) ? 0 : 1 }) } })
+  const probe = (word: string) => ({ exec: { command: [word] }, periodSeconds: 1, failureThreshold: 2 })
+  n.api.put('pods', testPod('web', { containers: [{ name: 'main', image: 'app', imagePullPolicy: 'IfNotPresent', readinessProbe: probe('ready'), livenessProbe: probe('live') }] }))
+  await n.until('running', () => status(n, 'web')?.state?.running !== undefined)
+  await n.pass(3000)
+  assert.equal(ready(n, 'web'), false)
+  good = true
+  await n.pass(2000)
+  await n.until('ready', () => ready(n, 'web'))
+  alive = false
+  await n.pass(3000)
+  alive = true
+  await n.until('restarted', () => starts(n) === 2)
+  assert.ok(n.said.some((e) => e.includes('failed liveness probe, will be restarted')))
+})
+
+test('a failed postStart hook kills the container, preStop runs before the signal', async () => {
+  const ran: string[] = []
+  await using n = await testNode({ app: { exec: ([word]) => (ran.push(word ?? ''), { exitCode: word === 'bad' ? 1 : 0 }) } })
+  const life = (post: string) => ({ postStart: { exec: { command: [post] } }, preStop: { exec: { command: ['bye'] } } })
+  n.api.put('pods', testPod('bad', { containers: [{ name: 'main', image: 'app', imagePullPolicy: 'IfNotPresent', lifecycle: life('bad') }] }))
+  await n.until('the event', () => n.said.some((e) => e.startsWith('Warning FailedPostStartHook')))
+  await n.until('killed', () => n.runtime.calls.some((c) => c.startsWith('containers.stop')))
+  assert.ok(ran.includes('bye'))
+})
+
+test('host ports follow the pods', async () => {
+  await using n = await testNode()
+  n.api.put('pods', testPod('web', { containers: [{ name: 'main', image: 'app', imagePullPolicy: 'IfNotPresent', ports: [{ containerPort: 80, hostPort: 8080 }] }] }))
+  await n.until('the port', () => n.hostPorts.at(-1)?.[0]?.hostPort === 8080)
+  n.api.remove('pods', 'default', 'web')
+  await n.until('no port', () => n.hostPorts.at(-1)?.length === 0)
+})
+
+test('a volume that is not supported is named in an Event', async () => {
+  await using n = await testNode()
+  n.api.put('pods', testPod('web', { volumes: [{ name: 'data', persistentVolumeClaim: { claimName: 'x' } }] }))
+  await n.until('the event', () => n.said.some((e) => e.includes('FailedMount')))
+  assert.ok(n.said.some((e) => e.includes('"data": volumes of kind "persistentVolumeClaim" are not supported yet')))
+  assert.equal(status(n, 'web')?.state?.waiting?.reason, 'ContainerCreating')
+})
+
+test('the runtime going away for a while starts nothing twice', async () => {
+  await using n = await testNode()
+  n.api.put('pods', testPod('web'))
+  await n.until('ready', () => ready(n, 'web'))
+  n.runtime.setAway(true)
+  n.api.put('pods', testPod('other'))
+  await n.pass(10_000)
+  n.runtime.setAway(false)
+  await n.pass(5000)
+  await n.until('the other', () => ready(n, 'other'))
+  assert.equal(starts(n), 2)
+})
+
+test('the node registers, writes its status once and again only on change', async () => {
+  await using n = await testNode()
+  await n.until('registered', () => n.api.calls.includes('patch nodes n1 status'))
+  await n.pass(120_000)
+  assert.ok(n.api.calls.filter((c) => c === 'patch nodes n1 status').length <= 2)
+  const node = n.api.objects.get('nodes//n1') as { metadata: { labels?: Record<string, string> }; status: { conditions: { type: string; status: string }[] } }
+  assert.equal(node.metadata.labels?.['kubernetes.io/hostname'], 'n1')
+  assert.equal(node.status.conditions.find((c) => c.type === 'Ready')?.status, 'True')
+})
+
+test('termination messages come from the file, or from the log when asked and failed', async () => {
+  await using n = await testNode({ app: { exitAfterMs: 1000, exitCode: 1 } })
+  const base = { image: 'app', imagePullPolicy: 'IfNotPresent' }
+  n.api.put('pods', testPod('web', { restartPolicy: 'Never', containers: [{ name: 'a', ...base }, { name: 'b', ...base, terminationMessagePolicy: 'FallbackToLogsOnError' }] }))
+  await n.until('started', () => starts(n) === 2)
+  await writeFile(join(n.dirs.data, 'pods', 'uid-web', 'containers', 'a', '0'), 'out of cheese')
+  await mkdir(join(n.dirs.data, 'logs', 'pods', 'default_web_uid-web', 'b'), { recursive: true })
+  await writeFile(join(n.dirs.data, 'logs', 'pods', 'default_web_uid-web', 'b', '0.log'), '2026-01-01T00:00:00.1Z stderr F last words\n')
+  await n.pass(1500)
+  await n.until('ended', () => n.api.pod('web').status?.phase === 'Failed')
+  assert.equal(status(n, 'web', 0)?.state?.terminated?.message, 'out of cheese')
+  assert.equal(status(n, 'web', 1)?.state?.terminated?.message, 'last words\n')
+})

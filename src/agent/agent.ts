@@ -1,0 +1,197 @@
+/**
+ * The node agent: composes its parts and runs them. Boot is local first: runtime, then pods from what the node last knew,
+ * then whatever the server says. Stopping the agent leaves every container running; the next agent adopts them.
+ */
+import { join } from 'node:path'
+import { mkdir } from 'node:fs/promises'
+import type { Node, Pod } from '../api/gen/types.ts'
+import { messageOf } from '../base/errors.ts'
+import { Metrics } from '../base/metrics.ts'
+import { Scope } from '../base/scope.ts'
+import type { NodeHandler } from '../base/stream.ts'
+import { createEventRecorder } from '../client/mod.ts'
+import { Images } from './images.ts'
+import { Objects } from './objects.ts'
+import { Cgroups } from './node/cgroups.ts'
+import { readFacts } from './node/facts.ts'
+import { NodeObject } from './node/node.ts'
+import type { PodContext } from './pods/context.ts'
+import { hostDns } from './pods/dns.ts'
+import { endMessage } from './pods/end-message.ts'
+import { Pods } from './pods/manager.ts'
+import { Probes } from './pods/probes.ts'
+import { StatusWriter } from './pods/status-writer.ts'
+import { RuntimeView } from './pods/view.ts'
+import type { AgentOptions } from './ports.ts'
+import { NODES, PODS } from './refs.ts'
+import { createHandler } from './streams/handler.ts'
+import { runLogRotation } from './streams/log-rotation.ts'
+import { systemMounter } from './volumes/mounter.ts'
+import { Tokens } from './volumes/tokens.ts'
+import { Volumes } from './volumes/volumes.ts'
+
+export interface Agent {
+  /** Works until the signal aborts. Pods keep running. */
+  run(signal: AbortSignal): Promise<void>
+  /** Answers the server over the link. */
+  readonly handler: NodeHandler
+  /** Resolves once the runtime has been listed and the pods of this node are known (from disk or the server). */
+  readonly ready: Promise<void>
+  /** The link is back: what waits to be sent is sent now. */
+  kick(): void
+  /** The pod behind an address of this node's pod network; tells local services who calls. */
+  podAt(ip: string): { readonly namespace: string; readonly name: string } | undefined
+}
+
+export function createAgent(options: AgentOptions): Agent {
+  const { nodeName, client, caches, runtime, clock, dirs } = options
+  const events = options.events ?? createEventRecorder({ client, clock, component: 'kubelet', host: nodeName })
+  const metrics = new Metrics()
+  const logRoot = join(dirs.data, 'logs', 'pods')
+  const logDir = (namespace: string, name: string, uid: string): string => join(logRoot, `${namespace}_${name}_${uid}`)
+  const pods = caches.cache<Pod>(PODS, { fieldSelector: `spec.nodeName=${nodeName}` })
+  const nodes = caches.cache<Node>(NODES, { fieldSelector: `metadata.name=${nodeName}` })
+  const volumes = new Volumes({ dataDir: dirs.data, runDir: dirs.run, mounter: options.mounter ?? systemMounter, clock })
+  const tokens = new Tokens({ directory: join(dirs.data, 'tokens'), client, clock, seal: options.seal })
+  const statuses = new StatusWriter({ client, clock })
+  const cgroups = options.cgroupRoot === undefined ? undefined : new Cgroups(options.cgroupRoot)
+  let manager: Pods | undefined
+  let runtimeMessage = 'the container runtime has not answered yet'
+
+  const view: RuntimeView = new RuntimeView({
+    runtime,
+    clock,
+    onChange: (uids) => manager?.observed(uids),
+    endMessage: (container, uid) => {
+      const s = view.pod(uid).sandboxes[0]
+      return endMessage(container, volumes.podDir(uid), s ? logDir(s.namespace, s.name, uid) : '').catch(() => '')
+    },
+  })
+  const runtimeVersion = async (): Promise<string> => {
+    const s = await runtime.status()
+    runtimeMessage = s.ready ? '' : `container runtime not ready: ${s.message}`
+    return `${s.name}://${s.version}`
+  }
+  let lastVersion = ''
+  const facts =
+    options.facts ??
+    (() =>
+      readFacts({
+        nodeName,
+        dataDir: dirs.data,
+        maxPods: options.maxPods ?? 110,
+        reserved: options.reserved ?? {},
+        runtimeVersion: async () => (lastVersion = await runtimeVersion().catch(() => lastVersion || 'containerd://unknown')),
+      }))
+  const node = new NodeObject({
+    name: nodeName,
+    client,
+    cache: nodes,
+    clock,
+    events,
+    network: options.network,
+    labels: options.nodeLabels ?? {},
+    taints: options.nodeTaints ?? [],
+    port: options.kubeletPort ?? 10250,
+    facts,
+    runtimeState: () => ({ ok: view.healthy || view.listed, message: runtimeMessage || 'the container runtime does not answer' }),
+    onChange: () => manager?.nodeChanged(),
+  })
+
+  const objects = new Objects({
+    caches,
+    sleep: (ms, signal) => clock.sleep(ms, signal),
+    onChange: (kind, namespace, name) => manager?.objectChanged(kind, namespace, name),
+  })
+  const images = new Images({ runtime, clock, parallel: options.parallelPulls ?? 3, online: options.online ?? (() => true) })
+  const addedEnv = (): Record<string, string> => {
+    const api = options.localApi?.()
+    return {
+      ...(api ? { KUBERNETES_SERVICE_HOST: api.host, KUBERNETES_SERVICE_PORT: String(api.port), KUBERNETES_SERVICE_PORT_HTTPS: String(api.port) } : {}),
+      ...options.podEnv?.(),
+    }
+  }
+  const context = (scope: Scope): PodContext => ({
+    clock,
+    scope,
+    runtime,
+    view,
+    volumes,
+    tokens,
+    objects,
+    images,
+    probes: new Probes({ clock }),
+    statuses,
+    events,
+    cgroups,
+    logDir,
+    node: {
+      hostIPs: () => node.hostIPs,
+      capacity: () => node.facts?.capacity ?? {},
+      allocatable: () => node.facts?.allocatable ?? {},
+      networkReady: () => node.networkReady,
+      hostDns: () => hostDns(),
+      clusterDns: () => options.clusterDns?.(),
+      addedEnv,
+    },
+  })
+
+  let setReady: () => void = () => {}
+  const ready = new Promise<void>((resolve) => (setReady = resolve))
+  const running = metrics.gauge('kubelet_running_pods', 'Pods this node works on.')
+  const pending = metrics.gauge('skerry_agent_pending_status_writes', 'Pod statuses waiting to be written to the API.')
+
+  return {
+    ready,
+    handler: createHandler({
+      runtime,
+      view,
+      clock,
+      find: (namespace, name) => manager?.find(namespace, name),
+      logDir,
+      metrics: () => {
+        running.set(manager?.count ?? 0)
+        pending.set(statuses.pending)
+        return metrics.text()
+      },
+    }),
+    kick() {
+      statuses.kick()
+      node.kick()
+    },
+    podAt(ip) {
+      for (const pod of pods.list()) {
+        const sandbox = view.pod(pod.metadata?.uid ?? '').sandboxes.find((s) => s.state === 'ready' && view.ips(s.id).includes(ip))
+        if (sandbox) return { namespace: sandbox.namespace, name: sandbox.name }
+      }
+      return undefined
+    },
+    async run(signal) {
+      const scope = new Scope('agent', signal)
+      try {
+        await mkdir(logRoot, { recursive: true, mode: 0o755 })
+        await mkdir(dirs.run, { recursive: true, mode: 0o755 })
+        await cgroups?.ensureTree().catch((error: unknown) => {
+          events.event({ apiVersion: 'v1', kind: 'Node', name: nodeName, uid: nodeName }, 'Warning', 'CgroupSetupFailed', messageOf(error))
+        })
+        await node.look()
+        const made = new Pods({ context: context(scope), cache: pods, network: options.network, logRoot })
+        manager = made
+        scope.run('view', (s) => view.run(s))
+        scope.run('status', (s) => statuses.run(s))
+        if (!options.events) scope.run('events', (s) => events.run(s))
+        scope.run('node', (s) => node.run(s))
+        scope.run('pods', (s) => made.run(s))
+        scope.run('logs', (s) => runLogRotation({ clock, root: logRoot, maxBytes: options.logMaxBytes ?? 10 << 20, maxFiles: options.logMaxFiles ?? 5 }, s))
+        scope.run('ready', async (s) => {
+          await pods.synced(s)
+          while (!view.listed && !s.aborted) await clock.sleep(50, s)
+          setReady()
+        })
+        await scope.done()
+      } finally {
+        await scope.close()
+      }
+    },
+  }
+}

@@ -1,0 +1,5 @@
+/** The door of `agent`: the node. */
+export { createAgent } from './agent.ts'
+export type { Agent } from './agent.ts'
+export type { AgentOptions, HostPort, Mounter, NodeFacts, NodeNetwork, Seal } from './ports.ts'
+export { machineArch, KUBERNETES_VERSION } from './node/facts.ts'

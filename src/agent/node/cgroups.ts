@@ -1,0 +1,137 @@
+/**
+ * The node's cgroup tree: `<root>/kubepods/{,burstable,besteffort}/pod<uid>`, on cgroup v2 and on v1 (one tree a controller).
+ * The runtime uses plain paths (cgroupfs driver). Limits of a pod are set when all its containers have one.
+ */
+import { mkdir, readFile, readdir, rmdir, stat, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import type { Pod } from '../../api/gen/types.ts'
+import { uidOf } from '../pods/names.ts'
+import { cpuShares, limitOf, qosOf, requestOf, type Qos } from '../pods/quantities.ts'
+
+const V1 = ['cpu', 'cpuacct', 'cpuset', 'memory', 'pids', 'blkio', 'devices', 'freezer', 'systemd'] as const
+const V2_CONTROLLERS = ['cpu', 'memory', 'pids', 'cpuset', 'io'] as const
+
+export class Cgroups {
+  readonly #root: string
+  readonly #mount: string
+
+  /** @param root e.g. `/skerry-default`; @param mount where cgroups are mounted */
+  constructor(root: string, mount = '/sys/fs/cgroup') {
+    this.#root = root
+    this.#mount = mount
+  }
+
+  /** The pod's cgroup as the runtime is told. */
+  parentOf(uid: string, qos: Qos): string {
+    return join(this.#root, 'kubepods', qos === 'Guaranteed' ? '' : qos.toLowerCase(), `pod${uid}`)
+  }
+
+  /** Makes the tree down to the QoS classes. */
+  async ensureTree(): Promise<void> {
+    for (const path of ['', 'kubepods', 'kubepods/burstable', 'kubepods/besteffort']) await this.#make(join(this.#root, path))
+    await this.#set(join(this.#root, 'kubepods/besteffort'), { 'cpu/cpu.shares': '2', 'cpu.weight': '1' })
+  }
+
+  async ensurePod(pod: Readonly<Pod>): Promise<void> {
+    const path = this.parentOf(uidOf(pod), qosOf(pod.spec))
+    await this.ensureTree()
+    await this.#make(path)
+    const all = pod.spec?.containers ?? []
+    const sum = (of: (c: (typeof all)[number]) => number): number => all.reduce((n, c) => n + of(c), 0)
+    const shares = cpuShares(sum((c) => requestOf(c, 'cpu')))
+    const values: Record<string, string> = { 'cpu/cpu.shares': String(shares), 'cpu.weight': String(weight(shares)) }
+    // Init containers may ask for more than the others together; the pod's limit is the larger.
+    const most = (resource: string): number => Math.max(sum((c) => limitOf(c, resource)), ...(pod.spec?.initContainers ?? []).map((c) => limitOf(c, resource)))
+    if (all.every((c) => limitOf(c, 'memory') > 0)) {
+      const bytes = String(Math.floor(most('memory')))
+      Object.assign(values, { 'memory/memory.limit_in_bytes': bytes, 'memory.max': bytes })
+    }
+    if (all.every((c) => limitOf(c, 'cpu') > 0)) {
+      const quota = String(Math.max(1000, Math.round(most('cpu') * 100_000)))
+      Object.assign(values, { 'cpu/cpu.cfs_quota_us': quota, 'cpu.max': `${quota} 100000` })
+    }
+    await this.#set(path, values)
+  }
+
+  /** Removes a pod's cgroups, innermost first. @throws while processes are still in one */
+  async removePod(uid: string): Promise<void> {
+    for (const qos of ['Guaranteed', 'Burstable', 'BestEffort'] as const) {
+      for (const dir of await this.#dirs(this.parentOf(uid, qos))) await removeTree(dir)
+    }
+  }
+
+  /** Uids that have a cgroup here. */
+  async uids(): Promise<readonly string[]> {
+    const found = new Set<string>()
+    for (const sub of ['', 'burstable', 'besteffort']) {
+      for (const dir of await this.#dirs(join(this.#root, 'kubepods', sub))) {
+        for (const name of await readdir(dir).catch(() => [])) if (name.startsWith('pod')) found.add(name.slice(3))
+      }
+    }
+    return [...found]
+  }
+
+  async #unified(): Promise<boolean> {
+    return await exists(join(this.#mount, 'cgroup.controllers'))
+  }
+
+  /** Where `path` lies: one directory on v2, one a controller on v1. */
+  async #dirs(path: string): Promise<readonly string[]> {
+    if (await this.#unified()) return [join(this.#mount, path)]
+    const dirs: string[] = []
+    for (const c of V1) if (await exists(join(this.#mount, c))) dirs.push(join(this.#mount, c, path))
+    return dirs
+  }
+
+  async #make(path: string): Promise<void> {
+    for (const dir of await this.#dirs(path)) {
+      if (!(await exists(dir))) await mkdir(dir, { recursive: true })
+      if (await this.#unified()) await this.#delegate(dir)
+      else if (dir.startsWith(join(this.#mount, 'cpuset'))) await inheritCpuset(dir)
+    }
+  }
+
+  /** v2: children may use the controllers that this level has. */
+  async #delegate(dir: string): Promise<void> {
+    const have = (await readFile(join(dir, 'cgroup.controllers'), 'utf8').catch(() => '')).split(/\s+/)
+    const wanted = V2_CONTROLLERS.filter((c) => have.includes(c)).map((c) => `+${c}`)
+    // Refused where processes live at this level; the runtime then goes without those controllers.
+    if (wanted.length > 0) await writeFile(join(dir, 'cgroup.subtree_control'), wanted.join(' ')).catch(() => undefined)
+  }
+
+  /** Writes those values whose file exists; `a/b` names a v1 controller's file, a plain name a v2 file. */
+  async #set(path: string, values: Readonly<Record<string, string>>): Promise<void> {
+    const unified = await this.#unified()
+    for (const [key, value] of Object.entries(values)) {
+      const [controller, file] = key.includes('/') ? key.split('/') : [undefined, key]
+      if ((controller === undefined) !== unified) continue
+      const target = unified ? join(this.#mount, path, key) : join(this.#mount, controller as string, path, file as string)
+      if (await exists(target)) await writeFile(target, value).catch(() => undefined) // a kernel without this knob runs pods without it
+    }
+  }
+}
+
+/** v1: a cpuset without cpus and mems takes no process. */
+async function inheritCpuset(dir: string): Promise<void> {
+  for (const file of ['cpuset.cpus', 'cpuset.mems']) {
+    const own = (await readFile(join(dir, file), 'utf8').catch(() => 'x')).trim()
+    if (own !== '') continue
+    const parent = (await readFile(join(dir, '..', file), 'utf8').catch(() => '')).trim()
+    if (parent !== '') await writeFile(join(dir, file), parent)
+  }
+}
+
+async function removeTree(dir: string): Promise<void> {
+  if (!(await exists(dir))) return
+  for (const e of await readdir(dir, { withFileTypes: true })) if (e.isDirectory()) await removeTree(join(dir, e.name))
+  await rmdir(dir)
+}
+
+async function exists(path: string): Promise<boolean> {
+  return (await stat(path).catch(() => undefined)) !== undefined
+}
+
+/** v2 weight of v1 shares: 2..262144 onto 1..10000. */
+function weight(shares: number): number {
+  return Math.floor(1 + ((shares - 2) * 9999) / 262_142)
+}

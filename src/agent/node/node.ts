@@ -1,0 +1,207 @@
+/**
+ * This machine as a Node object: registered with labels and taints, its status written when something changed and every
+ * five minutes. No heartbeats: the server renews the node's Lease from the link itself. The podCIDR comes from the Node
+ * and is remembered with the cache, so the pod network is there on a boot without server.
+ */
+import { isDeepStrictEqual } from 'node:util'
+import type { Node, NodeCondition, NodeStatus } from '../../api/gen/types.ts'
+import { LABEL_ARCH, LABEL_HOSTNAME, LABEL_OS } from '../../api/meta.ts'
+import type { Clock } from '../../base/clock.ts'
+import { AppError, hasCode, isAbort, messageOf } from '../../base/errors.ts'
+import { logger } from '../../base/log.ts'
+import { waitAfter, type RetrySchedule } from '../../base/retry.ts'
+import type { Cache, Client, EventRecorder } from '../../client/mod.ts'
+import type { NodeFacts, NodeNetwork } from '../ports.ts'
+import { NODES } from '../refs.ts'
+import { machineArch } from './facts.ts'
+
+const log = logger('agent.node')
+const SCHEDULE: RetrySchedule = { firstMs: 250, factor: 2, maxMs: 15_000, jitter: 0.5 }
+/** The status is written this often even when nothing changed, ms. */
+const REFRESH_MS = 300_000
+/** How often the machine is looked at for pressure and addresses, ms. */
+const LOOK_MS = 10_000
+
+export interface NodeOptions {
+  readonly name: string
+  readonly client: Client
+  readonly cache: Cache<Node>
+  readonly clock: Clock
+  readonly events: EventRecorder
+  readonly network: NodeNetwork
+  readonly labels: Readonly<Record<string, string>>
+  readonly taints: readonly { readonly key: string; readonly value?: string; readonly effect: string }[]
+  readonly port: number
+  readonly facts: () => Promise<NodeFacts>
+  readonly runtimeState: () => { readonly ok: boolean; readonly message: string }
+  /** Facts, network or addresses changed. */
+  readonly onChange: () => void
+}
+
+export class NodeObject {
+  readonly #o: NodeOptions
+  #facts: NodeFacts | undefined
+  #cidr: string | undefined
+  #written: NodeStatus | undefined
+  #writtenAt = -Infinity
+  #registered = false
+  #wake: () => void = () => {}
+
+  constructor(options: NodeOptions) {
+    this.#o = options
+  }
+
+  get facts(): NodeFacts | undefined {
+    return this.#facts
+  }
+
+  get hostIPs(): readonly string[] {
+    return (this.#facts?.addresses ?? []).filter((a) => a.type === 'InternalIP').map((a) => a.address)
+  }
+
+  /** True once the pod network is configured. */
+  get networkReady(): boolean {
+    return this.#cidr !== undefined
+  }
+
+  /** True once the API has this node. */
+  get registered(): boolean {
+    return this.#registered
+  }
+
+  /** Look and write now: the link is back, or the runtime's state changed. */
+  kick(): void {
+    this.#wake()
+  }
+
+  /** Reads the machine; must have succeeded once before pods start. */
+  async look(): Promise<void> {
+    const next = await this.#o.facts()
+    if (isDeepStrictEqual(next, this.#facts)) return
+    this.#facts = next
+    this.#o.onChange()
+  }
+
+  async run(signal: AbortSignal): Promise<void> {
+    const stop = this.#o.cache.onChange(() => this.#wake())
+    let failures = 0
+    while (!signal.aborted) {
+      await this.look().catch((error: unknown) => log.warn('machine not read', { error }))
+      await this.#configureNetwork()
+      let wait = LOOK_MS
+      try {
+        await this.#write()
+        failures = 0
+      } catch (error) {
+        if (isAbort(error) && signal.aborted) break
+        wait = waitAfter(SCHEDULE, ++failures)
+        if (!(error instanceof AppError && error.retryable)) log.warn('node status not written', { node: this.#o.name, error: messageOf(error) })
+      }
+      await this.#rest(wait, signal)
+    }
+    stop()
+  }
+
+  async #rest(ms: number, signal: AbortSignal): Promise<void> {
+    const rest = new AbortController()
+    this.#wake = () => rest.abort()
+    await this.#o.clock.sleep(ms, AbortSignal.any([signal, rest.signal])).catch(() => undefined)
+  }
+
+  async #configureNetwork(): Promise<void> {
+    const cidr = this.#o.cache.get(this.#o.name)?.spec?.podCIDR
+    if (!cidr || cidr === this.#cidr) return
+    try {
+      await this.#o.network.configure(cidr)
+      this.#cidr = cidr
+      this.#o.onChange()
+    } catch (error) {
+      log.error('pod network not configured', { cidr, error: messageOf(error) })
+      this.#o.events.event(this.#reference(), 'Warning', 'NetworkSetupFailed', messageOf(error))
+    }
+  }
+
+  #reference(): { apiVersion: string; kind: string; name: string; uid: string } {
+    // The kubelet names its node where a uid belongs, and kubectl describe looks for that.
+    return { apiVersion: 'v1', kind: 'Node', name: this.#o.name, uid: this.#o.cache.get(this.#o.name)?.metadata?.uid ?? this.#o.name }
+  }
+
+  async #write(): Promise<void> {
+    const { client, clock, name } = this.#o
+    if (!this.#facts) return
+    const nodes = client.resource<Node>(NODES)
+    if (!this.#registered) await this.#register()
+    const status = this.#status()
+    const due = clock.monotonic() - this.#writtenAt >= REFRESH_MS
+    if (!due && isDeepStrictEqual(timeless(status), timeless(this.#written))) return
+    const answer = await nodes.patch(name, undefined, { status }, 'strategic', { subresource: 'status' }).catch(async (error: unknown) => {
+      if (!hasCode(error, 'not-found')) throw error
+      // Somebody deleted the Node while it lives: it registers again.
+      this.#registered = false
+      this.#written = undefined
+      throw new AppError('unavailable', `write status of node "${name}": it is gone from the API, registering again`, { cause: error })
+    })
+    this.#written = status
+    this.#writtenAt = clock.monotonic()
+    if (!this.#cidr && answer.spec?.podCIDR) this.#wake()
+  }
+
+  /** Creates the Node, or brings the labels that are ours up to date on the one that is there. */
+  async #register(): Promise<void> {
+    const { client, name, taints } = this.#o
+    const nodes = client.resource<Node>(NODES)
+    const labels = {
+      'beta.kubernetes.io/arch': machineArch(),
+      'beta.kubernetes.io/os': 'linux',
+      [LABEL_ARCH]: machineArch(),
+      [LABEL_HOSTNAME]: name,
+      [LABEL_OS]: 'linux',
+      ...this.#o.labels,
+    }
+    const spec = taints.length === 0 ? {} : { taints: [...taints] }
+    try {
+      await nodes.create({ apiVersion: 'v1', kind: 'Node', metadata: { name, labels }, spec })
+    } catch (error) {
+      if (!hasCode(error, 'exists')) throw error
+      const there = await nodes.get(name)
+      const stale = Object.entries(labels).some(([k, v]) => there.metadata?.labels?.[k] !== v)
+      if (stale) await nodes.patch(name, undefined, { metadata: { labels } }, 'merge')
+    }
+    this.#registered = true
+    log.info('node registered', { node: name })
+  }
+
+  #status(): NodeStatus {
+    const facts = this.#facts as NodeFacts
+    const runtime = this.#o.runtimeState()
+    const readyProblem = !runtime.ok ? runtime.message : this.networkReady ? undefined : 'container runtime network not ready: no podCIDR is assigned to this node yet'
+    return {
+      capacity: { ...facts.capacity },
+      allocatable: { ...facts.allocatable },
+      addresses: facts.addresses.map((a) => ({ ...a })),
+      nodeInfo: facts.nodeInfo as unknown as NonNullable<NodeStatus['nodeInfo']>,
+      daemonEndpoints: { kubeletEndpoint: { Port: this.#o.port } },
+      conditions: [
+        this.#condition('MemoryPressure', facts.pressure.memory, ['KubeletHasInsufficientMemory', 'kubelet has insufficient memory available'], ['KubeletHasSufficientMemory', 'kubelet has sufficient memory available']),
+        this.#condition('DiskPressure', facts.pressure.disk, ['KubeletHasDiskPressure', 'kubelet has disk pressure'], ['KubeletHasNoDiskPressure', 'kubelet has no disk pressure']),
+        this.#condition('PIDPressure', facts.pressure.pid, ['KubeletHasInsufficientPID', 'kubelet has insufficient PID available'], ['KubeletHasSufficientPID', 'kubelet has sufficient PID available']),
+        this.#condition('Ready', readyProblem === undefined, ['KubeletReady', 'kubelet is posting ready status'], ['KubeletNotReady', readyProblem ?? '']),
+      ],
+    }
+  }
+
+  #condition(type: string, on: boolean, yes: readonly [string, string], no: readonly [string, string]): NodeCondition {
+    const now = new Date(this.#o.clock.now()).toISOString().replace(/\.\d+Z$/, 'Z')
+    const status = on ? 'True' : 'False'
+    const [reason, message] = on ? yes : no
+    const old = (this.#o.cache.get(this.#o.name)?.status?.conditions ?? this.#written?.conditions)?.find((c) => c.type === type)
+    const since = old?.status === status && old.lastTransitionTime ? old.lastTransitionTime : now
+    return { type, status, reason, message, lastHeartbeatTime: now, lastTransitionTime: since }
+  }
+}
+
+/** The status without the times that change by themselves. */
+function timeless(status: NodeStatus | undefined): unknown {
+  if (!status) return undefined
+  return { ...status, conditions: status.conditions?.map(({ type, status: s, reason, message }) => ({ type, s, reason, message })) }
+}

@@ -1,0 +1,45 @@
+/** What workers share: the parts of the agent a pod needs, made once by the pod manager. */
+import type { Clock } from '../../base/clock.ts'
+import type { Scope } from '../../base/scope.ts'
+import type { EventRecorder } from '../../client/mod.ts'
+import type { Runtime } from '../../cri/mod.ts'
+import type { Images } from '../images.ts'
+import type { Objects } from '../objects.ts'
+import type { Cgroups } from '../node/cgroups.ts'
+import type { Tokens } from '../volumes/tokens.ts'
+import type { Volumes } from '../volumes/volumes.ts'
+import type { Dns } from './dns.ts'
+import type { Probes } from './probes.ts'
+import type { StatusWriter } from './status-writer.ts'
+import type { RuntimeView } from './view.ts'
+
+/** What the node knows of itself when a pod asks. */
+export interface NodeContext {
+  readonly hostIPs: () => readonly string[]
+  readonly capacity: () => Readonly<Record<string, string>>
+  readonly allocatable: () => Readonly<Record<string, string>>
+  /** A pod network is configured. */
+  readonly networkReady: () => boolean
+  readonly hostDns: () => Promise<Dns>
+  readonly clusterDns: () => { readonly server: string; readonly domain: string } | undefined
+  /** Environment every container gets unless it sets the name. */
+  readonly addedEnv: () => Readonly<Record<string, string>>
+}
+
+export interface PodContext {
+  readonly clock: Clock
+  readonly scope: Scope
+  readonly runtime: Runtime
+  readonly view: RuntimeView
+  readonly volumes: Volumes
+  readonly tokens: Tokens
+  readonly objects: Objects
+  readonly images: Images
+  readonly probes: Probes
+  readonly statuses: StatusWriter
+  readonly events: EventRecorder
+  readonly cgroups: Cgroups | undefined
+  readonly node: NodeContext
+  /** Directory of a pod's container logs. */
+  readonly logDir: (namespace: string, name: string, uid: string) => string
+}

@@ -1,0 +1,162 @@
+/**
+ * All pods of this node: one worker a uid, fed by the API's cache (from disk at boot), the runtime's view and changed
+ * configuration. Nothing runs before the runtime has been listed once, so that what runs is adopted and not started again;
+ * nothing unknown is removed before the list of pods is really known (from disk or from the server).
+ */
+import { readdir, rm } from 'node:fs/promises'
+import { join } from 'node:path'
+import type { Pod } from '../../api/gen/types.ts'
+import { messageOf } from '../../base/errors.ts'
+import { logger } from '../../base/log.ts'
+import type { Cache } from '../../client/mod.ts'
+import type { HostPort, NodeNetwork } from '../ports.ts'
+import type { PodContext } from './context.ts'
+import { ANNOTATION_GRACE, keyOf, uidOf } from './names.ts'
+import { PodWorker } from './worker.ts'
+
+const log = logger('agent.pods')
+/** How often remains of pods that are no more are looked for, ms. */
+const SWEEP_MS = 60_000
+
+export interface PodsOptions {
+  readonly context: PodContext
+  readonly cache: Cache<Pod>
+  readonly network: NodeNetwork
+  /** Root of the pods' log directories. */
+  readonly logRoot: string
+}
+
+export class Pods {
+  readonly #o: PodsOptions
+  readonly #workers = new Map<string, PodWorker>()
+  #open = false
+  #ports = ''
+  #settingPorts = false
+
+  constructor(options: PodsOptions) {
+    this.#o = options
+  }
+
+  /** Works until the signal aborts; containers stay as they are then. */
+  async run(signal: AbortSignal): Promise<void> {
+    const { cache, context } = this.#o
+    while (!context.view.listed && !signal.aborted) await context.clock.sleep(50, signal).catch(() => undefined)
+    if (signal.aborted) return
+    this.#open = true
+    const stop = cache.onChange((now, old) => {
+      if (old && uidOf(old) !== (now && uidOf(now))) this.#workers.get(uidOf(old))?.update(undefined)
+      if (now) this.#want(now)
+    })
+    for (const pod of cache.list()) this.#want(pod)
+    await cache.synced(signal).catch(() => undefined)
+    while (!signal.aborted) {
+      await this.#sweep().catch((error: unknown) => log.warn('sweep failed', { error }))
+      const wait = Math.min(SWEEP_MS, context.tokens.renewInMs)
+      await context.clock.sleep(wait, signal).catch(() => undefined)
+      for (const w of this.#workers.values()) if (!signal.aborted) w.renewVolumes()
+    }
+    stop()
+    for (const w of this.#workers.values()) w.stop()
+  }
+
+  #want(pod: Readonly<Pod>): void {
+    const uid = uidOf(pod)
+    if (!this.#open || uid === '') return
+    const worker = this.#workers.get(uid)
+    if (worker) return worker.update(pod)
+    const made = new PodWorker(this.#o.context, pod, () => {
+      this.#workers.delete(uid)
+      this.#hostPorts()
+    })
+    this.#workers.set(uid, made)
+    made.poke()
+  }
+
+  /** The runtime shows something new of these pods. */
+  observed(uids: readonly string[]): void {
+    for (const uid of uids) this.#workers.get(uid)?.poke()
+    this.#hostPorts()
+  }
+
+  objectChanged(kind: string, namespace: string, name: string): void {
+    for (const w of this.#workers.values()) if (w.pod.metadata?.namespace === namespace) w.objectChanged(kind, name)
+  }
+
+  /** Network, addresses or capacity of the node changed. */
+  nodeChanged(): void {
+    for (const w of this.#workers.values()) w.poke()
+  }
+
+  /** The pod of that name that runs here, for logs and exec. */
+  find(namespace: string, name: string): Readonly<Pod> | undefined {
+    const all = [...this.#workers.values()].filter((w) => w.pod.metadata?.namespace === namespace && w.pod.metadata.name === name)
+    return (all.find((w) => !w.gone) ?? all[0])?.pod
+  }
+
+  get count(): number {
+    return this.#workers.size
+  }
+
+  /** Forwards the host ports of pods that have an address; one call at a time, the newest list last. */
+  #hostPorts(): void {
+    const { view } = this.#o.context
+    const ports: HostPort[] = []
+    for (const w of this.#workers.values()) {
+      const sandbox = view.pod(w.uid).sandboxes.find((s) => s.state === 'ready')
+      const podIP = sandbox && !w.pod.spec?.hostNetwork ? view.ips(sandbox.id)[0] : undefined
+      if (podIP === undefined) continue
+      for (const p of (w.pod.spec?.containers ?? []).flatMap((c) => c.ports ?? [])) {
+        if (!p.hostPort) continue
+        ports.push({ protocol: (p.protocol ?? 'TCP') as HostPort['protocol'], hostIP: p.hostIP ?? '', hostPort: p.hostPort, podIP, containerPort: p.containerPort })
+      }
+    }
+    const text = JSON.stringify(ports)
+    if (text === this.#ports || this.#settingPorts) return
+    this.#settingPorts = true
+    this.#o.context.scope.run('host ports', async () => {
+      try {
+        await this.#o.network.setHostPorts(ports)
+        this.#ports = text
+      } catch (error) {
+        log.warn('host ports not set', { error: messageOf(error) })
+        await this.#o.context.clock.sleep(2_000, this.#o.context.scope.signal).catch(() => undefined)
+      }
+      this.#settingPorts = false
+      this.#hostPorts()
+    })
+  }
+
+  /** Removes what belongs to no pod of this node: sandboxes, directories, logs, cgroups, tokens. */
+  async #sweep(): Promise<void> {
+    const { cache, context } = this.#o
+    if (!cache.isSynced || !context.view.healthy) return
+    const { view, volumes, cgroups, tokens } = context
+    const kept = new Set([...cache.list().map(uidOf), ...this.#workers.keys()])
+    for (const uid of view.uids()) if (!kept.has(uid)) await this.#removeOrphan(uid)
+    for (const uid of await volumes.uids()) if (!kept.has(uid) && view.pod(uid).sandboxes.length === 0) await volumes.remove(uid)
+    for (const uid of (await cgroups?.uids()) ?? []) if (!kept.has(uid)) await cgroups?.removePod(uid).catch(() => undefined) // comes back next time
+    for (const dir of await readdir(this.#o.logRoot).catch(() => [])) {
+      if (!kept.has(dir.split('_')[2] ?? '')) await rm(join(this.#o.logRoot, dir), { recursive: true, force: true })
+    }
+    await tokens.keepOnly(kept)
+  }
+
+  async #removeOrphan(uid: string): Promise<void> {
+    const { view, runtime } = this.#o.context
+    const { sandboxes, containers } = view.pod(uid)
+    log.info('removing a pod that is no more', { uid, name: sandboxes[0]?.name })
+    const grace = Number(sandboxes[0]?.annotations[ANNOTATION_GRACE] ?? 30)
+    await Promise.all(containers.filter((c) => c.state === 'running').map((c) => runtime.containers.stop(c.id, Number.isFinite(grace) ? grace : 30)))
+    for (const s of sandboxes) {
+      await runtime.sandboxes.stop(s.id)
+      await runtime.sandboxes.remove(s.id)
+    }
+    for (const c of containers) if (sandboxes.length === 0) await runtime.containers.remove(c.id)
+    await view.refresh()
+  }
+
+  /** Names of all pods here, for diagnostics. */
+  names(): readonly string[] {
+    return [...this.#workers.values()].map((w) => keyOf(w.pod))
+  }
+}

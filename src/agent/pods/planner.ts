@@ -1,0 +1,269 @@
+/**
+ * Decides what to do for one pod now: desired pod and what the runtime shows in, actions out, plus when to look again.
+ * Pure. The worker runs the actions in the background and plans again after each; steps under way are in `busy`, so no
+ * action is planned twice. Nothing here knows whether the agent has just started: running containers are simply adopted.
+ */
+import type { Pod } from '../../api/gen/types.ts'
+import type { Container, Sandbox } from '../../cri/mod.ts'
+import { FIRST_DELAY_MS, nextDelay, restartAt } from './backoff.ts'
+import { ANNOTATION_HASH, containersOf, formerStatus, graceOf, hashOf, isTerminal, type ContainerKind, type NamedContainer } from './names.ts'
+
+export interface Observed {
+  /** Of this pod's uid, any order. */
+  readonly sandboxes: readonly Sandbox[]
+  readonly containers: readonly Container[]
+}
+
+export interface PlanInput {
+  /** What should be; a terminating pod has `metadata.deletionTimestamp`. */
+  readonly pod: Readonly<Pod>
+  /** The object is gone from the API: stop everything, then forget. */
+  readonly gone: boolean
+  readonly observed: Observed
+  /** Wall clock, ms. */
+  readonly now: number
+  /** Steps under way: `prepare`, `sandbox`, `finish`, `container:<name>`, `kill:<container id>`, `remove:<id>`. */
+  readonly busy: ReadonlySet<string>
+  /** Steps that failed and may not be tried before the time given, by the same names, ms. */
+  readonly holds: ReadonlyMap<string, number>
+  /** Directories, volumes and cgroup are in place. */
+  readonly prepared: boolean
+  /** A pod network exists; pods on the host network do not wait for it. */
+  readonly networkReady: boolean
+  /** The container passed its startup probe and postStart hook (or has none). */
+  readonly started: (containerId: string) => boolean
+  /** Why a running container must be killed (failed probe or hook); undefined when it is fine. */
+  readonly unhealthy: (containerId: string) => string | undefined
+}
+
+export type Action =
+  | { readonly type: 'prepare' }
+  | { readonly type: 'sandbox'; readonly attempt: number; readonly replaces: boolean }
+  | { readonly type: 'stop-sandbox'; readonly id: string }
+  | { readonly type: 'remove-sandbox'; readonly id: string }
+  | { readonly type: 'start'; readonly sandboxId: string; readonly name: string; readonly kind: ContainerKind; readonly attempt: number; readonly delayMs: number }
+  | { readonly type: 'kill'; readonly id: string; readonly name: string; readonly graceSeconds: number; readonly why: string; readonly preStop: boolean }
+  | { readonly type: 'remove'; readonly id: string }
+  /** Nothing runs any more: clean up and, for a terminating pod, let the API forget it. */
+  | { readonly type: 'finish' }
+
+export interface Plan {
+  readonly actions: readonly Action[]
+  /** Plan again at this time even if nothing happens, ms wall clock. */
+  readonly wakeAtMs: number | undefined
+  /** Containers waiting in crash backoff, with the time it ends. */
+  readonly crashing: ReadonlyMap<string, number>
+}
+
+/** The name under which a worker notes that an action runs or failed. */
+export function stepOf(action: Action): string {
+  switch (action.type) {
+    case 'prepare':
+    case 'sandbox':
+    case 'finish':
+      return action.type
+    case 'start':
+      return `container:${action.name}`
+    case 'kill':
+      return `kill:${action.id}`
+    case 'stop-sandbox':
+      return `stop:${action.id}`
+    case 'remove-sandbox':
+    case 'remove':
+      return `remove:${action.id}`
+    default:
+      return action satisfies never
+  }
+}
+
+/** Newest first. */
+export function byAttempt<T extends { readonly attempt: number; readonly createdAtMs: number }>(list: readonly T[]): readonly T[] {
+  return [...list].sort((a, b) => b.attempt - a.attempt || b.createdAtMs - a.createdAtMs)
+}
+
+/** The newest container of a name, or undefined. */
+export function latest(observed: Observed, name: string): Container | undefined {
+  return byAttempt(observed.containers.filter((c) => c.name === name))[0]
+}
+
+const alive = (c: Container): boolean => c.state === 'running'
+
+export function plan(input: PlanInput): Plan {
+  const draft = new Draft(input)
+  if (input.gone || input.pod.metadata?.deletionTimestamp !== undefined || isTerminal(input.pod)) planStop(input, draft)
+  else planRun(input, draft)
+  return draft.result()
+}
+
+/** Collects actions, leaving out what runs already or must wait. */
+class Draft {
+  readonly #input: PlanInput
+  readonly #actions: Action[] = []
+  readonly crashing = new Map<string, number>()
+  #wake: number | undefined
+
+  constructor(input: PlanInput) {
+    this.#input = input
+  }
+
+  add(action: Action): void {
+    const step = stepOf(action)
+    if (this.#input.busy.has(step)) return
+    const hold = this.#input.holds.get(step)
+    if (hold !== undefined && hold > this.#input.now) return this.wake(hold)
+    this.#actions.push(action)
+  }
+
+  wake(atMs: number): void {
+    this.#wake = Math.min(this.#wake ?? atMs, atMs)
+  }
+
+  result(): Plan {
+    return { actions: this.#actions, wakeAtMs: this.#wake, crashing: this.crashing }
+  }
+}
+
+/** Stops what runs: main containers first, then sidecars in reverse order, then the sandbox, then says it is finished. */
+function planStop(input: PlanInput, draft: Draft): void {
+  const { observed, pod } = input
+  const running = observed.containers.filter(alive)
+  if (running.length > 0) {
+    const order = containersOf(pod)
+    const sidecars = order.filter((c) => c.kind === 'sidecar').map((c) => c.spec.name)
+    const main = running.filter((c) => !sidecars.includes(c.name))
+    const last = running.filter((c) => sidecars.includes(c.name)).sort((a, b) => sidecars.indexOf(b.name) - sidecars.indexOf(a.name))
+    for (const c of main.length > 0 ? main : last.slice(0, 1)) {
+      draft.add({ type: 'kill', id: c.id, name: c.name, graceSeconds: graceOf(pod), why: `Stopping container ${c.name}`, preStop: true })
+    }
+    return
+  }
+  // A start under way may yet bring a container to life; the worker aborts it, and plans again when it has ended.
+  if ([...input.busy].some((step) => step === 'sandbox' || step.startsWith('container:'))) return
+  const ready = observed.sandboxes.filter((s) => s.state === 'ready')
+  for (const s of ready) draft.add({ type: 'stop-sandbox', id: s.id })
+  if (ready.length === 0) draft.add({ type: 'finish' })
+}
+
+function planRun(input: PlanInput, draft: Draft): void {
+  const { pod, observed } = input
+  const sandboxes = byAttempt(observed.sandboxes)
+  const current = sandboxes.find((s) => s.state === 'ready')
+  clean(input, current, draft)
+  if (!input.prepared) return draft.add({ type: 'prepare' })
+  if (!current) {
+    if (finished(input)) return
+    // Containers of a dead sandbox share nothing with the next one: they end before it begins.
+    const leftovers = observed.containers.filter(alive)
+    for (const c of leftovers) draft.add({ type: 'kill', id: c.id, name: c.name, graceSeconds: graceOf(pod), why: 'Pod sandbox changed', preStop: false })
+    if (leftovers.length > 0) return
+    if (input.networkReady || pod.spec?.hostNetwork) {
+      draft.add({ type: 'sandbox', attempt: sandboxes[0] ? sandboxes[0].attempt + 1 : 0, replaces: sandboxes.length > 0 })
+    }
+    return
+  }
+  planContainers(input, current, draft)
+}
+
+/** Whether every container has ended for good, so that a lost sandbox need not come back. */
+export function finished(input: Pick<PlanInput, 'pod' | 'observed'>): boolean {
+  const policy = input.pod.spec?.restartPolicy ?? 'Always'
+  if (policy === 'Always') return false
+  const main = (input.pod.spec?.containers ?? []).map((spec) => latest(input.observed, spec.name))
+  if (main.length > 0 && main.every((c) => c?.state === 'exited' && (policy === 'Never' || c.exitCode === 0))) return true
+  if (policy !== 'Never') return false
+  return containersOf(input.pod).some(({ kind, spec }) => {
+    const c = kind === 'init' ? latest(input.observed, spec.name) : undefined
+    return c?.state === 'exited' && c.exitCode !== 0
+  })
+}
+
+function planContainers(input: PlanInput, sandbox: Sandbox, draft: Draft): void {
+  const all = containersOf(input.pod)
+  const mine: Observed = { sandboxes: [sandbox], containers: input.observed.containers.filter((c) => c.sandboxId === sandbox.id) }
+  // Once a main container exists here, ordinary init containers are done, even when their remains were cleaned away.
+  const begun = all.some(({ kind, spec }) => kind === 'main' && latest(mine, spec.name) !== undefined)
+  let allowed = true
+  for (const item of all) {
+    if (item.kind === 'main' && !allowed) break
+    const c = latest(mine, item.spec.name)
+    if (item.kind === 'init') {
+      if (begun) continue
+      if (!allowed) break
+      if (c?.state === 'exited' && c.exitCode === 0) continue
+      keep(input, sandbox, item, c, draft)
+      allowed = false
+    } else if (item.kind === 'sidecar') {
+      if (!allowed) break
+      keep(input, sandbox, item, c, draft)
+      if (!begun) allowed = c !== undefined && alive(c) && input.started(c.id)
+    } else {
+      keep(input, sandbox, item, c, draft)
+    }
+  }
+  stopSidecarsAfterMain(input, mine, all, draft)
+}
+
+/** A pod whose main containers have all ended for good needs its sidecars no longer. */
+function stopSidecarsAfterMain(input: PlanInput, mine: Observed, all: readonly NamedContainer[], draft: Draft): void {
+  if (!finished(input)) return
+  for (const { kind, spec } of all) {
+    const c = kind === 'sidecar' ? latest(mine, spec.name) : undefined
+    if (c && alive(c)) draft.add({ type: 'kill', id: c.id, name: c.name, graceSeconds: graceOf(input.pod), why: `Stopping container ${c.name}`, preStop: true })
+  }
+  if (!mine.containers.some(alive)) for (const s of mine.sandboxes) draft.add({ type: 'stop-sandbox', id: s.id })
+}
+
+/** Brings one container to what it should be: start, restart by policy and backoff, or kill. */
+function keep(input: PlanInput, sandbox: Sandbox, item: NamedContainer, c: Container | undefined, draft: Draft): void {
+  const { pod, now } = input
+  const name = item.spec.name
+  const start = (attempt: number, delayMs: number): void =>
+    draft.add({ type: 'start', sandboxId: sandbox.id, name, kind: item.kind, attempt, delayMs })
+  if (!c) {
+    if (item.kind !== 'init' && finished(input)) return
+    const before = latest(input.observed, name)
+    const counted = formerStatus(pod, name)
+    const attempt = before ? before.attempt + 1 : counted?.containerID ? (counted.restartCount ?? 0) + 1 : 0
+    return start(attempt, FIRST_DELAY_MS)
+  }
+  if (alive(c)) {
+    const changed = c.annotations[ANNOTATION_HASH] !== hashOf(item.spec)
+    const why = changed ? `Container ${name} definition changed` : input.unhealthy(c.id)
+    if (why !== undefined) draft.add({ type: 'kill', id: c.id, name, graceSeconds: graceOf(pod), why, preStop: true })
+    return
+  }
+  // A container that was made but never started is a start cut short: made again.
+  if (c.state === 'created') {
+    if (!input.busy.has(`container:${name}`)) draft.add({ type: 'remove', id: c.id })
+    return
+  }
+  const changed = c.annotations[ANNOTATION_HASH] !== hashOf(item.spec)
+  if (!changed && (item.kind === 'sidecar' ? finished(input) : !restarts(pod, item.kind, c))) return
+  const at = changed ? now : restartAt(c, now)
+  if (at > now) {
+    draft.crashing.set(name, at)
+    return draft.wake(at)
+  }
+  start(c.attempt + 1, changed ? FIRST_DELAY_MS : nextDelay(c))
+}
+
+/** Whether an ended container of a pod that goes on is started again. */
+export function restarts(pod: Readonly<Pod>, kind: ContainerKind, ended: Container): boolean {
+  const policy = pod.spec?.restartPolicy ?? 'Always'
+  if (kind === 'sidecar') return true
+  if (kind === 'init') return ended.exitCode !== 0 && policy !== 'Never'
+  return policy === 'Always' || (policy === 'OnFailure' && ended.exitCode !== 0)
+}
+
+/** Removes dead containers but the newest two of each name, and dead sandboxes that hold none of those. */
+function clean(input: PlanInput, current: Sandbox | undefined, draft: Draft): void {
+  const kept = new Set<string>()
+  for (const { spec } of containersOf(input.pod)) {
+    const ofName = byAttempt(input.observed.containers.filter((c) => c.name === spec.name))
+    for (const c of ofName.slice(0, 2)) kept.add(c.sandboxId)
+    for (const c of ofName.slice(2)) if (c.state === 'exited') draft.add({ type: 'remove', id: c.id })
+  }
+  for (const s of input.observed.sandboxes) {
+    if (s !== current && s.state === 'not-ready' && !kept.has(s.id) && current) draft.add({ type: 'remove-sandbox', id: s.id })
+  }
+}

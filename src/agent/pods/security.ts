@@ -1,0 +1,75 @@
+/** Pod and container security contexts as what the runtime is told. Pure. */
+import type { Capabilities, Container as ContainerSpec, Pod, SeccompProfile } from '../../api/gen/types.ts'
+import { AppError } from '../../base/errors.ts'
+import type { LinuxSecurity } from '../../cri/mod.ts'
+
+/** @param imageUser user the image is made for: a name, a number, or empty for root. @throws AppError `invalid` when a non-root rule cannot be kept */
+export function containerSecurity(pod: Readonly<Pod>, spec: ContainerSpec, imageUser: string): LinuxSecurity {
+  const p = pod.spec?.securityContext
+  const c = spec.securityContext
+  const runAsUser = c?.runAsUser ?? p?.runAsUser
+  if (c?.runAsNonRoot ?? p?.runAsNonRoot) checkNonRoot(runAsUser, imageUser)
+  const privileged = c?.privileged === true
+  const unmasked = privileged || c?.procMount === 'Unmasked'
+  const caps: Capabilities = c?.capabilities ?? {}
+  return {
+    privileged,
+    runAsUser,
+    runAsUserName: undefined,
+    runAsGroup: c?.runAsGroup ?? p?.runAsGroup,
+    supplementalGroups: groups(pod),
+    readOnlyRoot: c?.readOnlyRootFilesystem === true,
+    noNewPrivileges: c?.allowPrivilegeEscalation === false,
+    addCapabilities: caps.add ?? [],
+    dropCapabilities: caps.drop ?? [],
+    seccomp: privileged ? 'unconfined' : seccomp(c?.seccompProfile ?? p?.seccompProfile),
+    maskedPaths: unmasked ? [] : undefined,
+    readonlyPaths: unmasked ? [] : undefined,
+  }
+}
+
+/** The sandbox is privileged when a container is, or it could not be. */
+export function sandboxSecurity(pod: Readonly<Pod>): LinuxSecurity {
+  const p = pod.spec?.securityContext
+  const all = [...(pod.spec?.containers ?? []), ...(pod.spec?.initContainers ?? [])]
+  return {
+    privileged: all.some((c) => c.securityContext?.privileged === true),
+    runAsUser: p?.runAsUser,
+    runAsUserName: undefined,
+    runAsGroup: p?.runAsGroup,
+    supplementalGroups: groups(pod),
+    readOnlyRoot: false,
+    noNewPrivileges: false,
+    addCapabilities: [],
+    dropCapabilities: [],
+    seccomp: 'runtime/default',
+    maskedPaths: undefined,
+    readonlyPaths: undefined,
+  }
+}
+
+function groups(pod: Readonly<Pod>): readonly number[] {
+  const p = pod.spec?.securityContext
+  return [...(p?.supplementalGroups ?? []), ...(p?.fsGroup === undefined ? [] : [p.fsGroup])]
+}
+
+function seccomp(profile: SeccompProfile | undefined): string {
+  switch (profile?.type) {
+    case 'RuntimeDefault':
+      return 'runtime/default'
+    case 'Localhost':
+      return `localhost/${profile.localhostProfile ?? ''}`
+    default:
+      return 'unconfined'
+  }
+}
+
+function checkNonRoot(runAsUser: number | undefined, imageUser: string): void {
+  if (runAsUser === 0) throw new AppError('invalid', "container's runAsUser breaks non-root policy (runAsUser: 0)")
+  if (runAsUser !== undefined) return
+  const user = imageUser.split(':')[0] ?? ''
+  if (user === '' || user === '0' || user === 'root') throw new AppError('invalid', 'container has runAsNonRoot and image will run as root')
+  if (!/^\d+$/.test(user)) {
+    throw new AppError('invalid', `container has runAsNonRoot and image has non-numeric user (${user}), cannot verify user is non-root: set runAsUser`)
+  }
+}

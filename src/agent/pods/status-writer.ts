@@ -1,0 +1,165 @@
+/**
+ * Writes pod status to the API in the background. Keyed by uid, so bounded by this node's pods and the last one wins;
+ * survives an outage by waiting; writes nothing that the API already has. A pod that has ended here for good is deleted
+ * after its last status.
+ */
+import { isDeepStrictEqual } from 'node:util'
+import type { Pod, PodStatus } from '../../api/gen/types.ts'
+import type { Clock } from '../../base/clock.ts'
+import { AppError, hasCode, isAbort, messageOf } from '../../base/errors.ts'
+import { logger } from '../../base/log.ts'
+import { waitAfter, type RetrySchedule } from '../../base/retry.ts'
+import type { Client } from '../../client/mod.ts'
+import { PODS } from '../refs.ts'
+import { keyOf, uidOf } from './names.ts'
+
+const log = logger('agent.status')
+const SCHEDULE: RetrySchedule = { firstMs: 500, factor: 2, maxMs: 15_000, jitter: 0.5 }
+/** Writes at one time. */
+const PARALLEL = 4
+
+interface Entry {
+  pod: Readonly<Pod>
+  status: PodStatus
+  /** Delete the object after the write. */
+  remove: boolean
+}
+
+export class StatusWriter {
+  readonly #client: Client
+  readonly #clock: Clock
+  readonly #pending = new Map<string, Entry>()
+  /** As the API answered our last write, by uid: newer than what a cache may still show. */
+  readonly #written = new Map<string, Pod>()
+  #wake: () => void = () => {}
+  #hurry = new AbortController()
+
+  constructor(options: { client: Client; clock: Clock }) {
+    this.#client = options.client
+    this.#clock = options.clock
+  }
+
+  get pending(): number {
+    return this.#pending.size
+  }
+
+  /** Notes the status of a pod. `remove` lets the API forget the pod afterwards. */
+  set(pod: Readonly<Pod>, status: PodStatus, remove = false): void {
+    const uid = uidOf(pod)
+    const waiting = this.#pending.get(uid)
+    if (!waiting && !remove && same(this.#latest(pod).status, status)) return
+    this.#pending.set(uid, { pod, status, remove: remove || waiting?.remove === true })
+    this.#wake()
+  }
+
+  /** The pod is gone from the API: nothing about it needs writing. */
+  forget(uid: string): void {
+    this.#pending.delete(uid)
+    this.#written.delete(uid)
+  }
+
+  /** The pod with the newest status known: the cache's, or our last write's answer if that is newer. */
+  #latest(pod: Readonly<Pod>): Readonly<Pod> {
+    const written = this.#written.get(uidOf(pod))
+    return written && revision(written) > revision(pod) ? written : pod
+  }
+
+  /** The link is back: do not wait out the backoff. */
+  kick(): void {
+    this.#hurry.abort()
+    this.#hurry = new AbortController()
+  }
+
+  /** Writes until the signal aborts; then once more what is pending, if the API answers. */
+  async run(signal: AbortSignal): Promise<void> {
+    let failures = 0
+    while (!signal.aborted) {
+      if (this.#pending.size === 0) {
+        await this.#rest(signal)
+        continue
+      }
+      if (await this.#round()) failures = 0
+      else await this.#clock.sleep(waitAfter(SCHEDULE, ++failures), AbortSignal.any([signal, this.#hurry.signal])).catch(() => undefined)
+    }
+  }
+
+  #rest(signal: AbortSignal): Promise<void> {
+    return new Promise((resolve) => {
+      this.#wake = () => {
+        signal.removeEventListener('abort', this.#wake)
+        this.#wake = () => {}
+        resolve()
+      }
+      signal.addEventListener('abort', this.#wake, { once: true })
+    })
+  }
+
+  /** One pass over what is pending. False when the API is away. */
+  async #round(): Promise<boolean> {
+    const queue = [...this.#pending.keys()]
+    let reached = true
+    const lane = async (): Promise<void> => {
+      for (let uid = queue.shift(); uid !== undefined && reached; uid = queue.shift()) reached = (await this.#send(uid)) && reached
+    }
+    await Promise.all(Array.from({ length: PARALLEL }, lane))
+    return reached
+  }
+
+  async #send(uid: string): Promise<boolean> {
+    const entry = this.#pending.get(uid)
+    if (!entry) return true
+    try {
+      await this.#write(entry)
+      if (this.#pending.get(uid) === entry) this.#pending.delete(uid)
+    } catch (error) {
+      if (isAbort(error) || (error instanceof AppError && error.retryable)) return false
+      if (this.#pending.get(uid) === entry) this.#pending.delete(uid)
+      // Gone, or another pod of that name: there is nobody to tell.
+      if (hasCode(error, 'not-found') || hasCode(error, 'conflict')) return true
+      log.warn('status refused', { pod: keyOf(entry.pod), error: messageOf(error) })
+    }
+    return true
+  }
+
+  async #write(entry: Entry): Promise<void> {
+    const { pod, status, remove } = entry
+    const { name = '', namespace = '', uid = '' } = pod.metadata ?? {}
+    const pods = this.#client.resource<Pod>(PODS)
+    const base = this.#latest(pod)
+    if (!same(base.status, status)) {
+      const patch = { metadata: { uid }, status: { ...cleared(base.status, status), ...status } }
+      this.#written.set(uid, await pods.patch(name, namespace, patch, 'merge', { subresource: 'status' }))
+    }
+    if (remove) await pods.delete(name, namespace, { gracePeriodSeconds: 0, preconditions: { uid } })
+  }
+}
+
+/** Fields that were there and are no more: a merge patch removes them by null. */
+function cleared(old: PodStatus | undefined, now: PodStatus): Record<string, null> {
+  return Object.fromEntries(Object.keys(old ?? {}).filter((k) => !(k in now)).map((k) => [k, null]))
+}
+
+function same(a: PodStatus | undefined, b: PodStatus): boolean {
+  return a !== undefined && isDeepStrictEqual(canonical(a), canonical(b))
+}
+
+/** Without nulls and empty objects, which the API may drop, and with conditions in order of type. */
+function canonical(value: unknown): unknown {
+  if (Array.isArray(value)) {
+    const list = value.map(canonical)
+    const typed = value.every((v) => typeof v === 'object' && v !== null && 'type' in v && 'status' in v)
+    return typed ? list.sort((x, y) => String((x as { type: string }).type).localeCompare(String((y as { type: string }).type))) : list
+  }
+  if (typeof value !== 'object' || value === null) return value
+  const out: Record<string, unknown> = {}
+  for (const [k, v] of Object.entries(value)) {
+    const c = canonical(v)
+    if (c === null || c === undefined || (typeof c === 'object' && Object.keys(c).length === 0)) continue
+    out[k] = c
+  }
+  return out
+}
+
+function revision(pod: Readonly<Pod>): number {
+  return Number(pod.metadata?.resourceVersion ?? 0)
+}

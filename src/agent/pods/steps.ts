@@ -1,0 +1,198 @@
+/**
+ * Does what the planner decided, one step at a time: the hands of a pod worker. Every step may be repeated after a failure.
+ * A failed start says in which of the kubelet's words it failed ({@link StartFailure}).
+ */
+import { mkdir, rm } from 'node:fs/promises'
+import { join } from 'node:path'
+import type { Container as ContainerSpec, Pod } from '../../api/gen/types.ts'
+import { AppError, messageOf } from '../../base/errors.ts'
+import { logger } from '../../base/log.ts'
+import type { CheckTarget } from './checks.ts'
+import { ImageFailure } from '../images.ts'
+import type { ObjectKind } from '../objects.ts'
+import { containerConfig, sandboxConfig } from './config.ts'
+import type { PodContext } from './context.ts'
+import { podDns } from './dns.ts'
+import { environment } from './env.ts'
+import { runHook } from './hooks.ts'
+import { containersOf, graceOf, keyOf, uidOf } from './names.ts'
+import type { Action } from './planner.ts'
+import { qosOf } from './quantities.ts'
+import type { FieldContext } from './fields.ts'
+import type { SourceContext } from '../volumes/sources.ts'
+
+const log = logger('agent.pods')
+/** After a preStop hook has used up the grace, a container still gets this long, seconds: the kubelet's figure. */
+const LEAST_GRACE = 2
+
+export class StartFailure extends Error {
+  readonly reason: string
+  constructor(reason: string, cause: unknown) {
+    super(messageOf(cause), { cause })
+    this.name = 'StartFailure'
+    this.reason = reason
+  }
+}
+
+export interface StepsOptions {
+  readonly context: PodContext
+  /** The pod as it is now; for a pod that is gone the last one known. */
+  readonly pod: () => Readonly<Pod>
+  readonly named: (kind: ObjectKind, name: string) => void
+  readonly say: (type: 'Normal' | 'Warning', reason: string, message: string, container?: ContainerSpec) => void
+}
+
+export class Steps {
+  readonly #c: PodContext
+  readonly #o: StepsOptions
+
+  constructor(options: StepsOptions) {
+    this.#c = options.context
+    this.#o = options
+  }
+
+  get #pod(): Readonly<Pod> {
+    return this.#o.pod()
+  }
+
+  /** Directories, cgroup and volumes. @throws AppError naming the volume */
+  async prepare(): Promise<void> {
+    const pod = this.#pod
+    await mkdir(this.#logDir(), { recursive: true, mode: 0o755 })
+    await mkdir(this.#c.volumes.podDir(uidOf(pod)), { recursive: true, mode: 0o750 })
+    await this.#c.cgroups?.ensurePod(pod)
+    await this.#c.volumes.prepare(pod, this.#sources())
+  }
+
+  /** Writes changed configuration and renewed tokens into the pod's volumes. */
+  async refreshVolumes(): Promise<void> {
+    await this.#c.volumes.refresh(this.#pod, this.#sources())
+  }
+
+  async sandbox(action: Extract<Action, { type: 'sandbox' }>): Promise<void> {
+    const pod = this.#pod
+    if (action.replaces) this.#o.say('Normal', 'SandboxChanged', 'Pod sandbox changed, it will be killed and re-created.')
+    await this.#c.runtime.sandboxes.run(await this.#sandboxConfig(pod, action.attempt))
+  }
+
+  async #sandboxConfig(pod: Readonly<Pod>, attempt: number): Promise<ReturnType<typeof sandboxConfig>> {
+    const dns = podDns(pod, await this.#c.node.hostDns(), this.#c.node.clusterDns())
+    const cgroupParent = this.#c.cgroups?.parentOf(uidOf(pod), qosOf(pod.spec)) ?? ''
+    return sandboxConfig({ pod, attempt, logDirectory: this.#logDir(), dns, cgroupParent })
+  }
+
+  /** Pulls, creates and starts a container, and runs its postStart hook. @throws ImageFailure, StartFailure, or the signal's reason */
+  async start(action: Extract<Action, { type: 'start' }>, failures: number, signal: AbortSignal): Promise<void> {
+    const pod = this.#pod
+    const spec = containersOf(pod).find((c) => c.spec.name === action.name)?.spec
+    if (!spec) return
+    const { runtime, clock, probes, node } = this.#c
+    const config = this.#c.objects.reader(pod.metadata?.namespace ?? '', this.#o.named)
+    const say = (type: 'Normal' | 'Warning', reason: string, message: string): void => this.#o.say(type, reason, message, spec)
+    const info = await this.#c.images.ensure({ pod, spec, config, say, failures, signal })
+    const podIPs = this.#c.view.ips(action.sandboxId)
+    const sandbox = this.#c.view.pod(uidOf(pod)).sandboxes.find((s) => s.id === action.sandboxId)
+    const made = await stage('CreateContainerConfigError', async () => {
+      const env = await environment(spec, this.#fields(podIPs), config, node.addedEnv())
+      const { attempt, delayMs } = action
+      const clusterDomain = node.clusterDns()?.domain
+      const image = { id: spec.image ?? '', user: info.user }
+      return await containerConfig({ pod, spec, attempt, delayMs, image, env, podIPs, volumes: this.#c.volumes, capacity: node.capacity(), clusterDomain })
+    })
+    signal.throwIfAborted()
+    const sandboxOf = await this.#sandboxConfig(pod, sandbox?.attempt ?? 0)
+    await mkdir(join(this.#logDir(), spec.name), { recursive: true, mode: 0o755 })
+    const id = await stage('CreateContainerError', () => runtime.containers.create(action.sandboxId, made, sandboxOf))
+    say('Normal', 'Created', `Container created: ${spec.name}`)
+    signal.throwIfAborted()
+    const hook = spec.lifecycle?.postStart
+    if (hook) probes.hookBegan(id)
+    await stage('RunContainerError', () => runtime.containers.start(id))
+    say('Normal', 'Started', `Container started: ${spec.name}`)
+    if (!hook) return
+    await this.#c.view.refresh()
+    await runHook(hook, this.#target(id, spec, podIPs, graceOf(pod)), clock, signal).then(
+      () => probes.hookEnded(id),
+      (error: unknown) => {
+        say('Warning', 'FailedPostStartHook', `PostStartHook failed: ${messageOf(error)}`)
+        probes.hookEnded(id, 'FailedPostStartHook')
+      },
+    )
+  }
+
+  /** preStop hook, signal, grace, kill. */
+  async kill(action: Extract<Action, { type: 'kill' }>): Promise<void> {
+    const pod = this.#pod
+    const spec = containersOf(pod).find((c) => c.spec.name === action.name)?.spec
+    this.#o.say('Normal', 'Killing', action.why, spec)
+    const grace = this.#c.probes.graceOf(action.id) ?? action.graceSeconds
+    const hook = action.preStop ? spec?.lifecycle?.preStop : undefined
+    if (!hook || !spec || grace <= 0) return await this.#c.runtime.containers.stop(action.id, Math.max(0, grace))
+    const began = this.#c.clock.monotonic()
+    const sandboxId = this.#c.view.pod(uidOf(pod)).containers.find((c) => c.id === action.id)?.sandboxId ?? ''
+    await runHook(hook, this.#target(action.id, spec, this.#c.view.ips(sandboxId), grace), this.#c.clock).catch((error: unknown) => {
+      this.#o.say('Warning', 'FailedPreStopHook', `PreStopHook failed: ${messageOf(error)}`, spec)
+    })
+    const left = grace - Math.round((this.#c.clock.monotonic() - began) / 1000)
+    await this.#c.runtime.containers.stop(action.id, Math.max(LEAST_GRACE, left))
+  }
+
+  /** Removes everything of the pod from this machine. Afterwards nothing of it is left. */
+  async erase(): Promise<void> {
+    const pod = this.#pod
+    const uid = uidOf(pod)
+    const observed = this.#c.view.pod(uid)
+    for (const s of observed.sandboxes) {
+      await this.#c.runtime.sandboxes.stop(s.id)
+      await this.#c.runtime.sandboxes.remove(s.id)
+    }
+    await this.#c.volumes.remove(uid)
+    await rm(this.#logDir(), { recursive: true, force: true })
+    await this.#c.cgroups?.removePod(uid).catch((error: unknown) => {
+      // Processes may take a moment to leave; the clean-up of orphans comes back for it.
+      log.debug('cgroup stays for now', { pod: keyOf(pod), error: messageOf(error) })
+    })
+  }
+
+  /** Where checks of a container go. */
+  target(id: string, spec: ContainerSpec, sandboxId: string): Omit<CheckTarget, 'timeoutSeconds'> {
+    return this.#target(id, spec, this.#c.view.ips(sandboxId), 1)
+  }
+
+  #target(id: string, spec: ContainerSpec, podIPs: readonly string[], timeoutSeconds: number): CheckTarget {
+    const host = (this.#pod.spec?.hostNetwork ? this.#c.node.hostIPs()[0] : podIPs[0]) ?? '127.0.0.1'
+    return { streams: this.#c.runtime.streams, containerId: id, spec, host, timeoutSeconds: Math.max(1, timeoutSeconds) }
+  }
+
+  #logDir(): string {
+    const { namespace = '', name = '', uid = '' } = this.#pod.metadata ?? {}
+    return this.#c.logDir(namespace, name, uid)
+  }
+
+  #fields(podIPs: readonly string[]): FieldContext {
+    const pod = this.#pod
+    const hostIPs = this.#c.node.hostIPs()
+    return { pod, hostIPs, podIPs: pod.spec?.hostNetwork ? hostIPs : podIPs, allocatable: this.#c.node.allocatable() }
+  }
+
+  #sources(): SourceContext {
+    const pod = this.#pod
+    const ready = this.#c.view.pod(uidOf(pod)).sandboxes.find((s) => s.state === 'ready')
+    return {
+      ...this.#fields(ready ? this.#c.view.ips(ready.id) : []),
+      config: this.#c.objects.reader(pod.metadata?.namespace ?? '', this.#o.named),
+      token: (request) => this.#c.tokens.token(request),
+    }
+  }
+}
+
+async function stage<T>(reason: string, work: () => Promise<T>): Promise<T> {
+  try {
+    return await work()
+  } catch (error) {
+    if (error instanceof ImageFailure) throw error
+    // The runtime going away is nobody's fault but its own; the step is tried again soon.
+    if (reason !== 'CreateContainerConfigError' && error instanceof AppError && error.code === 'unavailable') throw error
+    throw new StartFailure(reason, error)
+  }
+}

@@ -1,0 +1,368 @@
+/**
+ * One pod on this node. `sync` looks at the world, plans, starts the planned steps in the background and publishes the
+ * status; every end of a step, event, changed object or wake-up syncs again. It never blocks and may run any number of times.
+ *
+ * A step stays `busy` until a list of the runtime made after its end is in, so it cannot be planned twice from an old view.
+ */
+import type { Container as ContainerSpec, Pod, PodStatus } from '../../api/gen/types.ts'
+import type { Timer } from '../../base/clock.ts'
+import { AppError, isAbort, messageOf } from '../../base/errors.ts'
+import { logger } from '../../base/log.ts'
+import { ImageFailure } from '../images.ts'
+import { stepDelay } from './backoff.ts'
+import type { PodContext } from './context.ts'
+import { containersOf, formerStatus, graceOf, isTerminal, keyOf, uidOf } from './names.ts'
+import { byAttempt, plan, stepOf, type Action, type Plan } from './planner.ts'
+import { podStatus, type Waiting } from './status.ts'
+import { StartFailure, Steps } from './steps.ts'
+
+const log = logger('agent.pods')
+/** Failed steps other than starts: first wait and cap, ms. */
+const RETRY_FIRST_MS = 1_000
+const RETRY_CAP_MS = 60_000
+/** A container whose configuration is missing is tried again after this, or when the object appears, ms. */
+const CONFIG_RETRY_MS = 10_000
+/** How long `ErrImagePull` shows before it becomes `ImagePullBackOff`, ms. */
+const PULL_ERROR_SHOWN_MS = 2_000
+
+export class PodWorker {
+  readonly uid: string
+  readonly #c: PodContext
+  readonly #steps: Steps
+  readonly #onDone: () => void
+  readonly #busy = new Set<string>()
+  readonly #holds = new Map<string, number>()
+  readonly #failures = new Map<string, number>()
+  readonly #waiting = new Map<string, Waiting>()
+  readonly #said = new Map<string, number>()
+  readonly #probing = new Set<string>()
+  readonly #named = new Set<string>()
+  readonly #startedAtMs: number
+  #starts = new AbortController()
+  #pod: Readonly<Pod>
+  #gone = false
+  #prepared = false
+  #stale = false
+  #finished = false
+  #ended = false
+  #final: PodStatus | undefined
+  #timer: Timer | undefined
+  #queued = false
+
+  constructor(context: PodContext, pod: Readonly<Pod>, onDone: () => void) {
+    this.uid = uidOf(pod)
+    this.#c = context
+    this.#pod = pod
+    this.#onDone = onDone
+    this.#startedAtMs = context.clock.now()
+    this.#steps = new Steps({
+      context,
+      pod: () => this.#pod,
+      named: (kind, name) => this.#named.add(`${kind}/${name}`),
+      say: (type, reason, message, container) => this.#say(type, reason, message, container),
+    })
+  }
+
+  get pod(): Readonly<Pod> {
+    return this.#pod
+  }
+
+  get gone(): boolean {
+    return this.#gone
+  }
+
+  /** The API's newest word: the pod, or undefined when it is gone. */
+  update(pod: Readonly<Pod> | undefined): void {
+    const before = graceOf(this.#pod)
+    if (pod) this.#pod = pod
+    else this.#gone = true
+    if (this.#ending) this.#starts.abort()
+    if (this.#ending && graceOf(this.#pod) < before) this.#hurryKills(graceOf(this.#pod))
+    if (this.#gone && this.#finished) return this.#done()
+    this.poke()
+  }
+
+  /** A ConfigMap or Secret changed. */
+  objectChanged(kind: string, name: string): void {
+    if (!this.#named.has(`${kind}/${name}`)) return
+    this.#holds.clear()
+    this.renewVolumes()
+  }
+
+  /** Volumes written by the agent may be out of date. */
+  renewVolumes(): void {
+    this.#stale = true
+    this.poke()
+  }
+
+  /** Syncs once, soon; many calls in one turn make one sync. */
+  poke(): void {
+    if (this.#queued) return
+    this.#queued = true
+    queueMicrotask(() => {
+      this.#queued = false
+      if (!this.#c.scope.signal.aborted && !(this.#gone && this.#finished)) this.#sync()
+    })
+  }
+
+  /** Stops timers; containers stay as they are. */
+  stop(): void {
+    this.#timer?.cancel()
+    for (const id of this.#probing) this.#c.probes.end(id)
+  }
+
+  /** A pod that ended but is still wanted for its logs has nothing more to do. */
+  get #settled(): boolean {
+    return this.#finished || (this.#ended && !this.#gone && this.#pod.metadata?.deletionTimestamp === undefined)
+  }
+
+  get #ending(): boolean {
+    return this.#gone || this.#pod.metadata?.deletionTimestamp !== undefined || isTerminal(this.#pod)
+  }
+
+  #sync(): void {
+    const observed = this.#c.view.pod(this.uid)
+    const now = this.#c.clock.now()
+    this.#followProbes()
+    const { probes } = this.#c
+    const decided = plan({
+      pod: this.#pod,
+      gone: this.#gone,
+      observed,
+      now,
+      busy: this.#busy,
+      holds: this.#holds,
+      prepared: this.#prepared,
+      networkReady: this.#c.node.networkReady(),
+      started: (id) => probes.started(id),
+      unhealthy: (id) => probes.unhealthy(id),
+    })
+    for (const action of decided.actions) if (action.type !== 'finish' || !this.#settled) this.#launch(action)
+    if (this.#stale && this.#prepared && !this.#ending) this.#refreshVolumes()
+    this.#publish(decided, now)
+    this.#wakeAt(decided.wakeAtMs, now)
+  }
+
+  #wakeAt(atMs: number | undefined, now: number): void {
+    this.#timer?.cancel()
+    if (atMs !== undefined) this.#timer = this.#c.clock.timer(`pod ${keyOf(this.#pod)}`, Math.max(0, atMs - now), () => this.poke())
+  }
+
+  #followProbes(): void {
+    const running = this.#c.view.pod(this.uid).containers.filter((c) => c.state === 'running')
+    for (const id of [...this.#probing]) {
+      if (running.some((c) => c.id === id)) continue
+      this.#c.probes.end(id)
+      this.#probing.delete(id)
+    }
+    for (const c of running) {
+      const spec = containersOf(this.#pod).find((x) => x.spec.name === c.name)?.spec
+      if (!spec || this.#probing.has(c.id) || this.#ending) continue
+      this.#probing.add(c.id)
+      this.#waiting.delete(c.name)
+      this.#c.probes.begin({
+        id: c.id,
+        spec,
+        startedAtMs: c.startedAtMs,
+        target: this.#steps.target(c.id, spec, c.sandboxId),
+        former: formerStatus(this.#pod, c.name),
+        onChange: () => this.poke(),
+        onFailure: (kind, output) => this.#say('Warning', 'Unhealthy', `${kind[0]?.toUpperCase()}${kind.slice(1)} probe failed: ${output}`, spec),
+      })
+    }
+  }
+
+  #publish(decided: Plan, now: number): void {
+    if (this.#gone) return
+    if (this.#final) return this.#c.statuses.set(this.#pod, this.#final, this.#finished && this.#pod.metadata?.deletionTimestamp !== undefined)
+    this.#c.statuses.set(this.#pod, this.#status(decided, now, false))
+  }
+
+  #status(decided: Plan | undefined, now: number, stopped: boolean): PodStatus {
+    const { view, probes, node } = this.#c
+    const observed = view.pod(this.uid)
+    const current = byAttempt(observed.sandboxes).find((s) => s.state === 'ready')
+    const waiting = new Map(this.#waiting)
+    for (const [name] of decided?.crashing ?? []) waiting.set(name, this.#crashing(name, decided as Plan))
+    return podStatus({
+      pod: this.#pod,
+      observed,
+      now,
+      startedAtMs: this.#startedAtMs,
+      hostIPs: node.hostIPs(),
+      podIPs: current ? view.ips(current.id) : [],
+      waiting,
+      started: (id) => probes.started(id),
+      ready: (id) => probes.ready(id),
+      stopped,
+    })
+  }
+
+  /** The words of a crash backoff, said as an Event once a wait. */
+  #crashing(name: string, decided: Plan): Waiting {
+    const until = decided.crashing.get(name) ?? 0
+    const ended = byAttempt(this.#c.view.pod(this.uid).containers.filter((c) => c.name === name))[0]
+    const seconds = Math.round((until - (ended?.finishedAtMs ?? until)) / 1000)
+    const full = `${this.#pod.metadata?.name}_${this.#pod.metadata?.namespace}(${this.uid})`
+    if (this.#said.get(name) !== until) {
+      this.#said.set(name, until)
+      const spec = containersOf(this.#pod).find((c) => c.spec.name === name)?.spec
+      this.#say('Warning', 'BackOff', `Back-off restarting failed container ${name} in pod ${full}`, spec)
+    }
+    const nice = seconds % 60 === 0 ? `${seconds / 60}m0s` : seconds > 60 ? `${Math.floor(seconds / 60)}m${seconds % 60}s` : `${seconds}s`
+    return { reason: 'CrashLoopBackOff', message: `back-off ${nice} restarting failed container=${name} pod=${full}` }
+  }
+
+  #launch(action: Action): void {
+    const step = stepOf(action)
+    this.#busy.add(step)
+    this.#c.scope.run(`${keyOf(this.#pod)} ${step}`, async (signal) => {
+      try {
+        await this.#perform(action)
+        this.#failures.delete(step)
+        this.#holds.delete(step)
+      } catch (error) {
+        if (!signal.aborted) this.#failed(action, step, error)
+      }
+      await this.#seen(signal)
+      this.#busy.delete(step)
+      if (action.type === 'finish' && this.#finished && this.#gone) return this.#done()
+      this.poke()
+    })
+  }
+
+  /** Waits for a list that shows what the step did. */
+  async #seen(signal: AbortSignal): Promise<void> {
+    while (!signal.aborted) {
+      try {
+        return await this.#c.view.refresh()
+      } catch {
+        // The runtime is away: whatever the step did is not known before it is back.
+        await this.#c.clock.sleep(RETRY_FIRST_MS, signal).catch(() => undefined)
+      }
+    }
+  }
+
+  async #perform(action: Action): Promise<void> {
+    const { runtime } = this.#c
+    switch (action.type) {
+      case 'prepare':
+        await this.#steps.prepare()
+        this.#prepared = true
+        return
+      case 'sandbox':
+        return await this.#steps.sandbox(action)
+      case 'stop-sandbox':
+        return await runtime.sandboxes.stop(action.id)
+      case 'remove-sandbox':
+        return await runtime.sandboxes.remove(action.id)
+      case 'start':
+        return await this.#steps.start(action, this.#failures.get(stepOf(action)) ?? 0, this.#starts.signal)
+      case 'kill':
+        return await this.#steps.kill(action)
+      case 'remove':
+        return await runtime.containers.remove(action.id)
+      case 'finish':
+        return await this.#finish()
+      default:
+        return action satisfies never
+    }
+  }
+
+  /** A pod that ended stays for its logs; one that is deleted leaves nothing, and the API hears its last words. */
+  async #finish(): Promise<void> {
+    const deleted = this.#gone || this.#pod.metadata?.deletionTimestamp !== undefined
+    if (!deleted) return void (this.#ended = true)
+    this.#final ??= this.#status(undefined, this.#c.clock.now(), true)
+    await this.#steps.erase()
+    this.#finished = true
+  }
+
+  #done(): void {
+    this.stop()
+    this.#c.statuses.forget(this.uid)
+    this.#onDone()
+  }
+
+  /** A shorter grace arrived while containers are stopping: the runtime is told again. */
+  #hurryKills(graceSeconds: number): void {
+    for (const step of this.#busy) {
+      if (!step.startsWith('kill:')) continue
+      this.#c.scope.run('hurry kill', async () => {
+        await this.#c.runtime.containers.stop(step.slice(5), graceSeconds).catch((error: unknown) => log.debug('kill not hurried', { error: messageOf(error) }))
+      })
+    }
+  }
+
+  #refreshVolumes(): void {
+    if (this.#busy.has('volumes')) return
+    this.#stale = false
+    this.#busy.add('volumes')
+    this.#c.scope.run('volumes', async (signal) => {
+      try {
+        await this.#steps.refreshVolumes()
+      } catch (error) {
+        if (!signal.aborted) this.#say('Warning', 'FailedMount', messageOf(error))
+      }
+      this.#busy.delete('volumes')
+      if (this.#stale) this.poke()
+    })
+  }
+
+  #failed(action: Action, step: string, error: unknown): void {
+    if (isAbort(error) || (action.type === 'start' && this.#starts.signal.aborted)) return
+    const failures = (this.#failures.get(step) ?? 0) + 1
+    this.#failures.set(step, failures)
+    const now = this.#c.clock.now()
+    this.#holds.set(step, now + Math.min(RETRY_FIRST_MS * 2 ** (failures - 1), RETRY_CAP_MS))
+    switch (action.type) {
+      case 'start':
+        return this.#startFailed(action.name, step, failures, error)
+      case 'prepare':
+        return this.#say('Warning', 'FailedMount', messageOf(error))
+      case 'sandbox':
+        return this.#say('Warning', 'FailedCreatePodSandBox', `Failed to create pod sandbox: ${messageOf(error)}`)
+      case 'kill':
+        return this.#say('Warning', 'FailedKillPod', `error killing pod: ${messageOf(error)}`)
+      default:
+        log.warn('step failed', { pod: keyOf(this.#pod), step, error })
+    }
+  }
+
+  #startFailed(name: string, step: string, failures: number, error: unknown): void {
+    const now = this.#c.clock.now()
+    const spec = containersOf(this.#pod).find((c) => c.spec.name === name)?.spec
+    if (error instanceof ImageFailure) {
+      this.#holds.set(step, error.retryAtMs)
+      this.#waiting.set(name, { reason: error.reason, message: error.message })
+      if (error.reason === 'ErrImagePull') this.#c.clock.timer('pull error shown', PULL_ERROR_SHOWN_MS, () => this.#pullBackoff(name, error.message))
+      else this.#say('Warning', 'Failed', `Error: ${error.reason}`, spec)
+      return
+    }
+    if (error instanceof StartFailure) {
+      const config = error.reason === 'CreateContainerConfigError'
+      this.#holds.set(step, now + (config ? CONFIG_RETRY_MS : stepDelay(failures)))
+      this.#waiting.set(name, { reason: error.reason, message: error.message })
+      return this.#say('Warning', 'Failed', `Error: ${error.message}`, spec)
+    }
+    if (!(error instanceof AppError)) log.error('start failed', { pod: keyOf(this.#pod), container: name, error })
+    this.#say('Warning', 'Failed', `Error: ${messageOf(error)}`, spec)
+  }
+
+  #pullBackoff(name: string, message: string): void {
+    const spec = containersOf(this.#pod).find((c) => c.spec.name === name)?.spec
+    if (this.#waiting.get(name)?.reason !== 'ErrImagePull' || this.#busy.has(`container:${name}`) || this.#gone) return
+    this.#waiting.set(name, { reason: 'ImagePullBackOff', message: `Back-off pulling image "${spec?.image}": ErrImagePull: ${message}` })
+    this.#say('Normal', 'BackOff', `Back-off pulling image "${spec?.image}"`, spec)
+    this.#say('Warning', 'Failed', 'Error: ImagePullBackOff', spec)
+    this.poke()
+  }
+
+  #say(type: 'Normal' | 'Warning', reason: string, message: string, container?: ContainerSpec): void {
+    const { name = '', namespace = '', uid = '' } = this.#pod.metadata ?? {}
+    const init = container && this.#pod.spec?.initContainers?.includes(container)
+    const fieldPath = container ? `spec.${init ? 'initContainers' : 'containers'}{${container.name}}` : undefined
+    const about = { apiVersion: 'v1', kind: 'Pod', namespace, name, uid, ...(fieldPath === undefined ? {} : { fieldPath }) }
+    this.#c.events.event(about, type, reason, message)
+  }
+}

@@ -1,0 +1,91 @@
+/**
+ * What the agent needs from outside, as ports: network, mounts, sealing, and the facts of the machine. The
+ * composition root gives real ones; tests give small fakes. Areas beside the agent satisfy these by shape.
+ */
+import type { CacheSet, Client, EventRecorder } from '../client/mod.ts'
+import type { Runtime } from '../cri/mod.ts'
+import type { Clock } from '../base/clock.ts'
+
+/** One host port of one pod of this node. */
+export interface HostPort {
+  readonly protocol: 'TCP' | 'UDP' | 'SCTP'
+  readonly hostIP: string
+  readonly hostPort: number
+  readonly podIP: string
+  readonly containerPort: number
+}
+
+/** The pod network of this machine. Both calls are idempotent and may be repeated after any failure. */
+export interface NodeNetwork {
+  /** Makes bridge, addresses and CNI configuration for these pods. Called at boot and when the Node's podCIDR changes. */
+  configure(podCIDR: string): Promise<void>
+  /** The complete list of host ports that must be forwarded, replacing the former one. */
+  setHostPorts(ports: readonly HostPort[]): Promise<void>
+}
+
+/** File systems mounted for pods. */
+export interface Mounter {
+  /** Mounts a tmpfs of at most `sizeBytes` (0: half of memory) unless one is there. */
+  tmpfs(path: string, sizeBytes: number): Promise<void>
+  /** Unmounts everything at or under `path`; nothing mounted is fine. */
+  unmountUnder(path: string): Promise<void>
+}
+
+/** Encrypts what rests on the node's disk. */
+export interface Seal {
+  seal(plain: Uint8Array): Uint8Array
+  /** @throws AppError `corrupt` when the bytes were not sealed by this node */
+  open(sealed: Uint8Array): Uint8Array
+}
+
+/** What the machine is; read at start and every five minutes. */
+export interface NodeFacts {
+  readonly capacity: Readonly<Record<string, string>>
+  readonly allocatable: Readonly<Record<string, string>>
+  readonly nodeInfo: Readonly<Record<string, string>>
+  readonly addresses: readonly { readonly type: string; readonly address: string }[]
+  readonly pressure: { readonly memory: boolean; readonly disk: boolean; readonly pid: boolean }
+}
+
+export interface AgentOptions {
+  readonly nodeName: string
+  readonly client: Client
+  readonly caches: CacheSet
+  readonly runtime: Runtime
+  /** `data` survives a reboot, `run` is a tmpfs that does not. */
+  readonly dirs: { readonly data: string; readonly run: string }
+  readonly clock: Clock
+  readonly network: NodeNetwork
+  /** Environment added to every container unless it sets the name itself, e.g. SKERRY_BUS_URL. @default none */
+  readonly podEnv?: () => Readonly<Record<string, string>>
+  /** Where pods reach the API on this node, for KUBERNETES_SERVICE_HOST and _PORT. @default not set */
+  readonly localApi?: () => { readonly host: string; readonly port: number } | undefined
+  /** Labels of the Node beside the well-known ones. */
+  readonly nodeLabels?: Readonly<Record<string, string>>
+  /** Taints the Node registers with. */
+  readonly nodeTaints?: readonly { readonly key: string; readonly value?: string; readonly effect: string }[]
+  /** Pulls at one time. @default 3 */
+  readonly parallelPulls?: number
+  /** False when the server is known to be away: pulls of images that are present then wait only shortly. @default always true */
+  readonly online?: () => boolean
+  /** Taken off allocatable. @default nothing */
+  readonly reserved?: { readonly cpu?: string; readonly memory?: string }
+  /** Most pods on this node. @default 110 */
+  readonly maxPods?: number
+  /** Address of the cluster's DNS server for dnsPolicy ClusterFirst. @default the node's own resolv.conf */
+  readonly clusterDns?: () => { readonly server: string; readonly domain: string } | undefined
+  /** Root of the cgroup tree, e.g. `/skerry-default`; undefined leaves cgroups to the runtime. */
+  readonly cgroupRoot?: string
+  readonly seal?: Seal
+  /** @default one made from `client`, run by the agent */
+  readonly events?: EventRecorder
+  readonly mounter?: Mounter
+  /** @default read from /proc and the network interfaces */
+  readonly facts?: () => Promise<NodeFacts>
+  /** Port of the node's API end that the API server is told; the link carries it, nothing listens. @default 10250 */
+  readonly kubeletPort?: number
+  /** Bytes of a container log before it is rotated. @default 10 MiB */
+  readonly logMaxBytes?: number
+  /** Rotated files kept for a container, the current one included. @default 5 */
+  readonly logMaxFiles?: number
+}

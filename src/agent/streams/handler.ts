@@ -1,0 +1,141 @@
+/**
+ * What the server asks of this node over the link: logs, exec, attach, port-forward, metrics. Answers with a status first;
+ * a refusal has its reason as text. Exec and attach carry frames of `base/stream.ts` both ways and end with a Kubernetes
+ * Status on the error channel; port-forward carries raw bytes.
+ */
+import { finished, pipeline } from 'node:stream/promises'
+import { Readable, type Duplex } from 'node:stream'
+import { join } from 'node:path'
+import type { Pod } from '../../api/gen/types.ts'
+import type { Clock } from '../../base/clock.ts'
+import { AppError, isAbort, messageOf, type ErrorCode } from '../../base/errors.ts'
+import { logger } from '../../base/log.ts'
+import type { NodeHandler } from '../../base/stream.ts'
+import type { Container, Runtime } from '../../cri/mod.ts'
+import { containersOf, uidOf } from '../pods/names.ts'
+import { byAttempt } from '../pods/planner.ts'
+import type { RuntimeView } from '../pods/view.ts'
+import { parseLogQuery, readLog } from './log-reader.ts'
+import { bridge } from './bridge.ts'
+
+const log = logger('agent.streams')
+
+export interface HandlerOptions {
+  readonly runtime: Runtime
+  readonly view: RuntimeView
+  readonly clock: Clock
+  readonly find: (namespace: string, name: string) => Readonly<Pod> | undefined
+  readonly logDir: (namespace: string, name: string, uid: string) => string
+  /** Prometheus text. */
+  readonly metrics: () => string
+}
+
+type Respond = Parameters<NodeHandler>[1]
+
+const HTTP: Partial<Record<ErrorCode, number>> = { invalid: 400, unauthorized: 401, forbidden: 403, 'not-found': 404, conflict: 409, unavailable: 503, timeout: 504, unsupported: 501 }
+
+export function createHandler(options: HandlerOptions): NodeHandler {
+  return async (request, respond) => {
+    const url = new URL(request.path, 'http://node')
+    let answered = false
+    const once: Respond = (status, headers) => {
+      answered = true
+      return respond(status, headers)
+    }
+    try {
+      await route(options, url, once)
+    } catch (error) {
+      if (isAbort(error)) return
+      if (answered) return log.debug('stream ended early', { path: url.pathname, error: messageOf(error) })
+      const status = error instanceof AppError ? (HTTP[error.code] ?? 500) : 500
+      respond(status, { 'content-type': 'text/plain' }).end(messageOf(error))
+    }
+  }
+}
+
+async function route(options: HandlerOptions, url: URL, respond: Respond): Promise<void> {
+  const [kind, namespace = '', name = '', container = ''] = url.pathname.split('/').slice(1).map(decodeURIComponent)
+  if (kind === 'metrics') return void respond(200, { 'content-type': 'text/plain; version=0.0.4' }).end(options.metrics())
+  if (kind === 'healthz') return void respond(200, { 'content-type': 'text/plain' }).end('ok')
+  const pod = options.find(namespace, name)
+  if (kind === undefined || !['containerLogs', 'exec', 'attach', 'portForward'].includes(kind)) {
+    throw new AppError('not-found', `answer request: this node has nothing at "${url.pathname}"`)
+  }
+  if (!pod) throw new AppError('not-found', `find pod: "${namespace}/${name}" is not on this node`)
+  switch (kind) {
+    case 'containerLogs':
+      return await logs(options, pod, nameOf(pod, container), url.searchParams, respond)
+    case 'portForward':
+      return await portForward(options, pod, url.searchParams, respond)
+    default: {
+      const c = runningOf(options, pod, nameOf(pod, container))
+      const flag = (n: string): boolean => ['true', '1'].includes(url.searchParams.get(n) ?? '')
+      const io = { stdin: flag('stdin'), tty: flag('tty') }
+      const session = kind === 'exec' ? await options.runtime.streams.exec(c.id, url.searchParams.getAll('command'), io) : await options.runtime.streams.attach(c.id, io)
+      return await bridge(session, respond(200, { 'content-type': 'application/octet-stream' }))
+    }
+  }
+}
+
+/** The container asked for; a pod with only one needs no name. */
+function nameOf(pod: Readonly<Pod>, name: string): string {
+  const all = containersOf(pod).map((c) => c.spec.name)
+  const only = pod.spec?.containers?.length === 1 ? pod.spec.containers[0]?.name : undefined
+  const wanted = name || only
+  if (wanted && all.includes(wanted)) return wanted
+  throw new AppError('invalid', `find container: pod "${pod.metadata?.name}" has none named "${name}", choose one of: ${all.join(', ')}`)
+}
+
+function attempts(options: HandlerOptions, pod: Readonly<Pod>, name: string): readonly Container[] {
+  return byAttempt(options.view.pod(uidOf(pod)).containers.filter((c) => c.name === name))
+}
+
+function runningOf(options: HandlerOptions, pod: Readonly<Pod>, name: string): Container {
+  const c = attempts(options, pod, name)[0]
+  if (c?.state === 'running') return c
+  throw new AppError('invalid', `find container: "${name}" of pod "${pod.metadata?.name}" is not running (${c ? c.state : 'not created yet'})`)
+}
+
+async function logs(options: HandlerOptions, pod: Readonly<Pod>, name: string, params: URLSearchParams, respond: Respond): Promise<void> {
+  const query = parseLogQuery(params, options.clock.now())
+  const made = attempts(options, pod, name).filter((c) => c.state !== 'created')
+  const previous = params.get('previous') === 'true'
+  const chosen = made[previous ? 1 : 0]
+  if (!chosen) {
+    const words = previous ? `previous terminated container "${name}" in pod "${pod.metadata?.name}" not found` : `container "${name}" in pod "${pod.metadata?.name}" is waiting to start: ContainerCreating`
+    throw new AppError('invalid', words)
+  }
+  const { namespace = '', name: podName = '' } = pod.metadata ?? {}
+  const uid = uidOf(pod)
+  const path = join(options.logDir(namespace, podName, uid), name, `${chosen.attempt}.log`)
+  const running = (): boolean => options.view.pod(uid).containers.some((c) => c.id === chosen.id && c.state === 'running')
+  const out = respond(200, { 'content-type': 'text/plain' })
+  const over = new AbortController()
+  out.once('close', () => over.abort())
+  // The asker sends nothing; its end must still be read so that its going away is seen.
+  out.resume()
+  await pipeline(Readable.from(readLog({ path, clock: options.clock, running }, query, over.signal), { objectMode: false }), out)
+}
+
+async function portForward(options: HandlerOptions, pod: Readonly<Pod>, params: URLSearchParams, respond: Respond): Promise<void> {
+  const port = Number(params.get('port'))
+  if (!Number.isInteger(port) || port < 1 || port > 65_535) throw new AppError('invalid', `forward port: "${params.get('port')}" is not a port`)
+  const sandbox = options.view.pod(uidOf(pod)).sandboxes.find((s) => s.state === 'ready')
+  if (!sandbox) throw new AppError('invalid', `forward port: pod "${pod.metadata?.name}" is not running`)
+  const inside = await options.runtime.streams.portForward(sandbox.id, port)
+  await join2(inside, respond(200, { 'content-type': 'application/octet-stream' }))
+}
+
+/** Joins two streams both ways; each side's end reaches the other, an error ends both. */
+async function join2(a: Duplex, b: Duplex): Promise<void> {
+  a.pipe(b)
+  b.pipe(a)
+  const end = (): void => {
+    a.destroy()
+    b.destroy()
+  }
+  a.once('error', end)
+  b.once('error', end)
+  await Promise.allSettled([finished(a), finished(b)])
+  end()
+}

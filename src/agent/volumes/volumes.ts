@@ -1,0 +1,149 @@
+/**
+ * The volumes of pods on this machine. What lives with the pod (emptyDir) lies under the data directory and survives a
+ * reboot; what is written from API objects (configMap, secret, downwardAPI, projected) lies under the run directory, a
+ * tmpfs, and is written again at boot. All steps may be repeated; a pod's directories go when the pod is gone.
+ */
+import { chmod, chown, mkdir, readdir, realpath, rm, stat } from 'node:fs/promises'
+import { join, normalize } from 'node:path'
+import type { Pod, Volume, VolumeMount } from '../../api/gen/types.ts'
+import type { Clock } from '../../base/clock.ts'
+import { AppError } from '../../base/errors.ts'
+import type { Mount } from '../../cri/mod.ts'
+import type { Mounter } from '../ports.ts'
+import { expand, type Environment } from '../pods/env.ts'
+import { uidOf } from '../pods/names.ts'
+import { amount } from '../pods/quantities.ts'
+import { writeAtomicDir } from './atomic-dir.ts'
+import { checkHostPath } from './host-path.ts'
+import { volumeFiles, type SourceContext } from './sources.ts'
+
+export interface VolumesOptions {
+  readonly dataDir: string
+  readonly runDir: string
+  readonly mounter: Mounter
+  readonly clock: Clock
+}
+
+export class Volumes {
+  readonly #options: VolumesOptions
+
+  constructor(options: VolumesOptions) {
+    this.#options = options
+  }
+
+  /** Directory of a pod that survives reboots. */
+  podDir(uid: string): string {
+    return join(this.#options.dataDir, 'pods', uid)
+  }
+
+  #runDir(uid: string): string {
+    return join(this.#options.runDir, 'pods', uid)
+  }
+
+  /** Makes every volume, or brings the written ones up to date. @throws AppError naming the volume */
+  async prepare(pod: Readonly<Pod>, context: SourceContext): Promise<void> {
+    for (const volume of pod.spec?.volumes ?? []) {
+      try {
+        await this.#prepareOne(pod, volume, context)
+      } catch (error) {
+        const code = error instanceof AppError ? error.code : 'internal'
+        throw new AppError(code, `MountVolume.SetUp failed for volume "${volume.name}"`, { cause: error })
+      }
+    }
+  }
+
+  /** Writes again only what comes from API objects; for changes while the pod runs. */
+  async refresh(pod: Readonly<Pod>, context: SourceContext): Promise<void> {
+    for (const volume of pod.spec?.volumes ?? []) await this.#write(pod, volume, context)
+  }
+
+  async #prepareOne(pod: Readonly<Pod>, volume: Volume, context: SourceContext): Promise<void> {
+    if (volume.hostPath) return await checkHostPath(volume.hostPath.path, volume.hostPath.type)
+    if (volume.emptyDir) return await this.#emptyDir(pod, volume)
+    if (await this.#write(pod, volume, context)) return
+    const source = Object.keys(volume).find((k) => k !== 'name') ?? 'none'
+    throw new AppError('unsupported', `volumes of kind "${source}" are not supported yet, use emptyDir or hostPath`)
+  }
+
+  /** True when this kind of volume is written by the agent. */
+  async #write(pod: Readonly<Pod>, volume: Volume, context: SourceContext): Promise<boolean> {
+    const files = await volumeFiles(volume, context)
+    if (!files) return false
+    const gid = pod.spec?.securityContext?.fsGroup
+    await writeAtomicDir(this.#pathOf(pod, volume), files, { gid, stamp: stampOf(this.#options.clock.now()) })
+    return true
+  }
+
+  async #emptyDir(pod: Readonly<Pod>, volume: Volume): Promise<void> {
+    const path = this.#pathOf(pod, volume)
+    await mkdir(path, { recursive: true, mode: 0o777 })
+    if (volume.emptyDir?.medium === 'Memory') await this.#options.mounter.tmpfs(path, amount(volume.emptyDir.sizeLimit))
+    else if (volume.emptyDir?.medium) throw new AppError('unsupported', `medium "${volume.emptyDir.medium}" is not supported, use "" or "Memory"`)
+    const gid = pod.spec?.securityContext?.fsGroup
+    if (gid !== undefined) await chown(path, 0, gid)
+    await chmod(path, gid === undefined ? 0o777 : 0o2777)
+  }
+
+  #pathOf(pod: Readonly<Pod>, volume: Volume): string {
+    if (volume.hostPath) return volume.hostPath.path
+    const root = volume.emptyDir ? this.podDir(uidOf(pod)) : this.#runDir(uidOf(pod))
+    return join(root, 'volumes', volume.name)
+  }
+
+  /** The mount of one container, subPath made and checked. @throws AppError `invalid` */
+  async mount(pod: Readonly<Pod>, wanted: VolumeMount, env: Environment): Promise<Mount> {
+    const volume = pod.spec?.volumes?.find((v) => v.name === wanted.name)
+    if (!volume) throw new AppError('invalid', `mount "${wanted.mountPath}": the pod has no volume "${wanted.name}"`)
+    const sub = wanted.subPathExpr ? expand(wanted.subPathExpr, env) : wanted.subPath
+    const root = this.#pathOf(pod, volume)
+    const hostPath = sub ? await subPath(root, sub, volume.emptyDir !== undefined || volume.hostPath !== undefined) : root
+    const written = volume.emptyDir === undefined && volume.hostPath === undefined
+    return {
+      hostPath,
+      containerPath: wanted.mountPath.startsWith('/') ? wanted.mountPath : `/${wanted.mountPath}`,
+      readOnly: wanted.readOnly === true || written,
+      propagation: PROPAGATION[wanted.mountPropagation ?? 'None'] ?? 'private',
+    }
+  }
+
+  /** Uids that have directories here. */
+  async uids(): Promise<readonly string[]> {
+    const lists = await Promise.all([this.podDir(''), this.#runDir('')].map((dir) => readdir(dir).catch(() => [])))
+    return [...new Set(lists.flat())]
+  }
+
+  /** Unmounts and removes all of a pod's directories. */
+  async remove(uid: string): Promise<void> {
+    if (uid === '' || uid.includes('/') || uid.startsWith('.')) throw new AppError('invalid', `remove pod directories: "${uid}" is no uid`)
+    for (const dir of [this.podDir(uid), this.#runDir(uid)]) {
+      if (!(await stat(dir).catch(() => undefined))) continue
+      await this.#options.mounter.unmountUnder(dir)
+      await rm(dir, { recursive: true, force: true })
+    }
+  }
+}
+
+const PROPAGATION: Readonly<Record<string, Mount['propagation']>> = {
+  None: 'private',
+  HostToContainer: 'hostToContainer',
+  Bidirectional: 'bidirectional',
+}
+
+/** A path inside a volume. Links may not lead out of it. */
+async function subPath(root: string, sub: string, create: boolean): Promise<string> {
+  if (sub.startsWith('/') || normalize(sub).split('/').includes('..')) {
+    throw new AppError('invalid', `mount subPath "${sub}": it must be relative and stay inside the volume`)
+  }
+  const path = join(root, sub)
+  const there = await stat(path).catch(() => undefined)
+  if (!there && create) await mkdir(path, { recursive: true, mode: 0o755 })
+  const [real, base] = await Promise.all([realpath(path), realpath(root)]).catch((cause: unknown) => {
+    throw new AppError('invalid', `mount subPath "${sub}": it is not in the volume`, { cause })
+  })
+  if (real !== base && !real.startsWith(`${base}/`)) throw new AppError('invalid', `mount subPath "${sub}": a link leads out of the volume`)
+  return real
+}
+
+function stampOf(now: number): string {
+  return `${new Date(now).toISOString().replace(/[-:]/g, '_').replace('T', '_').replace('Z', '')}${Math.floor(Math.random() * 1e9)}`
+}
