@@ -5,8 +5,8 @@
  * Events of the pod's sandbox carry the sandbox's id.
  */
 import type { Clock } from '../base/clock.ts'
-import { AppError, hasCode, isAbort } from '../base/errors.ts'
-import { stateOf, type WireContainerStatus } from './convert.ts'
+import { AppError, isAbort } from '../base/errors.ts'
+import { stateOf } from './convert.ts'
 import { decodeMessage, type GrpcChannel } from './grpc.ts'
 import type { RuntimeEvent } from './runtime.ts'
 
@@ -96,19 +96,15 @@ async function settled(channel: GrpcChannel, clock: Clock, event: RuntimeEvent, 
 }
 
 async function agrees(channel: GrpcChannel, event: RuntimeEvent, signal: AbortSignal): Promise<boolean> {
-  const id = event.containerId
-  try {
-    const { status } = await channel.unary<{ status: WireContainerStatus }>('runtime', 'ContainerStatus', { containerId: id }, { signal })
-    const state = stateOf(status.state)
-    return event.type === 'exited' ? state === 'exited' || state === 'unknown' : state !== 'created'
-  } catch (error) {
-    if (!hasCode(error, 'not-found')) throw error
+  // Lists with a filter, because asking for the status of what does not exist writes an error into containerd's log.
+  const filter = { filter: { id: event.containerId } }
+  const exited = event.type === 'exited'
+  const { containers } = await channel.unary<{ containers: { state: number }[] }>('runtime', 'ListContainers', filter, { signal })
+  if (containers[0]) {
+    const state = stateOf(containers[0].state)
+    return exited ? state === 'exited' || state === 'unknown' : state !== 'created'
   }
-  try {
-    const { status } = await channel.unary<{ status: { state: number } }>('runtime', 'PodSandboxStatus', { podSandboxId: id }, { signal })
-    return event.type === 'exited' ? status.state !== 0 : true
-  } catch (error) {
-    if (hasCode(error, 'not-found')) return true
-    throw error
-  }
+  const { items } = await channel.unary<{ items: { state: number }[] }>('runtime', 'ListPodSandbox', filter, { signal })
+  // A sandbox is ready only when its run has returned, so a start is news as it is.
+  return !exited || items[0]?.state !== 0
 }

@@ -4,12 +4,11 @@
  * in the moved-aside content store. Used by the containerd supervisor.
  */
 import { existsSync } from 'node:fs'
-import { mkdir, readFile, rm, symlink, writeFile } from 'node:fs/promises'
+import { mkdir, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { writeFileAtomic } from '../../base/atomic-file.ts'
 import { AppError } from '../../base/errors.ts'
 import { logger } from '../../base/log.ts'
-import type { Runtime } from '../../cri/mod.ts'
 import { command } from './command.ts'
 
 const log = logger('agent.containerd')
@@ -26,23 +25,28 @@ export async function importImage(ctr: string, address: string, tarPath: string,
   return [...out.matchAll(/^unpacking (\S+) \(sha256:/gm)].map((m) => m[1] as string)
 }
 
-interface Remembered {
+export interface Remembered {
   readonly name: string
   /** Of the manifest or index, `sha256:…`. */
   readonly digest: string
 }
 
 /** Writes down which names the images have; does nothing when that is on disk already. */
-export async function rememberImages(runtime: Runtime, root: string): Promise<void> {
+export async function rememberImages(ctr: string, address: string, root: string): Promise<void> {
   const path = join(root, 'images.json')
-  const images = (await runtime.images.list()).flatMap((image): Remembered[] => {
-    const digest = image.digests.map((d) => d.slice(d.indexOf('@') + 1))[0]
-    return digest === undefined ? [] : image.tags.map((name) => ({ name, digest }))
-  })
-  images.sort((a, b) => (a.name < b.name ? -1 : 1))
-  const text = JSON.stringify(images)
+  const text = JSON.stringify(parseImageList(await command(ctr, ['-a', address, '-n', 'k8s.io', 'images', 'list'])))
   const former = await readFile(path, 'utf8').catch(() => '')
   if (text !== former) await writeFileAtomic(path, text)
+}
+
+/** Named images in the table `ctr images list` prints: reference, media type, digest, … CRI's list lacks the digest of imported ones. */
+export function parseImageList(table: string): Remembered[] {
+  return table
+    .split('\n')
+    .map((line) => line.split(/\s+/))
+    .filter(([name, , digest]) => digest?.startsWith('sha256:') && !name?.startsWith('sha256:'))
+    .map(([name, , digest]) => ({ name: name as string, digest: digest as string }))
+    .sort((a, b) => (a.name < b.name ? -1 : 1))
 }
 
 /** Imports what is still whole in a moved-aside root. A failure loses that image alone. */
@@ -71,6 +75,10 @@ export async function restoreImages(options: { ctr: string; address: string; dam
     }
   }
   await rm(work, { recursive: true, force: true })
+  // The contents have served; what is left is small and tells what happened.
+  for (const name of await readdir(options.damagedRoot)) {
+    if (/content|snapshotter/.test(name)) await rm(join(options.damagedRoot, name), { recursive: true, force: true })
+  }
 }
 
 /** Digests (hex) of all blobs under a manifest or index that are present. */

@@ -66,8 +66,8 @@ export interface OwnContainerd {
 
 /** A start on a slow SD card reads the whole metadata; more than this is a hang, ms. */
 const READY_TIMEOUT_MS = 90_000
-/** containerd serves its socket before its plugins; a CRI that is still absent after this has failed, ms. */
-const CRI_GRACE_MS = 5000
+/** containerd serves when its plugins have loaded; a CRI that is still absent after this has failed, ms. */
+const CRI_GRACE_MS = 1000
 /** Log file size at which the former one is replaced, bytes. */
 const LOG_BYTES = 4 << 20
 const HOUSEKEEPING_MS = 10 * 60_000
@@ -114,12 +114,12 @@ class Supervisor {
     return {
       address: p.socket,
       paths: p,
-      runtime: this.#runtime,
+      runtime: { ...this.#runtime, images: { ...this.#runtime.images, pull: (...args) => this.#pull(...args) } },
       binaries: this.#binaries,
       adopted: this.#adopted,
       importImage: async (tarPath, signal) => {
         const names = await importImage(this.#binaries.ctr, p.socket, tarPath, signal)
-        await rememberImages(this.#runtime, p.root).catch((error: unknown) => log.warn('image names not recorded', { error }))
+        await this.#remember()
         return names
       },
       setMirror: (url) => this.#writeMirror(url),
@@ -277,11 +277,22 @@ class Supervisor {
       try {
         // The daemon holds the file open for appending: copy and cut, not rename.
         if (statSync(this.#paths.log).size > LOG_BYTES) await truncate(this.#paths.log)
-        if (this.#mode === 'up') await rememberImages(this.#runtime, this.#paths.root)
+        if (this.#mode === 'up') await this.#remember()
       } catch (error) {
         log.warn('containerd housekeeping failed', { error })
       }
     }
+  }
+
+  async #pull(...args: Parameters<ContainerdRuntime['images']['pull']>): Promise<string> {
+    const id = await this.#runtime.images.pull(...args)
+    await this.#remember()
+    return id
+  }
+
+  /** A failure loses nothing now; it is told because the record would be missed after damage. */
+  async #remember(): Promise<void> {
+    await rememberImages(this.#binaries.ctr, this.#paths.socket, this.#paths.root).catch((error: unknown) => log.warn('image names not recorded', { error }))
   }
 
   async #writeMirror(mirror: string | undefined): Promise<void> {

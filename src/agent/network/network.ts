@@ -58,7 +58,7 @@ export class BridgeNetwork implements NodeNetwork {
     })
   }
 
-  /** Takes bridge, table and CNI configuration away; pods on it lose their network. */
+  /** Takes bridge, table and CNI configuration away. Sandboxes go first: without the configuration their network cannot be undone. */
   cleanup(): Promise<void> {
     return this.#serial(async () => {
       await command('nft', ['-f', '-'], { input: nftRemoval(this.#paths.nftTable) })

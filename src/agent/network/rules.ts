@@ -30,8 +30,8 @@ delete table ip ${table}
 table ip ${table} {
   chain spoof {
     type filter hook prerouting priority raw; policy accept;
-    iifname "${bridge}" ip saddr != ${cidr.text} drop
-    iifname "${bridge}" ip daddr 127.0.0.0/8 drop
+    iifname "${bridge}" ip saddr != ${cidr.text} counter drop
+    iifname "${bridge}" ip daddr 127.0.0.0/8 counter drop
   }
   chain hostports {
 ${[...new Set(rules)].join('')}  }
