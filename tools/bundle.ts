@@ -3,14 +3,16 @@
  * script/bootstrap, by `bin/skerry`, and by the server, which hands the bundle to machines that join with install.sh.
  */
 import { build } from 'esbuild'
-import { mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
-import { join } from 'node:path'
-import { ROOT } from './files.ts'
+import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { dirname, join, relative } from 'node:path'
+import { ROOT, sourceFiles } from './files.ts'
 
-/** Worker threads by the name that `startWorker` is given. */
-const WORKERS: Readonly<Record<string, string>> = {
-  'store-writer': 'src/store/sqlite-writer.ts',
-  'driver-host': 'src/devices/driver-worker.ts',
+/** Worker threads by the name that `startWorker` is given, as the sources say them. */
+const WORKERS = new Map<string, string>()
+for (const file of sourceFiles(['src'])) {
+  for (const m of readFileSync(join(ROOT, file), 'utf8').matchAll(/startWorker\('([\w-]+)', new URL\('(\.[^']+)', import\.meta\.url\)/g)) {
+    WORKERS.set(m[1] as string, relative(ROOT, join(ROOT, dirname(file), m[2] as string)))
+  }
 }
 
 const dist = join(ROOT, 'dist')
@@ -20,7 +22,7 @@ const result = await build({
   absWorkingDir: ROOT,
   entryPoints: [
     { in: 'src/cli/main.ts', out: 'skerry' },
-    ...Object.entries(WORKERS).map(([name, path]) => ({ in: path, out: `worker-${name}` })),
+    ...[...WORKERS].map(([name, path]) => ({ in: path, out: `worker-${name}` })),
   ],
   bundle: true,
   splitting: true,

@@ -1,0 +1,62 @@
+/** `skerry server`: the control plane and, unless told not to, this machine's node. */
+import { hostname } from 'node:os'
+import { AppError } from '../../base/errors.ts'
+import { logger } from '../../base/log.ts'
+import { DATA_DIR, dataDirOf, type Command } from '../command.ts'
+import { runAgent } from '../wire/agent.ts'
+import { startServer } from '../wire/server.ts'
+import { AGENT_FLAGS, agentSettings } from './agent.ts'
+
+const log = logger('server')
+
+export const serverCommand: Command = {
+  name: 'server',
+  help: "start a server: API, controllers, scheduler, collector, and this machine's agent",
+  flags: [
+    DATA_DIR,
+    { name: 'port', type: 'number', help: 'the one port: API, join, links, collector, pages', default: 6443 },
+    { name: 'bind-address', type: 'string', value: 'ADDRESS', help: 'listen on this address', default: '0.0.0.0' },
+    { name: 'advertise-address', type: 'list', value: 'ADDRESS', help: 'further addresses or names this server is reached by (repeat); the first goes into the kubeconfig' },
+    { name: 'no-agent', type: 'boolean', help: 'no pods on this machine', default: false },
+    { name: 'write-kubeconfig', type: 'string', value: 'PATH', help: 'also write the admin kubeconfig here' },
+    { name: 'store', type: 'string', value: 'URL', help: 'sqlite (default)', default: 'sqlite' },
+    { name: 'cluster-cidr', type: 'string', value: 'CIDR', help: 'addresses of pods', default: '10.42.0.0/16' },
+    { name: 'service-cidr', type: 'string', value: 'CIDR', help: 'addresses of Services', default: '10.43.0.0/16' },
+    ...AGENT_FLAGS.filter((f) => f.name === 'node-name' || f.name === 'node-label' || f.name === 'mqtt-port'),
+  ],
+  async run({ settings, signal }) {
+    const store = String(settings['store'])
+    if (store !== 'sqlite') throw new AppError('unsupported', `start server: --store "${store}" is not sqlite, the only store so far`)
+    const port = Number(settings['port'])
+    if (!Number.isInteger(port) || port < 0 || port > 65_535) throw new AppError('invalid', `start server: --port ${port} is not between 0 and 65535`)
+    for (const name of ['cluster-cidr', 'service-cidr']) {
+      if (!/^\d+\.\d+\.\d+\.\d+\/\d+$/.test(String(settings[name]))) throw new AppError('invalid', `start server: --${name} "${String(settings[name])}" is not like 10.42.0.0/16`)
+    }
+    const server = await startServer({
+      dataDir: dataDirOf(settings),
+      port,
+      bindAddress: String(settings['bind-address']),
+      clusterCidr: String(settings['cluster-cidr']),
+      serviceCidr: String(settings['service-cidr']),
+      advertise: settings['advertise-address'] as readonly string[],
+      writeKubeconfig: settings['write-kubeconfig'] as string | undefined,
+    })
+    try {
+      if (settings['no-agent'] === true) await aborted(signal)
+      else {
+        const node = (settings['node-name'] as string | undefined) ?? hostname().toLowerCase()
+        await runAgent({ ...agentSettings(settings), server: server.url, token: () => server.ownToken(node), nodeName: node }, signal)
+      }
+    } finally {
+      log.info('stopping')
+      await server.close()
+    }
+  },
+}
+
+function aborted(signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    if (signal.aborted) resolve()
+    else signal.addEventListener('abort', () => resolve(), { once: true })
+  })
+}

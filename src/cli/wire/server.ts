@@ -1,0 +1,231 @@
+/**
+ * Composes a server: identity, store, API, controllers, scheduler, hub, join, collector, registry, pages, install; then the
+ * one port; then, unless told not to, this machine's own agent. Everything stops in reverse when the signal aborts.
+ * Long because: it is the one list of what a server consists of, in the order in which the parts need each other.
+ */
+import { mkdir, open, readFile, rm, type FileHandle } from 'node:fs/promises'
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import { join } from 'node:path'
+import { GROUP_MASTERS, nodeUser, PATHS, type UserInfo } from '../../api/contract.ts'
+import { createApiServer, listen, type Route } from '../../apiserver/mod.ts'
+import { createPodStreams } from '../../apiserver/streams/mod.ts'
+import { writeFileAtomic } from '../../base/atomic-file.ts'
+import { systemClock } from '../../base/clock.ts'
+import { AppError } from '../../base/errors.ts'
+import { logger } from '../../base/log.ts'
+import { Metrics } from '../../base/metrics.ts'
+import { caHash } from '../../base/pki.ts'
+import { Scope } from '../../base/scope.ts'
+import { createCaches, createClient, createInProcessTransport, formatKubeconfig, type Client } from '../../client/mod.ts'
+import { createCollector, createPages } from '../../collector/mod.ts'
+import { createControllers } from '../../controllers/mod.ts'
+import { applyDeviceCrds, createDeviceController } from '../../devices/mod.ts'
+import { openBlobStore, registryHandler } from '../../images/mod.ts'
+import { createScheduler } from '../../scheduler/mod.ts'
+import { openSqliteStore } from '../../store/mod.ts'
+import { createHub, createJoinServer, formatToken } from '../../tunnel/mod.ts'
+import { pathsOf } from '../paths.ts'
+import { createToken, nodeRecords, tokenStore } from '../tokens.ts'
+import { SKERRY_VERSION } from '../version.ts'
+import { issueNode, loadServerIdentity, serverSans } from './identity.ts'
+import { installRoutes } from './install.ts'
+
+const log = logger('server')
+
+export interface ServerSettings {
+  readonly dataDir: string
+  readonly port: number
+  readonly bindAddress: string
+  readonly clusterCidr: string
+  readonly serviceCidr: string
+  readonly advertise: readonly string[]
+  readonly writeKubeconfig: string | undefined
+}
+
+/** What a node is told when it joins. */
+export interface NodeConfig {
+  readonly clusterCidr: string
+  readonly serviceCidr: string
+  readonly version: string
+}
+
+export interface RunningServer {
+  readonly port: number
+  /** `https://host:port` for programs on this machine. */
+  readonly url: string
+  readonly caPem: string
+  /** A client with the rights of the administrator, in process. */
+  readonly client: Client
+  /** A token for this machine's own agent. */
+  ownToken(node: string): Promise<string>
+  close(): Promise<void>
+}
+
+const as = (name: string): UserInfo => ({ name, groups: [GROUP_MASTERS, 'system:authenticated'] })
+
+/** Starts everything; resolves when the server is ready. @throws AppError with the way out */
+export async function startServer(settings: ServerSettings): Promise<RunningServer> {
+  const paths = pathsOf(settings.dataDir)
+  const clock = systemClock
+  const scope = new Scope('server')
+  try {
+    await mkdir(join(paths.data, 'server'), { recursive: true, mode: 0o700 })
+    const lock = await lockDirectory(join(paths.data, 'server/lock'))
+    scope.onClose(() => unlock(lock, join(paths.data, 'server/lock')))
+    const bound = settings.bindAddress === '0.0.0.0' || settings.bindAddress === '::' ? undefined : settings.bindAddress
+    const identity = await loadServerIdentity(paths.data, serverSans([...settings.advertise, ...(bound ? [bound] : [])]))
+    const metrics = new Metrics()
+
+    const store = await openSqliteStore({ path: paths.store, clock })
+    scope.onClose(() => store[Symbol.asyncDispose]())
+    const hub = createHub({ clock })
+    scope.onClose(() => hub[Symbol.asyncDispose]())
+    const api = await createApiServer({
+      store,
+      clock,
+      metrics,
+      serviceAccountKey: identity.serviceAccount,
+      serviceCidr: settings.serviceCidr,
+      podStreams: createPodStreams({ dialer: hub }),
+    })
+    scope.onClose(() => api.close())
+    const clientOf = (user: UserInfo): Client => createClient(createInProcessTransport(api.handler, user))
+    const client = clientOf(as('system:skerry'))
+
+    await applyDeviceCrds(client)
+    const caches = createCaches(clientOf(as('system:skerry-controllers')), { clock })
+    scope.run('caches', (signal) => caches.run(signal))
+    const controllers = createControllers({
+      client: clientOf(as('system:skerry-controllers')),
+      caches,
+      clock,
+      links: hub,
+      clusterCidr: settings.clusterCidr,
+      ca: identity.ca,
+    })
+    scope.run('controllers', (signal) => controllers.run(signal))
+    const scheduler = createScheduler({ client: clientOf(as('system:kube-scheduler')), caches, clock })
+    scope.run('scheduler', (signal) => scheduler.run(signal))
+    const deviceController = createDeviceController({ client: clientOf(as('system:skerry-devices')), caches, clock })
+    scope.run('devices', (signal) => deviceController.run(signal))
+
+    const collector = await createCollector({ directory: join(paths.data, 'server/collector'), client, clock })
+    scope.onClose(() => collector[Symbol.asyncDispose]())
+    const pages = createPages({ client })
+    const images = await openBlobStore(paths.images)
+    const registry = registryHandler(images)
+    const nodeConfig: NodeConfig = { clusterCidr: settings.clusterCidr, serviceCidr: settings.serviceCidr, version: SKERRY_VERSION }
+    const joinServer = createJoinServer({
+      tokens: tokenStore(client),
+      records: nodeRecords(client),
+      clock,
+      caPem: () => identity.ca.certPem,
+      sign: (node, csrPem) => issueNode(identity.ca, csrPem, node),
+      nodeOf: (cn) => (cn.startsWith('system:node:') ? cn.slice('system:node:'.length) : undefined),
+      config: () => nodeConfig,
+    })
+    const routes: Route[] = [
+      { prefix: PATHS.cacerts, auth: 'optional', handler: (req, res) => joinServer.cacerts(req, res) },
+      { prefix: PATHS.join, auth: 'optional', handler: (req, res) => joinServer.join(req, res) },
+      { prefix: PATHS.renew, auth: 'optional', handler: (req, res) => joinServer.renew(req, res) },
+      { prefix: PATHS.collect, auth: 'required', handler: (req, res, context) => collector.handle(req, res, context) },
+      { prefix: PATHS.pages, auth: 'optional', handler: (req, res, context) => pages(req, res, context) },
+      { prefix: PATHS.registry, auth: 'required', handler: (req, res, context) => (mayPull(context.user) ? registry(req, res) : refuse(res, 'pull images from the server: only nodes may')) },
+      ...installRoutes(paths.data),
+    ]
+    const listener = await listen({
+      port: settings.port,
+      bindAddress: settings.bindAddress,
+      key: identity.serving.keyPem,
+      cert: identity.serving.certPem,
+      ca: identity.ca.certPem,
+      api,
+      routes,
+      onLink: (socket, node) => hub.accept(socket, node),
+    })
+    scope.onClose(() => listener.close())
+
+    const url = `https://${hostOf(settings, bound)}:${listener.port}`
+    const kubeconfig = formatKubeconfig({ server: url, caPem: identity.ca.certPem, certPem: identity.admin.certPem, keyPem: identity.admin.keyPem })
+    await writeFileAtomic(paths.adminKubeconfig, kubeconfig)
+    if (settings.writeKubeconfig !== undefined) await writeFileAtomic(settings.writeKubeconfig, kubeconfig)
+    await ensureNodeToken(client, paths.nodeToken, identity.ca.certPem)
+    log.info('ready', { url, kubeconfig: paths.adminKubeconfig, caHash: caHash(identity.ca.certPem).slice(0, 16) })
+
+    return {
+      port: listener.port,
+      url,
+      caPem: identity.ca.certPem,
+      client,
+      async ownToken(node) {
+        const token = await createToken(client, { node, ttlSeconds: 600, description: "the server's own node" })
+        return formatToken({ id: token.id, secret: token.secret, caHash: caHash(identity.ca.certPem) })
+      },
+      close: () => scope.close(),
+    }
+  } catch (error) {
+    await scope.close().catch(() => {}) // The first failure is the one to tell.
+    throw error
+  }
+}
+
+function hostOf(settings: ServerSettings, bound: string | undefined): string {
+  const host = bound ?? settings.advertise[0] ?? '127.0.0.1'
+  return host.includes(':') ? `[${host}]` : host
+}
+
+function mayPull(user: UserInfo | undefined): boolean {
+  return user !== undefined && (user.groups.includes('system:nodes') || user.groups.includes(GROUP_MASTERS)) && user.name !== nodeUser('').name
+}
+
+function refuse(res: unknown, message: string): void {
+  const out = res as ServerResponse<IncomingMessage>
+  out.writeHead(403, { 'content-type': 'application/json' })
+  out.end(JSON.stringify({ errors: [{ code: 'DENIED', message }] }))
+}
+
+/** A reusable token that never expires, in a file, for those used to K3s. A token revoked by hand is made anew only if its file is removed. */
+async function ensureNodeToken(client: Client, path: string, caPem: string): Promise<void> {
+  try {
+    await readFile(path)
+    return
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error
+  }
+  const token = await createToken(client, { ttlSeconds: 0, description: 'node-token file of the server' })
+  await writeFileAtomic(path, `${formatToken({ id: token.id, secret: token.secret, caHash: caHash(caPem) })}\n`)
+}
+
+/** Keeps a second server off this data directory. A lock left by a dead process is taken over. */
+async function lockDirectory(path: string): Promise<FileHandle> {
+  for (let tries = 0; ; tries++) {
+    try {
+      const file = await open(path, 'wx', 0o600)
+      await file.writeFile(String(process.pid))
+      return file
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'EEXIST' || tries > 0) throw error
+      const pid = Number(await readFile(path, 'utf8').catch(() => ''))
+      if (pid !== process.pid && alive(pid)) {
+        throw new AppError('exists', `start server: process ${pid} already uses this data directory ("${path}"): stop it, or give another --data-dir`, { cause: error })
+      }
+      await rm(path, { force: true })
+    }
+  }
+}
+
+async function unlock(file: FileHandle, path: string): Promise<void> {
+  await file.close()
+  await rm(path, { force: true })
+}
+
+function alive(pid: number): boolean {
+  if (!(pid > 0)) return false
+  try {
+    process.kill(pid, 0)
+    return true
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === 'EPERM'
+  }
+}
+

@@ -1,0 +1,119 @@
+/**
+ * The node's end: a registry on loopback that containerd takes as its mirror for every registry. Each request is passed to the
+ * server over the node's own connection; so a pull is an ordinary pull. Cut off, it answers 503 at once, and containerd goes on
+ * to the registry itself, if that can be reached. Blobs are fetched in pieces and go on where a break left them.
+ */
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { AppError, isAbort, messageOf } from '../base/errors.ts'
+import { logger } from '../base/log.ts'
+import { parsePath } from './registry.ts'
+
+const log = logger('images.mirror')
+
+/** How the mirror reaches the server; the tunnel's node session has this shape. */
+export type Upstream = (request: {
+  readonly method: string
+  readonly path: string
+  readonly headers: Readonly<Record<string, string>>
+  readonly signal?: AbortSignal
+}) => Promise<{ readonly status: number; readonly headers: Readonly<Record<string, string>>; readonly body: AsyncIterable<Uint8Array> }>
+
+export interface MirrorOptions {
+  readonly upstream: Upstream
+  /** Loopback port; 0 takes a free one. */
+  readonly port: number
+  /** How often a broken transfer is taken up again before containerd is told. @default 5 */
+  readonly resumes?: number
+}
+
+export interface Mirror extends AsyncDisposable {
+  readonly port: number
+}
+
+const PASSED = ['content-type', 'content-length', 'docker-content-digest', 'docker-distribution-api-version', 'etag', 'content-range', 'accept-ranges']
+
+/** Starts the mirror on 127.0.0.1. @throws AppError `exists` when the port is taken */
+export async function startMirror(options: MirrorOptions): Promise<Mirror> {
+  const server = createServer((req, res) => {
+    void pass(options, req, res).catch((error: unknown) => {
+      if (!isAbort(error)) log.warn('pull through the server failed', { path: req.url, error: messageOf(error) })
+      if (res.headersSent) res.destroy()
+      else fail(res, 503, 'UNAVAILABLE', `the server cannot be reached now: ${messageOf(error)}`)
+    })
+  })
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', (error: NodeJS.ErrnoException) =>
+      reject(error.code === 'EADDRINUSE' ? new AppError('exists', `start image mirror: 127.0.0.1:${options.port} is taken by another program: stop it, or give another port`, { cause: error }) : error),
+    )
+    server.listen(options.port, '127.0.0.1', resolve)
+  })
+  return {
+    port: (server.address() as AddressInfo).port,
+    async [Symbol.asyncDispose]() {
+      server.closeAllConnections()
+      await new Promise<void>((resolve) => server.close(() => resolve()))
+    },
+  }
+}
+
+async function pass(options: MirrorOptions, req: IncomingMessage, res: ServerResponse): Promise<void> {
+  const path = req.url ?? '/'
+  const asked = parsePath(decodeURIComponent(path.split('?')[0] ?? ''))
+  if ((req.method !== 'GET' && req.method !== 'HEAD') || !asked) return fail(res, 404, 'UNSUPPORTED', 'this mirror only serves pulls')
+  if (asked.kind === 'ping') {
+    res.writeHead(200, { 'docker-distribution-api-version': 'registry/2.0', 'content-type': 'application/json' })
+    res.end('{}')
+    return
+  }
+  const gone = new AbortController()
+  res.on('close', () => gone.abort())
+  const headers: Record<string, string> = {}
+  for (const name of ['accept', 'range', 'if-none-match']) {
+    const value = req.headers[name]
+    if (typeof value === 'string') headers[name] = value
+  }
+  const first = await options.upstream({ method: req.method, path, headers, signal: gone.signal })
+  const out: Record<string, string> = {}
+  for (const name of PASSED) if (first.headers[name] !== undefined) out[name] = first.headers[name]
+  res.writeHead(first.status, out)
+  // Only a whole blob is resumed: its length and digest are fixed by its name.
+  const resumable = asked.kind === 'blob' && first.status === 200 && headers['range'] === undefined && req.method === 'GET'
+  const total = resumable ? Number(first.headers['content-length']) : Number.NaN
+  let sent = 0
+  let body = first.body
+  for (let tries = options.resumes ?? 5; ; tries--) {
+    try {
+      for await (const chunk of body) {
+        sent += chunk.length
+        if (!res.write(chunk)) await drained(res, gone.signal)
+      }
+      break
+    } catch (error) {
+      if (gone.signal.aborted) return
+      if (!(sent < total) || tries <= 0) throw error
+      log.info('taking up a broken transfer', { path, at: sent, of: total })
+      const rest = await options.upstream({ method: 'GET', path, headers: { ...headers, range: `bytes=${sent}-` }, signal: gone.signal })
+      if (rest.status !== 206) throw new AppError('unavailable', `go on with ${path}: the server answered ${rest.status} to a range`, { cause: error })
+      body = rest.body
+    }
+  }
+  res.end()
+}
+
+function drained(res: ServerResponse, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    const done = (): void => {
+      res.off('drain', done)
+      signal.removeEventListener('abort', done)
+      resolve()
+    }
+    res.once('drain', done)
+    signal.addEventListener('abort', done, { once: true })
+  })
+}
+
+function fail(res: ServerResponse, status: number, code: string, message: string): void {
+  res.writeHead(status, { 'content-type': 'application/json' })
+  res.end(JSON.stringify({ errors: [{ code, message }] }))
+}
