@@ -183,11 +183,7 @@ export function createAgent(options: AgentOptions): Agent {
         scope.run('node', (s) => node.run(s))
         scope.run('pods', (s) => made.run(s))
         scope.run('logs', (s) => runLogRotation({ clock, root: logRoot, maxBytes: options.logMaxBytes ?? 10 << 20, maxFiles: options.logMaxFiles ?? 5 }, s))
-        scope.run('ready', async (s) => {
-          await pods.synced(s)
-          while (!view.listed && !s.aborted) await clock.sleep(50, s)
-          setReady()
-        })
+        void Promise.all([pods.synced(scope.signal), view.firstList]).then(setReady, () => undefined) // stopped before it was ready
         await scope.done()
       } finally {
         await scope.close()

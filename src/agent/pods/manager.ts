@@ -40,7 +40,7 @@ export class Pods {
   /** Works until the signal aborts; containers stay as they are then. */
   async run(signal: AbortSignal): Promise<void> {
     const { cache, context } = this.#o
-    while (!context.view.listed && !signal.aborted) await context.clock.sleep(50, signal).catch(() => undefined)
+    await Promise.race([context.view.firstList, aborted(signal)])
     if (signal.aborted) return
     this.#open = true
     const stop = cache.onChange((now, old) => {
@@ -159,4 +159,11 @@ export class Pods {
   names(): readonly string[] {
     return [...this.#workers.values()].map((w) => keyOf(w.pod))
   }
+}
+
+function aborted(signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    if (signal.aborted) resolve()
+    signal.addEventListener('abort', () => resolve(), { once: true })
+  })
 }

@@ -35,10 +35,14 @@ export class RuntimeView {
   #running: Promise<void> | undefined
   #next: Promise<void> | undefined
   #listed = false
+  #setListed: () => void = () => {}
+  /** Resolves with the first list; stays pending while the runtime is away. */
+  readonly firstList: Promise<void>
   #healthy = false
 
   constructor(options: ViewOptions) {
     this.#options = options
+    this.firstList = new Promise((resolve) => (this.#setListed = resolve))
   }
 
   /** True once the runtime has been listed: before that nothing is known, and nothing may be decided. */
@@ -145,6 +149,7 @@ export class RuntimeView {
     this.#pods = next
     this.#healthy = true
     this.#listed = true
+    this.#setListed()
     if (changed.size > 0) this.#options.onChange([...changed])
   }
 
