@@ -127,7 +127,7 @@ describe('collector', () => {
       writeFileSync(join(own, 'attachments', readdirSync(join(own, 'attachments'))[0] ?? '', 'stray'), 'left by a crash')
     }
     await using c = await start({ directory: own })
-    assert.deepEqual((await ingest(c.url, [record(1, 'changed id'), record(2, 'b'), record(3, 'c')])).body, { acked: 3 })
+    assert.deepEqual((await ingest(c.url, [record(1, 'a'), record(2, 'changed id'), record(3, 'c')])).body, { acked: 3 })
     assert.deepEqual((await list(c.url)).items.map((r) => r.id), ['a', 'b', 'c'])
     assert.ok(!readdirSync(join(own, 'attachments'), { recursive: true }).some((f) => String(f).endsWith('stray')))
   })

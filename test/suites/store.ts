@@ -120,6 +120,14 @@ export function storeSuite(name: string, openWith: OpenStore): void {
       assert.deepEqual(brief(await collect(store, '', 4, 6)), ['5 delete /w/a 2>2', '6 put /w/a ->5'])
     })
 
+    it('brings a long history in batches, each change once', async () => {
+      await using store = await open()
+      for (let i = 0; i < 1250; i += 50) await Promise.all(Array.from({ length: 50 }, (_, j) => store.put(`/${j % 2 ? 'odd' : 'even'}/${i + j}`, '', 0)))
+      const all = Array.from({ length: 1250 }, (_, i) => i + 1)
+      assert.deepEqual((await collect(store, '', 0, 1250)).map((e) => e.revision), all)
+      assert.deepEqual((await collect(store, '/odd/', 0, 1250)).map((e) => e.revision), all.filter((r) => r % 2 === 0))
+    })
+
     it('ends a watch cleanly on abort, also while nothing happens', async () => {
       await using store = await open()
       const stop = new AbortController()
