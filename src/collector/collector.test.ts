@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { createServer, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
@@ -253,7 +253,11 @@ describe('collector', () => {
 
   it('names a file that does not check', async () => {
     const own = join(directory, 'torn')
-    await (await start({ directory: own }))[Symbol.asyncDispose]()
+    {
+      await using c = await start({ directory: own })
+      assert.equal(existsSync(own), false, 'costs nothing before it is used')
+      await ingest(c.url, record(1, 'a'))
+    }
     writeFileSync(join(own, 'records.db'), 'no database'.repeat(1000))
     await assert.rejects(start({ directory: own }), (e) => e instanceof AppError && e.code === 'corrupt' && /records\.db.*move the file aside/s.test(e.message))
   })

@@ -9,7 +9,7 @@
  *     GET  namespaces/{ns}/streams/{stream}/records/{id}           and /attachments/{name}
  *     POST namespaces/{ns}/streams/{stream}/records/{id}/review    {"decision", "note"} -> the record as reviewed
  */
-import { createReadStream } from 'node:fs'
+import { createReadStream, existsSync } from 'node:fs'
 import { stat } from 'node:fs/promises'
 import type { ServerResponse } from 'node:http'
 import { join } from 'node:path'
@@ -52,7 +52,8 @@ export interface Collector extends AsyncDisposable {
 export async function createCollector(options: CollectorOptions): Promise<Collector> {
   const clock = options.clock ?? systemClock
   const records = new RecordsClient({ directory: options.directory, maxBytes: options.maxBytes ?? 2 ** 31 })
-  await records.open()
+  // A collector that was never used costs no thread until it is; a broken file is said now rather than at the first record.
+  if (existsSync(join(options.directory, 'records.db'))) await records.open()
   const part = new CollectorHttp(records, createAuthorizer(options.client, clock), clock, join(options.directory, 'attachments'))
   return {
     handle: (req, res, context) => answering(req, res, () => part.route(req, res, context)),
