@@ -1,10 +1,8 @@
-import assert from 'node:assert/strict'
-import { before, test } from 'node:test'
-import { connect as connectTls } from 'node:tls'
+import { before } from 'node:test'
 import { setLogSink } from '../base/log.ts'
 import { dialerSuite } from '../../test/suites/dialer.ts'
-import { LocalDialer } from './fake.ts'
-import { frontDoor, LINK, Relay, startLink, testHub, testPki, until, type RunningLink, type TestPki } from './test-net.ts'
+import { LocalDialer } from './local-dialer.ts'
+import { frontDoor, startLink, testHub, testPki, until, type RunningLink, type TestPki } from '../../test/kit/tunnel.ts'
 
 setLogSink(() => undefined)
 let pki: TestPki
@@ -46,4 +44,3 @@ dialerSuite('fake', async () => {
     [Symbol.asyncDispose]: async () => undefined,
   }
 })
-void [assert, test, connectTls, LINK, Relay]

@@ -11,7 +11,7 @@ import { joinCluster, renewCertificate } from './join.ts'
 import type { NodeRecord, StoredToken } from './join-policy.ts'
 import { createJoinServer } from './join-server.ts'
 import { createNodeSession } from './session.ts'
-import { H2, testPki, type TestPki } from './test-net.ts'
+import { H2, testPki, type TestPki } from '../../test/kit/tunnel.ts'
 import { formatToken, newToken, parseToken, type JoinToken } from './token.ts'
 
 setLogSink(() => undefined)

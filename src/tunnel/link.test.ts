@@ -9,7 +9,7 @@ import type { NodeHandler } from '../base/stream.ts'
 import { DialError, proxyFor } from './dial.ts'
 import type { LinkStatus } from './link.ts'
 import { connectTimeoutMs, liveness, nextDialMs } from './policy.ts'
-import { frontDoor, LINK, Relay, startLink, testHub, testPki, until, type TestPki } from './test-net.ts'
+import { frontDoor, LINK, Relay, startLink, testHub, testPki, until, type TestPki } from '../../test/kit/tunnel.ts'
 
 setLogSink(() => undefined)
 let pki: TestPki

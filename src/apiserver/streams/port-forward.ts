@@ -45,7 +45,7 @@ export async function forwardOverSpdy(transport: Duplex, head: Buffer, open: Ope
         halves.set(id, (pair = { timer }))
       }
       pair[type] = stream
-      stream.accept().catch(() => undefined) // a connection that is gone ends its streams
+      stream.accept()
       if (!pair.error || !pair.data) return
       halves.delete(id)
       clearTimeout(pair.timer)

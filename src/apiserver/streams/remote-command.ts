@@ -105,7 +105,7 @@ export async function commandOverSpdy(socket: Duplex, head: Buffer, channels: Co
       const type = stream.headers.streamtype ?? ''
       if (!wanted.includes(type) || streams.has(type)) return stream.refuse()
       streams.set(type, stream)
-      stream.accept().catch(() => undefined) // a connection that is gone ends everything below
+      stream.accept()
       if (streams.size === wanted.length) all.resolve()
     },
   })

@@ -214,6 +214,8 @@ export class SpdyStream extends Duplex {
   readonly #connection: SpdyConnection
   #over = false
   #wasReset = false
+  /** Nothing may be sent on a stream before its reply. */
+  #reply: Promise<void> = Promise.resolve()
 
   constructor(connection: SpdyConnection, id: number, headers: Record<string, string>) {
     super({ readableHighWaterMark: STREAM_BUFFER, allowHalfOpen: true })
@@ -223,8 +225,9 @@ export class SpdyStream extends Duplex {
     this.on('error', () => undefined) // whoever pipes has its own listener; a reset nobody waits for is no crash
   }
 
-  accept(headers: Record<string, string> = {}): Promise<void> {
-    return this.#connection.writeHeaders(SYN_REPLY, 0, u32(this.id), headers)
+  /** Sends the reply; what is written goes out behind it. */
+  accept(headers: Record<string, string> = {}): void {
+    this.#reply = this.#connection.writeHeaders(SYN_REPLY, 0, u32(this.id), headers).catch((error: unknown) => void this.destroy(error as Error))
   }
 
   refuse(): void {
@@ -263,12 +266,14 @@ export class SpdyStream extends Duplex {
       const part = chunk.subarray(at, (at += WRITE_CHUNK))
       this.#connection.write(dataFrame(this.id, 0, part), next)
     }
-    next()
+    void this.#reply.then(() => next())
   }
 
   override _final(done: (error?: Error | null) => void): void {
-    this.#connection.write(dataFrame(this.id, FIN, Buffer.alloc(0)))
-    done()
+    void this.#reply.then(() => {
+      this.#connection.write(dataFrame(this.id, FIN, Buffer.alloc(0)))
+      done()
+    })
   }
 
   override _destroy(error: Error | null, done: (error?: Error | null) => void): void {

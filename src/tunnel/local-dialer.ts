@@ -8,6 +8,7 @@ import { AppError, messageOf } from '../base/errors.ts'
 import type { LinkState, NodeDialer, NodeHandler, NodeLinks, NodeRequest, NodeStream } from '../base/stream.ts'
 import { statusOf } from './link.ts'
 
+/** Nodes by name, in memory. A node's handler sees the same requests as over a link. */
 export class LocalDialer implements NodeDialer, NodeLinks {
   readonly #clock: Clock
   readonly #nodes = new Map<string, { handler: NodeHandler; state: LinkState; streams: Set<Duplex> }>()

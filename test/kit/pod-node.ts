@@ -7,10 +7,10 @@ import { createServer, type Server } from 'node:http'
 import { connect } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
-import { AppError } from '../../base/errors.ts'
-import { CHANNEL, encodeFrame, FrameDecoder, type NodeDialer, type NodeHandler } from '../../base/stream.ts'
-import type { PodTarget } from '../ports.ts'
-import { createPodStreams } from './pod-streams.ts'
+import { AppError } from '../../src/base/errors.ts'
+import { CHANNEL, encodeFrame, FrameDecoder, type NodeDialer, type NodeHandler } from '../../src/base/stream.ts'
+import type { PodTarget } from '../../src/apiserver/ports.ts'
+import { createPodStreams } from '../../src/apiserver/streams/pod-streams.ts'
 
 /** Resizes seen by commands, for tests. */
 export const resizes: string[] = []
