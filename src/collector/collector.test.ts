@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict'
 import { existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
+import { once } from 'node:events'
 import { createServer, type Server } from 'node:http'
+import * as http2 from 'node:http2'
 import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -224,6 +226,36 @@ describe('collector', () => {
     const resumed = await events(base(c.url), { 'last-event-id': live[0]?.id ?? '' })
     assert.deepEqual((await resumed.take(3)).map((e) => e.record.id), ['r3', 'r2', 'r4'])
     resumed.stop()
+  })
+
+  it('answers over HTTP/2 as well, which is what nodes speak', async () => {
+    await using collector = await createCollector({ directory: join(directory, 'h2'), client })
+    const server = http2.createServer((req, res) => {
+      const { pathname, searchParams } = new URL(req.url, 'http://x')
+      void collector.handle(req, res, { user: users[String(req.headers['x-user'])], path: pathname, query: searchParams })
+    })
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+    const session = http2.connect(`http://127.0.0.1:${(server.address() as AddressInfo).port}`)
+    const call = async (method: string, path: string, who: string, body?: Uint8Array): Promise<[number, string]> => {
+      const stream = session.request({ ':method': method, ':path': `/collect/v1/${path}`, 'x-user': who, 'x-skerry-epoch': 'e1' })
+      stream.end(body)
+      const [headers] = (await once(stream, 'response')) as [http2.IncomingHttpHeaders & http2.IncomingHttpStatusHeader]
+      return [headers[':status'] ?? 0, Buffer.concat(await Array.fromAsync(stream as AsyncIterable<Buffer>)).toString()]
+    }
+    const path = 'namespaces/default/streams/violations/records'
+    try {
+      assert.deepEqual(await call('POST', 'ingest', 'cam1', record(1, 'a/1')), [200, '{"acked":1}'])
+      assert.deepEqual(await call('GET', `${path}/a%2F1/attachments/photo.jpg`, 'clerk'), [200, 'photo of a/1'])
+      assert.equal((await call('GET', path, 'nobody'))[0], 401)
+      assert.equal((await call('POST', 'ingest', 'cam1', Buffer.alloc(13 << 20)))[0], 413)
+      const live = session.request({ ':path': `/collect/v1/${path}?watch=true`, 'x-user': 'clerk' })
+      let text = ''
+      for await (const chunk of live as AsyncIterable<Buffer>) if ((text += chunk.toString()).includes('\n\nid: 1\n')) break
+      assert.match(text, /data: {"id":"a\/1"/)
+    } finally {
+      session.destroy()
+      server.close()
+    }
   })
 
   it('stays within its bytes: reviewed first, oldest first, and says what it dropped', async () => {
