@@ -1,8 +1,155 @@
-/** CRDs live: from stored definitions to served resources. */
-import type { ResourceDef } from '../api/kinds.ts'
-import type { Core } from './core.ts'
-import type { ScalePaths } from './scale.ts'
+/**
+ * CRDs live: a definition is accepted when it is written (names, conditions), served from the moment its write is answered,
+ * and on deletion its instances go first. Names that another resource of the group holds are refused in the conditions.
+ */
+import type { CustomResourceDefinition } from '../api/gen/types.ts'
+import { resourceFromCrd } from '../api/crd.ts'
+import { KINDS, type ResourceDef } from '../api/kinds.ts'
+import { hasCode, isAbort } from '../base/errors.ts'
+import { logger } from '../base/log.ts'
+import { SELF } from './bootstrap.ts'
+import type { Call, Core } from './core.ts'
+import { storageName } from './resources.ts'
+import type { Obj } from './stored-text.ts'
+import { removeObject } from './verbs/delete.ts'
+import { changeObject } from './verbs/write.ts'
 
-export function scalePaths(_core: Core, _def: ResourceDef): ScalePaths | undefined {
+const log = logger('apiserver.crds')
+const DEF: ResourceDef = KINDS.CustomResourceDefinition
+const CLEANUP = 'customresourcecleanup.apiextensions.k8s.io'
+/** How often deletion of instances is looked at again while some hold finalizers, ms. */
+const RETRY_MS = 1_000
+
+interface Crd extends Obj {
+  spec: CustomResourceDefinition['spec']
+  status?: { conditions?: Condition[]; acceptedNames?: object; storedVersions?: string[] }
+}
+interface Condition {
+  type: string
+  status: string
+  reason: string
+  message: string
+  lastTransitionTime?: string
+}
+
+/** Sets the status a definition has right after its write. */
+export function acceptDefinition(core: Core, object: Obj): void {
+  const crd = object as Crd
+  if (!crd.spec?.names || !crd.spec.versions) return
+  const at = new Date(core.clock.now()).toISOString().replace(/\.\d+Z$/, 'Z')
+  const old = crd.status ?? {}
+  const problem = nameConflict(core, crd)
+  const set = (type: string, status: boolean, reason: string, message: string): Condition => {
+    const before = old.conditions?.find((c) => c.type === type)
+    const text = status ? 'True' : 'False'
+    return { type, status: text, reason, message, lastTransitionTime: before?.status === text && before.lastTransitionTime ? before.lastTransitionTime : at }
+  }
+  const established = !problem || old.conditions?.some((c) => c.type === 'Established' && c.status === 'True') === true
+  const storage = crd.spec.versions.find((v) => v.storage)?.name
+  const { plural, kind, singular, listKind, shortNames, categories } = crd.spec.names
+  crd.status = {
+    conditions: [
+      problem ? set('NamesAccepted', false, problem.reason, problem.message) : set('NamesAccepted', true, 'NoConflicts', 'no conflicts found'),
+      established ? set('Established', true, 'InitialNamesAccepted', 'the initial names have been accepted') : set('Established', false, 'NotAccepted', 'not all names are accepted'),
+      ...(old.conditions ?? []).filter((c) => c.type !== 'NamesAccepted' && c.type !== 'Established'),
+    ],
+    acceptedNames: JSON.parse(JSON.stringify({ plural, singular, kind, listKind, shortNames, categories })) as object,
+    storedVersions: [...new Set([...(old.storedVersions ?? []), ...(storage === undefined ? [] : [storage])])],
+  }
+  if (object.metadata.deletionTimestamp === undefined) object.metadata.finalizers = [...new Set([...(object.metadata.finalizers ?? []), CLEANUP])]
+}
+
+function nameConflict(core: Core, crd: Crd): { reason: string; message: string } | undefined {
+  const { group, names } = crd.spec
+  for (const d of core.resources.all) {
+    if (d.group !== group || d.custom?.crd === crd.metadata.name) continue
+    if (d.resource === names.plural) return { reason: 'PluralConflict', message: `"${names.plural}" is already in use` }
+    if (d.kind === names.kind) return { reason: 'KindConflict', message: `"${names.kind}" is already in use` }
+    const short = (names.shortNames ?? []).find((s) => d.shortNames.includes(s) || d.resource === s)
+    if (short) return { reason: 'ShortNamesConflict', message: `"${short}" is already in use` }
+  }
   return undefined
 }
+
+/** Serves what the stored definitions say, now and after each change. Returns how to stop. */
+export function serveDefinitions(core: Core): () => void {
+  const cache = core.cache.resource(storageName(DEF))
+  const refresh = (): void => {
+    const defs: ResourceDef[] = []
+    for (const entry of cache.scan()) {
+      const crd = entry.parsed(true) as unknown as Crd
+      if (!crd.status?.conditions?.some((c) => c.type === 'Established' && c.status === 'True')) continue
+      try {
+        defs.push(...resourceFromCrd(crd as unknown as CustomResourceDefinition))
+      } catch (error) {
+        log.error('definition cannot be served', { crd: entry.name, error })
+      }
+    }
+    core.resources.setCustom(defs)
+  }
+  refresh()
+  return cache.subscribe(refresh)
+}
+
+/** Removes the instances of definitions that are being deleted, then lets the definitions go. Until the signal aborts. */
+export async function cleanDefinitions(core: Core, signal: AbortSignal): Promise<void> {
+  const cache = core.cache.resource(storageName(DEF))
+  let wake: (() => void) | undefined
+  const stop = cache.subscribe(() => wake?.())
+  const end = (): void => wake?.()
+  signal.addEventListener('abort', end, { once: true })
+  try {
+    while (!signal.aborted) {
+      const dying = [...cache.scan()].map((e) => e.parsed(true) as unknown as Crd).filter((c) => c.metadata.deletionTimestamp && c.metadata.finalizers?.includes(CLEANUP))
+      let left = false
+      for (const crd of dying) {
+        try {
+          left = !(await cleanOne(core, crd, signal)) || left
+        } catch (error) {
+          if (isAbort(error) || signal.aborted) return
+          log.error('instances cannot be deleted, trying again', { crd: crd.metadata.name, error })
+          left = true
+        }
+      }
+      const timer = left ? core.clock.timer('crd-cleanup', RETRY_MS, () => wake?.()) : undefined
+      if (!signal.aborted) await new Promise<void>((resolve) => (wake = resolve))
+      wake = undefined
+      timer?.cancel()
+    }
+  } finally {
+    stop()
+    signal.removeEventListener('abort', end)
+  }
+}
+
+/** True when the definition may go and was let go. */
+async function cleanOne(core: Core, crd: Crd, signal: AbortSignal): Promise<boolean> {
+  const def = core.resources.custom.find((d) => d.custom?.crd === crd.metadata.name)
+  if (def) {
+    const instances = [...core.cache.resource(storageName(def)).scan()]
+    for (const entry of instances) {
+      const namespace = def.namespaced ? entry.namespace : undefined
+      await removeObject(core, internalCall(def, namespace, entry.name, signal), entry.name, {}).catch((error: unknown) => {
+        if (!hasCode(error, 'not-found')) throw error
+      })
+    }
+    if (instances.length > 0) {
+      await core.cache.refresh()
+      if (core.cache.resource(storageName(def)).size > 0) return false
+    }
+  }
+  await changeObject(core, internalCall(DEF, undefined, crd.metadata.name as string, signal), async (current) => {
+    current.metadata.finalizers = (current.metadata.finalizers ?? []).filter((f) => f !== CLEANUP)
+    return current
+  }).catch((error: unknown) => {
+    if (!hasCode(error, 'not-found')) throw error
+  })
+  return true
+}
+
+/** A call of the server itself on one object, for its own background work. */
+function internalCall(def: ResourceDef, namespace: string | undefined, name: string, signal: AbortSignal): Call {
+  const info = { isResource: true as const, verb: 'update' as const, group: def.group, version: def.version, namespace, resource: def.resource, name, subresource: undefined, rest: '' }
+  return { def, info, user: SELF, query: new URLSearchParams(), headers: {}, body: undefined, accepted: { shape: 'object', yaml: false }, signal, warnings: [] }
+}
+

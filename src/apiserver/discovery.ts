@@ -1,5 +1,6 @@
 /** What the server can do, as clients ask: /api, /apis, group and version documents, and aggregated discovery v2; pure but for a memo. */
 import { createHash } from 'node:crypto'
+import { compareVersions } from '../api/crd.ts'
 import type { ApiResponse } from '../api/contract.ts'
 import { apiVersionOf, type ResourceDef } from '../api/kinds.ts'
 import type { Accepted } from './negotiate.ts'
@@ -129,17 +130,6 @@ function discoveryOf(d: ResourceDef): object {
 function rank(group: string): number {
   const at = FIRST.indexOf(group)
   return at < 0 ? FIRST.length : at
-}
-
-/** Kubernetes' order of versions: v2, v1, v1beta2, v1beta1, v1alpha1, then others by name. */
-export function compareVersions(a: string, b: string): number {
-  const parse = (v: string): [number, number, number] | undefined => {
-    const m = /^v(\d+)(?:(alpha|beta)(\d+))?$/.exec(v)
-    return m ? [m[2] === undefined ? 2 : m[2] === 'beta' ? 1 : 0, Number(m[1]), Number(m[3] ?? 0)] : undefined
-  }
-  const [x, y] = [parse(a), parse(b)]
-  if (!x || !y) return x ? -1 : y ? 1 : a < b ? -1 : 1
-  return y[0] - x[0] || y[1] - x[1] || y[2] - x[2]
 }
 
 function storageHash(d: ResourceDef): string {

@@ -1,8 +1,8 @@
 /** Objects as the caller asked for them: whole, as a Table, or metadata only, from stored texts. Used by the verbs. */
 import type { ResourceDef } from '../api/kinds.ts'
-import { tableOf } from './table.ts'
+import { tableOf } from '../api/table.ts'
 import type { Call } from './core.ts'
-import { apiVersionOf, isCustom } from './resources.ts'
+import { apiVersionOf } from './resources.ts'
 import { fromStored, itemText, wireText, type Obj } from './stored-text.ts'
 
 /** One stored object, for an answer or a watch event. */
@@ -55,7 +55,7 @@ export function encodeList(call: Pick<Call, 'def' | 'accepted' | 'query'>, items
     return JSON.stringify({ kind: 'PartialObjectMetadataList', apiVersion: 'meta.k8s.io/v1', metadata, items: partial })
   }
   const apiVersion = apiVersionOf(def)
-  const texts = isCustom(def) ? items.map((i) => wireText(i.text, i.revision, def.kind, apiVersion)) : items.map((i) => itemText(i.text, i.revision))
+  const texts = def.custom ? items.map((i) => wireText(i.text, i.revision, def.kind, apiVersion)) : items.map((i) => itemText(i.text, i.revision))
   return `{"kind":"${def.listKind}","apiVersion":"${apiVersion}","metadata":${JSON.stringify(metadata)},"items":[${texts.join(',')}]}`
 }
 

@@ -5,7 +5,8 @@ import type { Metrics } from '../base/metrics.ts'
 import type { ServiceAccountTokens } from './authn/service-account.ts'
 
 /** The Kubernetes API that is served. */
-export const KUBERNETES_VERSION = { major: '1', minor: '35', patch: '0' }
+const KUBERNETES = { major: '1', minor: '35', patch: '0' }
+export const GIT_VERSION = `v${KUBERNETES.major}.${KUBERNETES.minor}.${KUBERNETES.patch}+skerry`
 
 const text = (body: string, status = 200): ApiResponse => ({ status, headers: { 'content-type': 'text/plain; charset=utf-8', 'x-content-type-options': 'nosniff' }, body })
 const json = (body: object): ApiResponse => ({ status: 200, headers: { 'content-type': 'application/json' }, body: JSON.stringify(body) })
@@ -22,10 +23,9 @@ export function healthPath(parts: HealthParts, path: string, query: URLSearchPar
   switch (path) {
     case '/version':
     case '/version/': {
-      const { major, minor, patch } = KUBERNETES_VERSION
-      const gitVersion = `v${major}.${minor}.${patch}+skerry`
+      const { major, minor } = KUBERNETES
       const goArch = arch === 'x64' ? 'amd64' : arch
-      return json({ major, minor, gitVersion, gitCommit: parts.gitCommit, gitTreeState: 'clean', buildDate: '1970-01-01T00:00:00Z', goVersion: `node ${process.version}`, compiler: 'node', platform: `linux/${goArch}` })
+      return json({ major, minor, gitVersion: GIT_VERSION, gitCommit: parts.gitCommit, gitTreeState: 'clean', buildDate: '1970-01-01T00:00:00Z', goVersion: `node ${process.version}`, compiler: 'node', platform: `linux/${goArch}` })
     }
     case '/metrics':
       return text(parts.metrics.text())

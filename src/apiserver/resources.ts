@@ -2,7 +2,7 @@
  * What is served now: the built-in table plus the resources of established CRDs, by group, version and plural. Several
  * versions of one resource share one storage. Used by the pipeline, discovery and OpenAPI.
  */
-import { apiVersionOf, findResource, RESOURCES, type ResourceDef } from '../api/kinds.ts'
+import { apiVersionOf, RESOURCES, type ResourceDef } from '../api/kinds.ts'
 import { ROOT } from './watch-cache.ts'
 
 export class Resources {
@@ -52,11 +52,6 @@ export class Resources {
 }
 
 export { apiVersionOf }
-
-/** True for a resource that a CRD made. */
-export function isCustom(def: ResourceDef): boolean {
-  return findResource(def.group, def.version, def.resource) !== def
-}
 
 /** The storage's name as one key segment: `pods`, `deployments.apps`. */
 export function storageName(def: Pick<ResourceDef, 'storage'>): string {

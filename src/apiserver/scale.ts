@@ -5,24 +5,23 @@ import { labelSelectorText } from '../api/selectors.ts'
 import { bodyText, mediaType, parseBody } from './body.ts'
 import { answer, type Call, type Core } from './core.ts'
 import { objectOf, type Stored } from './encode.ts'
-import { isCustom, keyOf } from './resources.ts'
-import { scalePaths } from './crds.ts'
+import { keyOf } from './resources.ts'
 import type { Obj } from './stored-text.ts'
 import { applyPatch } from './verbs/patch.ts'
 import { changeObject } from './verbs/write.ts'
 
-export interface ScalePaths {
+interface ScalePaths {
   readonly spec: string
   readonly status: string
-  readonly selector: string | undefined
+  readonly selector?: string
 }
-const BUILTIN: ScalePaths = { spec: 'spec.replicas', status: 'status.replicas', selector: undefined }
+const BUILTIN: ScalePaths = { spec: 'spec.replicas', status: 'status.replicas' }
 
 export async function scaleGet(core: Core, call: Call): Promise<ApiResponse> {
   const { def, info } = call
   const { entry } = await core.store.get(keyOf(def, info.namespace, info.name))
   if (!entry) throw notFound(def, info.name as string)
-  return answer(call, 200, JSON.stringify(scaleOf(core, call, { text: entry.value, revision: entry.revision })))
+  return answer(call, 200, JSON.stringify(scaleOf(call, { text: entry.value, revision: entry.revision })))
 }
 
 export async function scaleUpdate(core: Core, call: Call): Promise<ApiResponse> {
@@ -40,7 +39,7 @@ export async function scalePatch(core: Core, call: Call): Promise<ApiResponse> {
 
 async function setReplicas(core: Core, call: Call, wanted: (current: Obj) => number | Promise<number>, resourceVersion?: string): Promise<ApiResponse> {
   const { def, info } = call
-  const paths = pathsOf(core, call)
+  const paths = pathsOf(call)
   const stored = await changeObject(core, { ...call, info: { ...info, subresource: undefined } }, async (object) => {
     const replicas = await wanted(scaleObject(object, paths, def.group, def.kind))
     if (!Number.isInteger(replicas) || replicas < 0) {
@@ -50,17 +49,17 @@ async function setReplicas(core: Core, call: Call, wanted: (current: Obj) => num
     writePath(object, paths.spec, replicas)
     return object
   })
-  return answer(call, 200, JSON.stringify(scaleOf(core, call, stored)))
+  return answer(call, 200, JSON.stringify(scaleOf(call, stored)))
 }
 
-function pathsOf(core: Core, call: Call): ScalePaths {
-  const paths = isCustom(call.def) ? scalePaths(core, call.def) : BUILTIN
+function pathsOf(call: Call): ScalePaths {
+  const paths = call.def.custom ? call.def.custom.scale : BUILTIN
   if (!paths) throw badRequest(`${call.def.resource} has no scale subresource`)
   return paths
 }
 
-function scaleOf(core: Core, call: Call, stored: Stored): Obj {
-  return scaleObject(objectOf(call.def, stored), pathsOf(core, call), call.def.group, call.def.kind)
+function scaleOf(call: Call, stored: Stored): Obj {
+  return scaleObject(objectOf(call.def, stored), pathsOf(call), call.def.group, call.def.kind)
 }
 
 function scaleObject(object: Obj, paths: ScalePaths, group: string, kind: string): Obj {

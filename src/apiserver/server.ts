@@ -17,12 +17,14 @@ import { ServiceAccountTokens } from './authn/service-account.ts'
 import { Authorizer, refusal } from './authz/authorizer.ts'
 import { NodeAuthorizer } from './authz/node.ts'
 import { Rbac } from './authz/rbac.ts'
+import { cleanDefinitions, serveDefinitions } from './crds.ts'
 import { SELF, writeFirstObjects } from './bootstrap.ts'
 import type { Core } from './core.ts'
 import { Discovery } from './discovery.ts'
-import { healthPath } from './health.ts'
+import { GIT_VERSION, healthPath } from './health.ts'
 import { readBody, sendResponse, toApiRequest } from './http.ts'
 import { negotiate } from './negotiate.ts'
+import { OpenApi } from './openapi.ts'
 import { attributesOf, createPipeline, failure } from './pipeline.ts'
 import type { ApiServer, ApiServerOptions, HttpRequest, HttpResponse, Peer, PodTarget } from './ports.ts'
 import { requestInfo } from './request-info.ts'
@@ -60,7 +62,10 @@ export async function createApiServer(options: ApiServerOptions): Promise<ApiSer
     podStreams: options.podStreams,
     serviceCidr: options.serviceCidr,
   }
+  scope.onClose(serveDefinitions(core))
+  scope.run('crd-cleanup', (signal) => cleanDefinitions(core, signal))
   const discovery = new Discovery(resources)
+  const openApi = new OpenApi(resources, GIT_VERSION)
   let ready = false
   const health = {
     tokens,
@@ -74,6 +79,7 @@ export async function createApiServer(options: ApiServerOptions): Promise<ApiSer
   const pipeline = createPipeline(core, async (path, request) => {
     const found = healthPath(health, path, request.query)
     if (found) return found
+    if (path.startsWith('/openapi/')) return openApi.answer(path, request)
     return discovery.answer(path, negotiate(request.headers?.accept), request.headers?.['if-none-match'])
   })
   const serve = async (request: ApiRequest, user: UserInfo, signal: AbortSignal): Promise<ApiResponse> => {

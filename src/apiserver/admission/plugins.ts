@@ -1,6 +1,19 @@
-/** The admission plugins in their order. */
+/** The admission plugins in their order, and the smallest among them. */
+import { KINDS } from '../../api/kinds.ts'
 import type { AdmissionPlugin } from './chain.ts'
+import { escalation } from './escalation.ts'
+import { namespaceLifecycle } from './namespace-lifecycle.ts'
+import { nodeRestriction } from './node-restriction.ts'
+import { serviceAccount } from './service-account.ts'
+
+/** A definition is served when its write is answered: the answer waits until the server has seen it itself. */
+const serveAtOnce: AdmissionPlugin = {
+  name: 'ServeCustomResources',
+  async after({ core, call }, revision) {
+    if (call.def === KINDS.CustomResourceDefinition) await core.cache.waitFor(revision)
+  },
+}
 
 export function admissionPlugins(): AdmissionPlugin[] {
-  return []
+  return [namespaceLifecycle, serviceAccount, nodeRestriction, escalation, serveAtOnce]
 }

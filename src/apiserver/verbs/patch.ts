@@ -9,7 +9,6 @@ import { bodyText, mediaType, parseBody } from '../body.ts'
 import { answer, type Call, type Core } from '../core.ts'
 import { encodeOne } from '../encode.ts'
 import { decodeObject } from '../kind-rules.ts'
-import { isCustom } from '../resources.ts'
 import type { Obj } from '../stored-text.ts'
 import { applyObject } from './apply.ts'
 import { changeObject } from './write.ts'
@@ -43,8 +42,8 @@ export async function applyPatch(call: Call, object: Obj): Promise<Obj> {
 async function patcher(call: Call): Promise<(object: Obj) => unknown> {
   const { def } = call
   const type = mediaType(call.headers)
-  if (!TYPES.includes(type) || (type === PATCH_TYPES.strategic && isCustom(def))) {
-    throw unsupportedMediaType(isCustom(def) ? TYPES.filter((t) => t !== PATCH_TYPES.strategic) : TYPES)
+  if (!TYPES.includes(type) || (type === PATCH_TYPES.strategic && def.custom !== undefined)) {
+    throw unsupportedMediaType(def.custom ? TYPES.filter((t) => t !== PATCH_TYPES.strategic) : TYPES)
   }
   const sent = await parseBody(bodyText(call.body), type, TYPES)
   if (type === PATCH_TYPES.json) return (object) => wrap(() => applyJsonPatch(object, sent))

@@ -11,7 +11,8 @@ import { hasCode } from '../../base/errors.ts'
 import { bodyText, mediaType, parseBody } from '../body.ts'
 import { answer, type Call, type Core } from '../core.ts'
 import { encodeOne, objectOf, type Stored } from '../encode.ts'
-import { decodeObject, prepareCreate, prepareUpdate, resetStatus, validateCreate, validateUpdate } from '../kind-rules.ts'
+import { decodeObject, setDefaults, validateCreate, validateUpdate } from '../kind-rules.ts'
+import { hasStatus, prepareCreate, prepareUpdate, resetStatus } from '../strategies.ts'
 import { keyOf } from '../resources.ts'
 import { toStored, type Obj } from '../stored-text.ts'
 import { managedAfterWrite } from '../managed-fields.ts'
@@ -32,11 +33,18 @@ export interface Change {
 
 export async function create(core: Core, call: Call): Promise<ApiResponse> {
   const { def, info } = call
-  const object = decodeObject(call, await parseBody(bodyText(call.body), mediaType(call.headers)))
+  const object = await sentObject(call)
   if (info.name !== undefined && info.subresource === undefined) throw badRequest('name must not be given in the path of a create')
   const stored = await createObject(core, call, object)
   if (def.served === 'stored') call.warnings.push(`${def.kind} is stored and served, but no controller of this server acts on it yet`)
   return answer(call, 201, encodeOne(call, stored, core.clock.now()))
+}
+
+/** The body of a write as an object of the call's kind. */
+async function sentObject(call: Call): Promise<Obj> {
+  const text = bodyText(call.body)
+  const type = mediaType(call.headers)
+  return decodeObject(call, await parseBody(text, type), type.endsWith('yaml') ? undefined : text)
 }
 
 /** Creates `object` (already decoded) as the caller; for create, apply and the server's own first objects. */
@@ -62,9 +70,11 @@ export async function createObject(core: Core, call: Call, object: Obj, manager?
     delete next.metadata.deletionGracePeriodSeconds
     delete next.metadata.selfLink
     resetStatus(def, next)
-    prepareCreate(core, def, next)
+    setDefaults(def, next)
+    prepareCreate(core, call, next)
     await core.admission.admit({ core, call, verb: 'create', object: next, old: undefined })
-    prepareCreate(core, def, next)
+    setDefaults(def, next)
+    prepareCreate(core, call, next)
     validateCreate(def, next)
     await core.admission.validate({ core, call, verb: 'create', object: next, old: undefined })
     setManaged(next, manager?.managedFields ?? managedAfterWrite(call, undefined, next, now))
@@ -88,7 +98,7 @@ export async function createObject(core: Core, call: Call, object: Obj, manager?
 
 export async function update(core: Core, call: Call): Promise<ApiResponse> {
   const { info } = call
-  const sent = decodeObject(call, await parseBody(bodyText(call.body), mediaType(call.headers)))
+  const sent = await sentObject(call)
   if (sent.metadata.name !== undefined && sent.metadata.name !== '' && sent.metadata.name !== info.name) {
     throw badRequest(`the name of the object (${sent.metadata.name}) does not match the name on the URL (${info.name})`)
   }
@@ -146,7 +156,7 @@ async function nextState(core: Core, call: Call, old: Obj, sent: Obj): Promise<O
   let next: Obj
   if (info.subresource === undefined) {
     next = sent
-    if (hasStatus(def) && !KEEPS_SENT_STATUS.has(def.kind)) {
+    if (hasStatus(def)) {
       if (old.status === undefined) delete next.status
       else next.status = old.status
     }
@@ -161,16 +171,14 @@ async function nextState(core: Core, call: Call, old: Obj, sent: Obj): Promise<O
   delete meta.selfLink
   next.apiVersion = old.apiVersion as string
   next.kind = old.kind as string
-  prepareUpdate(core, def, next, old, info.subresource)
+  setDefaults(def, next)
+  prepareUpdate(core, call, next, old)
   await core.admission.admit({ core, call, verb: 'update', object: next, old })
   validateUpdate(def, next, old, info.subresource)
   await core.admission.validate({ core, call, verb: 'update', object: next, old })
   if (keep.generation !== undefined && specChanged(old, next)) meta.generation = keep.generation + 1
   return next
 }
-
-/** Kinds whose status may be written with the object itself because they have no status subresource in Kubernetes' eyes. */
-const KEEPS_SENT_STATUS: ReadonlySet<string> = new Set()
 
 function subresourceState(def: ResourceDef, subresource: string, old: Obj, sent: Obj): Obj {
   const next = structuredClone(old)
@@ -191,10 +199,6 @@ function subresourceState(def: ResourceDef, subresource: string, old: Obj, sent:
   }
   if (managedFields) next.metadata.managedFields = managedFields
   return next
-}
-
-export function hasStatus(def: ResourceDef): boolean {
-  return def.subresources.some((s) => s.name === 'status')
 }
 
 /** True when something outside metadata and status differs. */

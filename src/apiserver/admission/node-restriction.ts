@@ -1,0 +1,75 @@
+/**
+ * NodeRestriction: what a node may write into objects that the Node authorizer lets it write: itself, its own pods, and
+ * devices bound to it. Labels that place workloads on trusted nodes are not a node's to set.
+ */
+import { KINDS } from '../../api/kinds.ts'
+import { forbidden } from '../../api/status.ts'
+import { nodeName } from '../authz/node.ts'
+import type { Obj } from '../stored-text.ts'
+import type { AdmissionEvent, AdmissionPlugin } from './chain.ts'
+
+const DEVICE_GROUPS = new Set(['devices.kubeedge.io', 'skerry.io'])
+const OWN_LABELS = /^(kubernetes\.io\/(hostname|arch|os)|beta\.kubernetes\.io\/(arch|os|instance-type)|node\.kubernetes\.io\/instance-type|(failure-domain\.beta|topology)\.kubernetes\.io\/(region|zone)|([\w.-]+\.)?(kubelet|node)\.kubernetes\.io\/.*)$/
+const RESTRICTED = /^node-restriction\.kubernetes\.io\/|\.node-restriction\.kubernetes\.io\//
+
+export const nodeRestriction: AdmissionPlugin = {
+  name: 'NodeRestriction',
+  validate(event) {
+    const node = nodeName(event.call.user)
+    if (node === undefined) return
+    const why = refusal(event, node)
+    if (why !== undefined) throw forbidden(event.call.def, event.object.metadata.name ?? '', why)
+  },
+}
+
+/** Why a node may not do this write; undefined when it may; pure. */
+function refusal({ call, verb, object, old }: AdmissionEvent, node: string): string | undefined {
+  const { def, info } = call
+  const bound = (o: Obj | undefined): string | undefined => (o?.spec as { nodeName?: string } | undefined)?.nodeName
+  if (DEVICE_GROUPS.has(def.group)) return deviceRefusal(def.resource, verb, info.subresource, object, old, node)
+  switch (def) {
+    case KINDS.Node: {
+      if (object.metadata.name !== node) return `node "${node}" is not allowed to modify node "${object.metadata.name}"`
+      if (verb === 'delete') return `node "${node}" is not allowed to delete itself`
+      if (verb === 'update' && JSON.stringify((object.spec as { taints?: unknown } | undefined)?.taints) !== JSON.stringify((old?.spec as { taints?: unknown } | undefined)?.taints)) {
+        return `node "${node}" is not allowed to modify taints`
+      }
+      const changed = changedLabels(object, old)
+      const bad = changed.filter((key) => RESTRICTED.test(key) || (/(^|\.)(kubernetes|k8s)\.io\//.test(key) && !OWN_LABELS.test(key)))
+      return bad.length > 0 ? `is not allowed to modify labels: ${bad.join(', ')}` : undefined
+    }
+    case KINDS.Pod: {
+      if (verb === 'create') {
+        if (object.metadata.annotations?.['kubernetes.io/config.mirror'] === undefined) return `pod does not have "kubernetes.io/config.mirror" annotation, node "${node}" can only create mirror pods`
+        return bound(object) === node ? undefined : `node "${node}" can only create pods with spec.nodeName set to itself`
+      }
+      return bound(old ?? object) === node ? undefined : `node "${node}" can only ${verb} pods with spec.nodeName set to itself`
+    }
+    case KINDS.Lease:
+      return object.metadata.namespace === 'kube-node-lease' && object.metadata.name === node ? undefined : `can only access node lease with the same name as the requesting node`
+    case KINDS.CSINode:
+      return object.metadata.name === node ? undefined : 'can only access CSINode with the same name as the requesting node'
+    default:
+      return undefined
+  }
+}
+
+/** A node reports on devices whose `spec.nodeName` is itself; the desired state is not its own. */
+function deviceRefusal(resource: string, verb: string, subresource: string | undefined, object: Obj, old: Obj | undefined, node: string): string | undefined {
+  const of = (o: Obj | undefined): string | undefined => {
+    const spec = o?.spec as { nodeName?: string } | undefined
+    return spec?.nodeName ?? o?.metadata.labels?.['skerry.io/node']
+  }
+  if (resource === 'devices' && (verb !== 'update' || subresource !== 'status')) return `node "${node}" may only update the status of devices`
+  if (resource === 'devicemodels') return `node "${node}" may not write device models`
+  const owner = of(old) ?? of(object)
+  if (owner !== undefined && owner !== node) return `node "${node}" may only write objects of devices bound to it, this one is bound to "${owner}"`
+  if (owner === undefined && resource === 'devices') return `node "${node}" may only write devices bound to it, this one is bound to no node`
+  return undefined
+}
+
+function changedLabels(object: Obj, old: Obj | undefined): string[] {
+  const now = object.metadata.labels ?? {}
+  const before = old?.metadata.labels ?? {}
+  return [...new Set([...Object.keys(now), ...Object.keys(before)])].filter((k) => now[k] !== before[k])
+}
