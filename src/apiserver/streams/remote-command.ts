@@ -38,13 +38,17 @@ function toNode(node: Duplex, channel: number, payload: Buffer): Promise<void> |
     if (!node.writable) return undefined
     room = node.write(encodeFrame(channel, payload.subarray(at, at + MAX_FRAME)))
   }
-  if (room) return undefined
+  return room ? undefined : drained(node)
+}
+
+/** Resolves when the stream takes more, or is gone. */
+function drained(stream: Duplex): Promise<void> {
   return new Promise((resolve) => {
     const done = (): void => {
-      node.off('drain', done).off('close', done)
+      stream.off('drain', done).off('close', done)
       resolve()
     }
-    node.on('drain', done).on('close', done)
+    stream.on('drain', done).on('close', done)
   })
 }
 
@@ -134,8 +138,7 @@ export async function commandOverSpdy(socket: Duplex, head: Buffer, channels: Co
     const out: Record<number, SpdyStream | undefined> = { [CHANNEL.stdout]: streams.get('stdout'), [CHANNEL.stderr]: streams.get('stderr'), [CHANNEL.error]: streams.get('error') }
     await fromNode(node, (channel, payload) => {
       const to = out[channel]
-      if (!to?.writable || to.write(payload)) return undefined
-      return new Promise((resolve) => to.once('drain', resolve).once('close', resolve))
+      return !to?.writable || to.write(payload) ? undefined : drained(to)
     })
     for (const stream of streams.values()) stream.end()
     // The client reads what is left and hangs up; a client that does not is hung up on.

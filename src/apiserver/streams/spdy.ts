@@ -8,7 +8,7 @@
  */
 import { Duplex } from 'node:stream'
 import { constants, createDeflate, createInflate, type Deflate, type Inflate } from 'node:zlib'
-import { AppError } from '../../base/errors.ts'
+import { AppError, hasCode } from '../../base/errors.ts'
 import { SPDY_DICTIONARY } from './spdy-dictionary.ts'
 
 const SYN_STREAM = 1
@@ -74,9 +74,8 @@ export class SpdyConnection {
         if (this.#closed) break
       }
     } catch (error) {
-      const ended = this.#closed || this.#transport.destroyed
       this.destroy(error instanceof Error ? error : new Error(String(error)))
-      if (!ended) throw error
+      if (hasCode(error, 'invalid')) throw error // anything else is the transport's end, which the streams have been told
     }
     this.destroy(new AppError('unavailable', 'the client closed the connection'))
   }
