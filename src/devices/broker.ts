@@ -1,0 +1,170 @@
+/**
+ * The embedded MQTT broker (aedes, MQTT 3.1 and 3.1.1) and what drivers see of it, an {@link MqttLink}. It lives in the MQTT
+ * driver's worker, is started when the first device needs it, and hands messages to the driver inside the process.
+ *
+ * - A QoS 1 message is acknowledged to the device only after every driver that wants it has taken it, and a connection is not
+ *   read further until then: a slow disk slows the device, it loses nothing.
+ * - Bounds: clients, packet size (oversized ones are cut out of the stream unread), retained topics, a slow subscriber is
+ *   disconnected. Sessions are always clean: what a device should know is sent again when it is back.
+ */
+import { createServer, type Server, type Socket } from 'node:net'
+import { Aedes } from 'aedes'
+import { AppError, messageOf } from '../base/errors.ts'
+import { logger } from '../base/log.ts'
+import { PublishGuard } from './publish-guard.ts'
+import { TopicTrie } from './topics.ts'
+
+const log = logger('devices.broker')
+
+/** A message as a driver gets it. The broker (or the library) acknowledges it when the returned promise resolves. */
+export interface MqttHandler {
+  message(topic: string, payload: Uint8Array): Promise<void> | void
+  /** A message on this topic was refused before it was read. */
+  refused(what: string): void
+}
+
+/** A way to a broker, embedded or not. */
+export interface MqttLink {
+  /** Also delivers what is retained. Returns how to stop. */
+  subscribe(filter: string, handler: MqttHandler): Promise<() => void>
+  /** Resolves when the broker has it (QoS 1). */
+  publish(topic: string, payload: string | Uint8Array, options?: { readonly retain?: boolean }): Promise<void>
+  /** Calls `fn` when the broker goes away or comes back. Returns how to stop. */
+  onState(fn: (up: boolean, why: string) => void): () => void
+  close(): Promise<void>
+}
+
+export interface BrokerOptions {
+  /** Address to listen on. @default '0.0.0.0' */
+  readonly host?: string
+  /** @default 1883 */
+  readonly port?: number
+  /** Largest payload, bytes. @default 4 MiB */
+  readonly maxPayloadBytes?: number
+  /** @default 512 */
+  readonly maxClients?: number
+  /** Topics whose last message is kept, and their bytes together. @default 4096 and 8 MiB */
+  readonly maxRetained?: number
+  readonly maxRetainedBytes?: number
+}
+
+export interface Broker extends MqttLink {
+  readonly port: number
+}
+
+/** Starts the broker. @throws AppError `unavailable` when it cannot listen, saying which address and the way out */
+export async function startBroker(options: BrokerOptions = {}): Promise<Broker> {
+  const { host = '0.0.0.0', port = 1883, maxPayloadBytes = 4 << 20, maxClients = 512, maxRetained = 4096, maxRetainedBytes = 8 << 20 } = options
+  const taps = new TopicTrie<MqttHandler>()
+  const retained = new Map<string, number>()
+  let retainedBytes = 0
+  let clients = 0
+
+  /** Says whether this message may be kept as the topic's last one. */
+  const mayRetain = (topic: string, bytes: number): boolean => {
+    const was = retained.get(topic)
+    if (bytes === 0) {
+      retained.delete(topic)
+      retainedBytes -= was ?? 0
+      return true
+    }
+    if ((was === undefined && retained.size >= maxRetained) || retainedBytes - (was ?? 0) + bytes > maxRetainedBytes) return false
+    retained.set(topic, bytes)
+    retainedBytes += bytes - (was ?? 0)
+    return true
+  }
+
+  const broker = await Aedes.createBroker({
+    drainTimeout: 10_000,
+    connectTimeout: 10_000,
+    preConnect(_client, packet, done) {
+      if (clients >= maxClients) return done(new Error(`the broker serves ${maxClients} clients already`), false)
+      packet.clean = true
+      done(null, true)
+    },
+    authorizePublish(client, packet, done) {
+      if (packet.topic.startsWith('$SYS/')) return done(new Error('topics under $SYS/ are the broker\'s own'))
+      const payload = typeof packet.payload === 'string' ? Buffer.from(packet.payload) : packet.payload
+      if (packet.retain && !mayRetain(packet.topic, payload.length)) {
+        packet.retain = false
+        log.warn('message not retained: too many', { topic: packet.topic, client: client?.id })
+      }
+      const handlers = taps.match(packet.topic)
+      if (handlers.length === 0) return done(null)
+      // Called for all of a chunk's messages in order, so that handlers see them in order; `done` is what acknowledges.
+      void Promise.all(handlers.map(async (h) => h.message(packet.topic, payload))).then(
+        () => done(null),
+        (error: unknown) => {
+          log.error('driver failed on a message', { topic: packet.topic, error })
+          done(null)
+        },
+      )
+    },
+  })
+  broker.on('clientError', (client, error) => log.debug('client failed', { client: client.id, error }))
+  broker.on('connectionError', (_client, error) => log.debug('connection failed', { error }))
+
+  const server = createServer((socket) => {
+    clients++
+    socket.once('close', () => clients--)
+    socket.setNoDelay(true)
+    guard(socket, maxPayloadBytes + 1024, (topic, bytes) => {
+      const what = `message of ${bytes} bytes on topic "${topic}" is over ${maxPayloadBytes}: send less at once`
+      for (const handler of taps.match(topic)) handler.refused(what)
+      log.warn('message refused: too large', { topic, bytes })
+    })
+    broker.handle(socket)
+  })
+  server.maxConnections = maxClients * 2
+  try {
+    await listen(server, host, port)
+  } catch (error) {
+    await new Promise<void>((resolve) => broker.close(resolve))
+    throw error
+  }
+  const address = server.address()
+
+  return {
+    port: typeof address === 'object' && address ? address.port : port,
+    async subscribe(filter, handler) {
+      const remove = taps.add(filter, handler)
+      const persistence = (broker as unknown as { persistence: { createRetainedStream(filter: string): AsyncIterable<{ topic: string; payload: Buffer }> } }).persistence
+      for await (const packet of persistence.createRetainedStream(filter)) await handler.message(packet.topic, packet.payload)
+      return remove
+    },
+    publish: (topic, payload, { retain = false } = {}) =>
+      new Promise((resolve, reject) => {
+        broker.publish({ cmd: 'publish', topic, payload: Buffer.from(payload), qos: 1, retain, dup: false }, (error) => (error ? reject(error) : resolve()))
+      }),
+    onState: () => () => undefined,
+    async close() {
+      const closed = new Promise<void>((resolve) => server.close(() => resolve()))
+      await new Promise<void>((resolve) => broker.close(resolve))
+      await closed
+    },
+  }
+}
+
+/** Cuts oversized messages out of what the broker reads from the socket, and acknowledges them. */
+function guard(socket: Socket, maxPacket: number, refused: (topic: string, bytes: number) => void): void {
+  const filter = new PublishGuard(maxPacket, ({ topic, bytes, qos, messageId }) => {
+    refused(topic, bytes)
+    // PUBACK for QoS 1; a QoS 2 sender gets PUBREC and then PUBCOMP from the broker for its PUBREL.
+    if (messageId !== undefined) socket.write(Buffer.from([qos === 2 ? 0x50 : 0x40, 2, messageId >> 8, messageId & 255]))
+  })
+  const read = socket.read.bind(socket)
+  socket.read = (size?: number): Buffer | null => {
+    const chunk = read(size) as Buffer | null
+    return chunk === null ? null : filter.filter(chunk)
+  }
+}
+
+function listen(server: Server, host: string, port: number): Promise<void> {
+  return new Promise((resolve, reject) => {
+    server.once('error', (error: NodeJS.ErrnoException) => {
+      const why = error.code === 'EADDRINUSE' ? 'the port is taken: stop the other broker, choose another port, or name the other broker in protocol.configData.brokerUrl' : messageOf(error)
+      reject(new AppError('unavailable', `start MQTT broker on ${host}:${port}: ${why}`, { cause: error }))
+    })
+    server.listen(port, host, resolve)
+  })
+}
