@@ -8,7 +8,7 @@ export class Scope {
   readonly name: string
   readonly #abort = new AbortController()
   readonly #tasks = new Set<Promise<void>>()
-  readonly #closers: (() => void | Promise<void>)[] = []
+  readonly #closers: (() => void | PromiseLike<void>)[] = []
   #failure: unknown
   #failed = false
   #closing: Promise<void> | undefined
@@ -49,7 +49,7 @@ export class Scope {
   }
 
   /** Runs `fn` on close, last registered first, after the signal has aborted and all work has ended. */
-  onClose(fn: () => void | Promise<void>): void {
+  onClose(fn: () => void | PromiseLike<void>): void {
     this.#closers.push(fn)
   }
 

@@ -3,8 +3,6 @@ import { hostname } from 'node:os'
 import { AppError } from '../../base/errors.ts'
 import { logger } from '../../base/log.ts'
 import { DATA_DIR, dataDirOf, type Command } from '../command.ts'
-import { runAgent } from '../wire/agent.ts'
-import { startServer } from '../wire/server.ts'
 import { AGENT_FLAGS, agentSettings } from './agent.ts'
 
 const log = logger('server')
@@ -32,6 +30,8 @@ export const serverCommand: Command = {
     for (const name of ['cluster-cidr', 'service-cidr']) {
       if (!/^\d+\.\d+\.\d+\.\d+\/\d+$/.test(String(settings[name]))) throw new AppError('invalid', `start server: --${name} "${String(settings[name])}" is not like 10.42.0.0/16`)
     }
+    // Loaded only now, so that other commands stay small and quick.
+    const [{ startServer }, { runAgent }] = await Promise.all([import('../wire/server.ts'), import('../wire/agent.ts')])
     const server = await startServer({
       dataDir: dataDirOf(settings),
       port,

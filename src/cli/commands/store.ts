@@ -1,6 +1,5 @@
 /** `skerry store backup|restore`: the server's state as one file. */
 import { AppError } from '../../base/errors.ts'
-import { backupSqliteStore, restoreSqliteStore } from '../../store/mod.ts'
 import { DATA_DIR, dataDirOf, type Command } from '../command.ts'
 import { pathsOf } from '../paths.ts'
 
@@ -18,6 +17,7 @@ export const storeCommands: readonly Command[] = [
     flags: [DATA_DIR],
     async run({ settings, args, print }) {
       const to = file(args, 'backup')
+      const { backupSqliteStore } = await import('../../store/mod.ts')
       await backupSqliteStore(pathsOf(dataDirOf(settings)).store, to)
       print(`saved to ${to}`)
     },
@@ -29,6 +29,7 @@ export const storeCommands: readonly Command[] = [
     flags: [DATA_DIR],
     async run({ settings, args, print }) {
       const from = file(args, 'restore')
+      const { restoreSqliteStore } = await import('../../store/mod.ts')
       await restoreSqliteStore(from, pathsOf(dataDirOf(settings)).store)
       print(`restored from ${from}`)
     },

@@ -3,20 +3,18 @@
  * one port; then, unless told not to, this machine's own agent. Everything stops in reverse when the signal aborts.
  * Long because: it is the one list of what a server consists of, in the order in which the parts need each other.
  */
-import { mkdir, open, readFile, rm, type FileHandle } from 'node:fs/promises'
+import { mkdir, readFile } from 'node:fs/promises'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { join } from 'node:path'
 import { GROUP_MASTERS, nodeUser, PATHS, type UserInfo } from '../../api/contract.ts'
-import { createApiServer, listen, type Route } from '../../apiserver/mod.ts'
-import { createPodStreams } from '../../apiserver/streams/mod.ts'
+import { createApiServer, createPodStreams, listen, type Route } from '../../apiserver/mod.ts'
 import { writeFileAtomic } from '../../base/atomic-file.ts'
 import { systemClock } from '../../base/clock.ts'
-import { AppError } from '../../base/errors.ts'
 import { logger } from '../../base/log.ts'
 import { Metrics } from '../../base/metrics.ts'
 import { caHash } from '../../base/pki.ts'
 import { Scope } from '../../base/scope.ts'
-import { createCaches, createClient, createInProcessTransport, formatKubeconfig, type Client } from '../../client/mod.ts'
+import { createCaches, createClient, createEventRecorder, createInProcessTransport, formatKubeconfig, type Client } from '../../client/mod.ts'
 import { createCollector, createPages } from '../../collector/mod.ts'
 import { createControllers } from '../../controllers/mod.ts'
 import { applyDeviceCrds, createDeviceController } from '../../devices/mod.ts'
@@ -29,6 +27,7 @@ import { createToken, nodeRecords, tokenStore } from '../tokens.ts'
 import { SKERRY_VERSION } from '../version.ts'
 import { issueNode, loadServerIdentity, serverSans } from './identity.ts'
 import { installRoutes } from './install.ts'
+import { lockDirectory } from './lock.ts'
 
 const log = logger('server')
 
@@ -70,8 +69,7 @@ export async function startServer(settings: ServerSettings): Promise<RunningServ
   const scope = new Scope('server')
   try {
     await mkdir(join(paths.data, 'server'), { recursive: true, mode: 0o700 })
-    const lock = await lockDirectory(join(paths.data, 'server/lock'))
-    scope.onClose(() => unlock(lock, join(paths.data, 'server/lock')))
+    scope.onClose(await lockDirectory(join(paths.data, 'server/lock'), 'server'))
     const bound = settings.bindAddress === '0.0.0.0' || settings.bindAddress === '::' ? undefined : settings.bindAddress
     const identity = await loadServerIdentity(paths.data, serverSans([...settings.advertise, ...(bound ? [bound] : [])]))
     const metrics = new Metrics()
@@ -106,7 +104,10 @@ export async function startServer(settings: ServerSettings): Promise<RunningServ
     scope.run('controllers', (signal) => controllers.run(signal))
     const scheduler = createScheduler({ client: clientOf(as('system:kube-scheduler')), caches, clock })
     scope.run('scheduler', (signal) => scheduler.run(signal))
-    const deviceController = createDeviceController({ client: clientOf(as('system:skerry-devices')), caches, clock })
+    const deviceClient = clientOf(as('system:skerry-devices'))
+    const recorder = createEventRecorder({ client: deviceClient, clock, component: 'device-controller' })
+    scope.run('device events', (signal) => recorder.run(signal))
+    const deviceController = createDeviceController({ client: deviceClient, caches, clock, recorder })
     scope.run('devices', (signal) => deviceController.run(signal))
 
     const collector = await createCollector({ directory: join(paths.data, 'server/collector'), client, clock })
@@ -195,37 +196,3 @@ async function ensureNodeToken(client: Client, path: string, caPem: string): Pro
   const token = await createToken(client, { ttlSeconds: 0, description: 'node-token file of the server' })
   await writeFileAtomic(path, `${formatToken({ id: token.id, secret: token.secret, caHash: caHash(caPem) })}\n`)
 }
-
-/** Keeps a second server off this data directory. A lock left by a dead process is taken over. */
-async function lockDirectory(path: string): Promise<FileHandle> {
-  for (let tries = 0; ; tries++) {
-    try {
-      const file = await open(path, 'wx', 0o600)
-      await file.writeFile(String(process.pid))
-      return file
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== 'EEXIST' || tries > 0) throw error
-      const pid = Number(await readFile(path, 'utf8').catch(() => ''))
-      if (pid !== process.pid && alive(pid)) {
-        throw new AppError('exists', `start server: process ${pid} already uses this data directory ("${path}"): stop it, or give another --data-dir`, { cause: error })
-      }
-      await rm(path, { force: true })
-    }
-  }
-}
-
-async function unlock(file: FileHandle, path: string): Promise<void> {
-  await file.close()
-  await rm(path, { force: true })
-}
-
-function alive(pid: number): boolean {
-  if (!(pid > 0)) return false
-  try {
-    process.kill(pid, 0)
-    return true
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code === 'EPERM'
-  }
-}
-

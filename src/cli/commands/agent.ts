@@ -1,0 +1,73 @@
+/** `skerry agent`: this machine as a node; `--check` tells what it lacks. */
+import { readFile } from 'node:fs/promises'
+import { hostname } from 'node:os'
+import { AppError } from '../../base/errors.ts'
+import { DATA_DIR, dataDirOf, type Command } from '../command.ts'
+import type { Flag, Settings } from '../config.ts'
+import type { AgentSettings } from '../wire/agent.ts'
+
+export const AGENT_FLAGS: readonly Flag[] = [
+  DATA_DIR,
+  { name: 'server', type: 'string', value: 'URL', help: 'the server to join, like https://10.0.0.1:6443; remembered' },
+  { name: 'token', type: 'string', value: 'TOKEN', help: 'join token, or the path of a file that holds it; needed once' },
+  { name: 'node-name', type: 'string', value: 'NAME', help: 'name of this node (default: the host name)' },
+  { name: 'node-label', type: 'list', value: 'KEY=VALUE', help: 'label of this node (repeat)' },
+  { name: 'mqtt-port', type: 'number', help: 'port of the embedded MQTT broker, started when a device needs it', default: 1883 },
+]
+
+/** The agent's part of parsed settings. @throws AppError for a label that is none */
+export function agentSettings(settings: Settings): Omit<AgentSettings, 'token' | 'server'> {
+  const nodeLabels: Record<string, string> = {}
+  for (const label of (settings['node-label'] ?? []) as readonly string[]) {
+    const m = /^([\w./-]{1,253})=([\w.-]{0,63})$/.exec(label)
+    if (!m) throw new AppError('invalid', `read settings: --node-label "${label}" is not like key=value`)
+    nodeLabels[m[1] as string] = m[2] as string
+  }
+  return {
+    dataDir: dataDirOf(settings),
+    nodeName: (settings['node-name'] as string | undefined) ?? hostname().toLowerCase(),
+    nodeLabels,
+    mqttPort: Number(settings['mqtt-port'] ?? 1883),
+    env: process.env,
+  }
+}
+
+export const agentCommand: Command = {
+  name: 'agent',
+  help: 'run this machine as a node of a server',
+  flags: [...AGENT_FLAGS, { name: 'check', type: 'boolean', help: 'tell what this machine lacks to be a node, and how to mend it', default: false }],
+  async run({ settings, signal, print }) {
+    if (settings['check'] === true) return check(dataDirOf(settings), print)
+    if (process.getuid?.() !== 0) {
+      throw new AppError('forbidden', `start agent: user id ${process.getuid?.()} is not root, and containers need root: run it with sudo`)
+    }
+    const base = agentSettings(settings)
+    // Loaded only now, so that other commands stay small and quick.
+    const [{ loadNodeIdentity }, { runAgent }] = await Promise.all([import('../wire/node-identity.ts'), import('../wire/agent.ts')])
+    // A machine that has joined keeps its name even if the host name changed meanwhile.
+    const known = settings['node-name'] === undefined ? await loadNodeIdentity(base.dataDir) : undefined
+    const token = settings['token'] as string | undefined
+    await runAgent(
+      {
+        ...base,
+        ...(known ? { nodeName: known.node } : {}),
+        server: settings['server'] as string | undefined,
+        token: token === undefined ? undefined : async () => (token.startsWith('/') ? (await readFile(token, 'utf8')).trim() : token),
+      },
+      signal,
+    )
+    return 0
+  },
+}
+
+async function check(dataDir: string, print: (line: string) => void): Promise<number> {
+  const { checkNode } = await import('../../agent/mod.ts')
+  const rows = await checkNode({ dataDir })
+  for (const row of rows) {
+    print(`${row.ok ? 'ok  ' : row.level === 'error' ? 'FAIL' : 'warn'}  ${row.name}: ${row.seen}`)
+    if (!row.ok && row.fix !== '') print(`      ${row.fix.replaceAll('\n', '\n      ')}`)
+  }
+  const failed = rows.filter((r) => !r.ok && r.level === 'error').length
+  print(failed === 0 ? 'this machine can be a node' : `${failed} to mend before this machine can be a node`)
+  return failed === 0 ? 0 : 1
+}

@@ -1,0 +1,36 @@
+/** Keeps a second process off a directory. A lock left by a dead process is taken over. */
+import { mkdir, open, readFile, rm } from 'node:fs/promises'
+import { dirname } from 'node:path'
+import { AppError } from '../../base/errors.ts'
+
+/** @returns how to unlock. @throws AppError `exists` naming the process that holds it */
+export async function lockDirectory(path: string, what: string): Promise<() => Promise<void>> {
+  await mkdir(dirname(path), { recursive: true, mode: 0o700 })
+  for (let tries = 0; ; tries++) {
+    try {
+      const file = await open(path, 'wx', 0o600)
+      await file.writeFile(`${process.pid} ${await startOf(process.pid)}`)
+      await file.close()
+      return () => rm(path, { force: true })
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'EEXIST' || tries > 1) throw error
+      const [pid, start] = (await readFile(path, 'utf8').catch(() => '')).split(' ')
+      // A pid alone may belong to another program after a boot; its start time tells.
+      if (pid !== undefined && pid !== '' && Number(pid) !== process.pid && (await startOf(Number(pid))) === start) {
+        throw new AppError('exists', `start ${what}: process ${pid} already uses this data directory ("${dirname(path)}"): stop it, or give another --data-dir`, { cause: error })
+      }
+      await rm(path, { force: true })
+    }
+  }
+}
+
+/** Start time of a process in clock ticks since boot, with the boot's id; empty when there is none. */
+async function startOf(pid: number): Promise<string> {
+  try {
+    const stat = await readFile(`/proc/${pid}/stat`, 'utf8')
+    const boot = (await readFile('/proc/sys/kernel/random/boot_id', 'utf8')).trim()
+    return `${stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19]}@${boot}`
+  } catch {
+    return ''
+  }
+}
