@@ -1,0 +1,56 @@
+/** The door of `controllers`, and the list of them. */
+import type { Clock } from '../base/clock.ts'
+import type { NodeLinks } from '../base/stream.ts'
+import type { CacheSet, Client } from '../client/mod.ts'
+import { createManager, type Manager } from '../control/mod.ts'
+import { createBootstrapTokenController } from './bootstraptoken/controller.ts'
+import { createCertificateController, type SignClient } from './certificates/controller.ts'
+import { createContext } from './context.ts'
+import { createDeploymentController } from './deployment/controller.ts'
+import { createGarbageCollector } from './gc/controller.ts'
+import { createNamespaceController } from './namespace/controller.ts'
+import { createNodeController } from './node/controller.ts'
+import { createLeaseRenewer } from './node/lease-renewer.ts'
+import { createPodCidrController } from './podcidr/controller.ts'
+import { createReplicaSetController } from './replicaset/controller.ts'
+import { createServiceAccountController } from './serviceaccount/controller.ts'
+
+export type { SignClient } from './certificates/controller.ts'
+export { LEASE_NAMESPACE } from './node/controller.ts'
+
+export interface ControllersOptions {
+  readonly client: Client
+  readonly caches: CacheSet
+  readonly clock: Clock
+  /** Links that this server holds. */
+  readonly links: NodeLinks
+  /** IPv4 network that pods get their addresses from, e.g. `10.42.0.0/16`. */
+  readonly clusterCidr: string
+  /** PEM that pods trust when they call the API. */
+  readonly caPem: string
+  /** Issues client certificates for approved requests. */
+  readonly sign: SignClient
+}
+
+/** All controllers that must run once in a cluster: on the leader. @throws AppError `invalid` for a bad network */
+export function createControllers(options: ControllersOptions): Manager {
+  const { context, background } = createContext(options)
+  const controllers = [
+    createServiceAccountController(context, options.caPem),
+    createNodeController(context, options.links),
+    createPodCidrController(context, options.clusterCidr),
+    createDeploymentController(context),
+    createReplicaSetController(context),
+    createCertificateController(context, options.sign),
+    createNamespaceController(context),
+    createGarbageCollector(context),
+    createBootstrapTokenController(context),
+  ]
+  return createManager(controllers, background)
+}
+
+/** What must run on every server that holds links, leader or not: it keeps the Leases of its nodes fresh. */
+export function createLinkControllers(options: Pick<ControllersOptions, 'client' | 'caches' | 'clock' | 'links'>): Manager {
+  const { context, background } = createContext(options)
+  return createManager([createLeaseRenewer(context, options.links)], background)
+}

@@ -1,0 +1,123 @@
+/**
+ * Node lifecycle: proof of life is the node's link on this server, or any renewal of its Lease (another server's, or an
+ * agent's own). The deciding is in `plan.ts`. Also removes the pods of a Node object that was deleted: nobody is left to
+ * confirm their end.
+ */
+import type { Lease, Node, Pod } from '../../api/gen/types.ts'
+import { KINDS } from '../../api/kinds.ts'
+import { hasCode } from '../../base/errors.ts'
+import type { NodeLinks } from '../../base/stream.ts'
+import { referenceTo, type Cache } from '../../client/mod.ts'
+import { createController, findCondition, kubeTime, type Controller, type Result, type Source } from '../../control/mod.ts'
+import type { ControllerContext } from '../context.ts'
+import { BY_NODE, podCache } from '../pod-cache.ts'
+import { GRACE_MS, planNode, planPod } from './plan.ts'
+
+export const LEASE_NAMESPACE = 'kube-node-lease'
+
+export function nodeLeases(context: ControllerContext): Cache<Lease> {
+  return context.caches.cache<Lease>(KINDS.Lease, { namespace: LEASE_NAMESPACE })
+}
+
+export function createNodeController(context: ControllerContext, links: NodeLinks): Controller {
+  const { client, caches, clock, recorder } = context
+  const nodes = caches.cache<Node>(KINDS.Node)
+  const leases = nodeLeases(context)
+  const pods = podCache(caches)
+  const nodeApi = client.resource<Node>(KINDS.Node)
+  const podApi = client.resource<Pod>(KINDS.Pod)
+  const events = recorder('node-controller')
+  /** Monotonic time of the last proof of life; a node first seen gets the full grace. Bounded by nodes. */
+  const provenAt = new Map<string, number>()
+
+  const isLinked = (name: string): boolean => links.links().some((l) => l.node === name)
+
+  const watchProofs: Source = (enqueue) => {
+    const prove = (name: string): void => {
+      const first = !provenAt.has(name)
+      provenAt.set(name, clock.monotonic())
+      const unknown = findCondition(nodes.get(name)?.status?.conditions, 'Ready')?.status === 'Unknown'
+      if (first || unknown) enqueue(name)
+    }
+    const stops = [
+      leases.onChange((now, old) => {
+        if (now && now.spec?.renewTime !== old?.spec?.renewTime) prove(now.metadata?.name ?? '')
+      }),
+      links.onChange((name, state) => (state ? prove(name) : enqueue(name))),
+    ]
+    return () => {
+      for (const stop of stops) stop()
+    }
+  }
+
+  const reconcile = async (name: string): Promise<Result | void> => {
+    const node = nodes.get(name)
+    if (!node) return await removePods(name)
+    const now = kubeTime(clock.now())
+    if (!provenAt.has(name) || isLinked(name)) provenAt.set(name, clock.monotonic())
+    const silentMs = clock.monotonic() - (provenAt.get(name) ?? 0)
+    const { ready, taints } = planNode(node, silentMs < GRACE_MS, now)
+    if (taints) {
+      await nodeApi.patch(name, undefined, { metadata: { resourceVersion: node.metadata?.resourceVersion }, spec: { taints } }, 'merge')
+    }
+    if (ready) {
+      await nodeApi.patch(name, undefined, { status: { conditions: [ready] } }, 'strategic', { subresource: 'status' })
+      const lost = ready.status === 'Unknown'
+      events.event(referenceTo(node, KINDS.Node), lost ? 'Warning' : 'Normal', lost ? 'NodeNotReady' : 'NodeReady', `Node ${name} status is now: ${lost ? 'NodeNotReady' : 'NodeReady'}`)
+    }
+    const status = ready?.status ?? findCondition(node.status?.conditions, 'Ready')?.status
+    for (const pod of pods.byIndex(BY_NODE, name)) {
+      const condition = planPod(pod, status, now)
+      if (condition) await patchPod(pod, condition)
+    }
+    return { requeueAfterMs: silentMs < GRACE_MS ? GRACE_MS - silentMs + 10 : GRACE_MS }
+  }
+
+  const patchPod = async (pod: Readonly<Pod>, condition: object): Promise<void> => {
+    const { name = '', namespace } = pod.metadata ?? {}
+    try {
+      await podApi.patch(name, namespace, { status: { conditions: [condition] } }, 'strategic', { subresource: 'status' })
+    } catch (error) {
+      if (!hasCode(error, 'not-found')) throw error
+    }
+  }
+
+  /** The Node is gone by someone's wish: after the grace, and only if the API agrees, its pods are taken off the books. */
+  const removePods = async (name: string): Promise<Result | void> => {
+    const stranded = pods.byIndex(BY_NODE, name)
+    if (stranded.length === 0) return void provenAt.delete(name)
+    const since = provenAt.get(name) ?? clock.monotonic()
+    provenAt.set(name, since)
+    const left = GRACE_MS - (clock.monotonic() - since)
+    if (left > 0) return { requeueAfterMs: left }
+    try {
+      await nodeApi.get(name)
+      return { requeueAfterMs: GRACE_MS }
+    } catch (error) {
+      if (!hasCode(error, 'not-found')) throw error
+    }
+    for (const { metadata: { name: pod = '', namespace, uid = '' } = {} } of stranded) {
+      await podApi.delete(pod, namespace, { gracePeriodSeconds: 0, preconditions: { uid } }).catch((error: unknown) => {
+        if (!hasCode(error, 'not-found') && !hasCode(error, 'conflict')) throw error
+      })
+    }
+    provenAt.delete(name)
+  }
+
+  const watchNodes: Source = (enqueue) =>
+    nodes.onChange((now, old) => {
+      const name = (now ?? old)?.metadata?.name ?? ''
+      if (!now) provenAt.set(name, clock.monotonic())
+      enqueue(name)
+    })
+  // A pod that appears, or is reported ready, on a node that is lost or deleted.
+  const watchPods: Source = (enqueue) =>
+    pods.onChange((now) => {
+      const name = now?.spec?.nodeName
+      if (name === undefined) return
+      const node = nodes.get(name)
+      if (!node || findCondition(node.status?.conditions, 'Ready')?.status === 'Unknown') enqueue(name)
+    })
+
+  return createController({ name: 'node', clock, sources: [watchProofs, watchNodes, watchPods], caches: [nodes, leases, pods], reconcile })
+}

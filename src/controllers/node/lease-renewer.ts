@@ -1,0 +1,58 @@
+/**
+ * Turns the liveness of links into Leases: a node with a link sends no heartbeats, the server that holds the link renews
+ * its Lease in kube-node-lease. Runs on every server with a hub, not only on the leader: the leader judges by the Leases.
+ *
+ * Coalesced: one write a node each {@link RENEW_MS}, whatever the link reports.
+ */
+import type { Lease, Node } from '../../api/gen/types.ts'
+import { KINDS } from '../../api/kinds.ts'
+import { apiVersionOf } from '../../api/resource.ts'
+import { hasCode } from '../../base/errors.ts'
+import type { NodeLinks } from '../../base/stream.ts'
+import { microTime } from '../../client/mod.ts'
+import { createController, type Controller, type Result, type Source } from '../../control/mod.ts'
+import type { ControllerContext } from '../context.ts'
+import { LEASE_NAMESPACE } from './controller.ts'
+import { GRACE_MS } from './plan.ts'
+
+/** Two renewals fit into the grace, so that one lost write does not make a node look lost; ms. */
+export const RENEW_MS = 15_000
+
+export function createLeaseRenewer({ client, caches, clock }: ControllerContext, links: NodeLinks): Controller {
+  const nodes = caches.cache<Node>(KINDS.Node)
+  const leases = client.resource<Lease>(KINDS.Lease)
+  const renewedAt = new Map<string, number>()
+
+  const source: Source = (enqueue) => {
+    for (const { node } of links.links()) enqueue(node)
+    const stops = [
+      links.onChange((node, state) => (state ? enqueue(node) : void renewedAt.delete(node))),
+      nodes.onChange((now, old) => {
+        if (now && !old) enqueue(now.metadata?.name ?? '')
+      }),
+    ]
+    return () => {
+      for (const stop of stops) stop()
+    }
+  }
+
+  const reconcile = async (name: string): Promise<Result | void> => {
+    const linked = links.links().some((l) => l.node === name)
+    const node = nodes.get(name)
+    if (!linked || !node) return void renewedAt.delete(name)
+    const dueMs = (renewedAt.get(name) ?? -Infinity) + RENEW_MS - clock.monotonic()
+    if (dueMs > 0) return { requeueAfterMs: dueMs }
+    const spec = { holderIdentity: name, leaseDurationSeconds: GRACE_MS / 1000, renewTime: microTime(clock.now()) }
+    try {
+      await leases.patch(name, LEASE_NAMESPACE, { spec }, 'merge')
+    } catch (error) {
+      if (!hasCode(error, 'not-found')) throw error
+      const ownerReferences = [{ apiVersion: apiVersionOf(KINDS.Node), kind: 'Node', name, uid: node.metadata?.uid ?? '' }]
+      await leases.create({ metadata: { name, namespace: LEASE_NAMESPACE, ownerReferences }, spec })
+    }
+    renewedAt.set(name, clock.monotonic())
+    return { requeueAfterMs: RENEW_MS }
+  }
+
+  return createController({ name: 'node-lease', clock, sources: [source], caches: [nodes], reconcile })
+}

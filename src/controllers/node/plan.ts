@@ -1,0 +1,78 @@
+/**
+ * The pure part of the node lifecycle: what a node's silence means.
+ *
+ * A cut-off edge node is on its own, not dead: it gets no new pods (one NoSchedule taint), its Ready turns Unknown and its
+ * pods' Ready turns False, so that nobody counts on them. Nothing is ever evicted or deleted for it, and all of it clears
+ * when the node is back.
+ */
+import type { Node, NodeCondition, Pod, PodCondition, Taint } from '../../api/gen/types.ts'
+import { findCondition } from '../../control/mod.ts'
+
+/** A node without proof of life for this long is cut off, ms. */
+export const GRACE_MS = 40_000
+export const UNREACHABLE = 'node.kubernetes.io/unreachable'
+export const NOT_READY = 'node.kubernetes.io/not-ready'
+/** Reason on a pod's Ready condition that this controller wrote, and that it may therefore clear. */
+export const POD_REASON = 'NodeUnreachable'
+
+/** Conditions of a node that keep new pods off it while they hold. */
+const PRESSURES: Readonly<Record<string, string>> = {
+  MemoryPressure: 'node.kubernetes.io/memory-pressure',
+  DiskPressure: 'node.kubernetes.io/disk-pressure',
+  PIDPressure: 'node.kubernetes.io/pid-pressure',
+}
+const OURS = new Set([UNREACHABLE, NOT_READY, ...Object.values(PRESSURES)])
+
+export interface NodePlan {
+  /** The Ready condition to write. */
+  readonly ready: NodeCondition | undefined
+  /** The whole list of taints to write. */
+  readonly taints: Taint[] | undefined
+}
+
+/** @param now `metav1.Time` of this moment */
+export function planNode(node: Readonly<Node>, alive: boolean, now: string): NodePlan {
+  const old = findCondition(node.status?.conditions, 'Ready')
+  let ready: NodeCondition | undefined
+  if (!alive && old?.status !== 'Unknown') {
+    const never = old === undefined
+    ready = {
+      type: 'Ready',
+      status: 'Unknown',
+      reason: never ? 'NodeStatusNeverUpdated' : 'NodeStatusUnknown',
+      message: never ? 'The node has never reported its status.' : `The node has had no link to the server for ${GRACE_MS / 1000} s; its pods keep running there.`,
+      lastHeartbeatTime: old?.lastHeartbeatTime ?? node.metadata?.creationTimestamp ?? now,
+      lastTransitionTime: now,
+    }
+  } else if (alive && old?.status === 'Unknown' && old.reason === 'NodeStatusUnknown') {
+    // It was ready when it was lost; should that have changed, the node says so itself in a moment.
+    ready = { type: 'Ready', status: 'True', reason: 'KubeletReady', message: 'The link to the node is back.', lastHeartbeatTime: now, lastTransitionTime: now }
+  }
+  const status = ready?.status ?? old?.status
+  const wanted = new Set<string>()
+  if (status === 'Unknown') wanted.add(UNREACHABLE)
+  else if (status !== 'True') wanted.add(NOT_READY)
+  for (const [type, key] of Object.entries(PRESSURES)) if (findCondition(node.status?.conditions, type)?.status === 'True') wanted.add(key)
+  return { ready, taints: planTaints(node.spec?.taints ?? [], wanted, now) }
+}
+
+function planTaints(taints: readonly Taint[], wanted: ReadonlySet<string>, now: string): Taint[] | undefined {
+  const isOurs = (t: Taint): boolean => OURS.has(t.key) && t.effect === 'NoSchedule'
+  const kept = taints.filter((t) => !isOurs(t) || wanted.has(t.key))
+  const missing = [...wanted].filter((key) => !kept.some((t) => t.key === key && t.effect === 'NoSchedule'))
+  if (kept.length === taints.length && missing.length === 0) return undefined
+  return [...kept, ...missing.map((key) => ({ key, effect: 'NoSchedule', timeAdded: now }))]
+}
+
+/** The Ready condition a pod should get when its node is lost or back; undefined when nothing is to be written. */
+export function planPod(pod: Readonly<Pod>, nodeStatus: string | undefined, now: string): PodCondition | undefined {
+  const ready = findCondition(pod.status?.conditions, 'Ready')
+  if (nodeStatus === 'Unknown') {
+    if (ready?.status !== 'True') return undefined
+    return { type: 'Ready', status: 'False', reason: POD_REASON, message: 'The node is cut off; the pod keeps running there.', lastTransitionTime: now }
+  }
+  if (ready?.status !== 'False' || ready.reason !== POD_REASON) return undefined
+  const containers = findCondition(pod.status?.conditions, 'ContainersReady')
+  if (containers?.status !== 'True') return undefined // the node's own report is due
+  return { type: 'Ready', status: 'True', reason: '', message: '', lastTransitionTime: now }
+}
