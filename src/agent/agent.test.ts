@@ -79,10 +79,10 @@ test('a crashing container backs off 0, 10 and 20 seconds and says CrashLoopBack
   assert.equal(status(n, 'web')?.lastState?.terminated?.exitCode, 3)
   await n.pass(8000)
   assert.equal(starts(n), 2)
+  assert.equal(n.said.filter((e) => e.includes('Back-off restarting')).length, 1)
   await n.pass(3000)
   await n.until('the second restart', () => starts(n) === 3)
-  assert.equal(status(n, 'web')?.restartCount, 2)
-  assert.equal(n.said.filter((e) => e.includes('Back-off restarting')).length, 1)
+  await n.until('it is told', () => status(n, 'web')?.restartCount === 2)
 })
 
 test('a pod with policy Never that ends is Succeeded or Failed and stays so', async () => {
