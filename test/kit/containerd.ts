@@ -45,6 +45,8 @@ export function instancePids(paths: InstancePaths): number[] {
   const processes = readdirSync('/proc').filter((n) => /^\d+$/.test(n)).map((pid) => {
     try {
       const stat = readFileSync(`/proc/${pid}/stat`, 'utf8')
+      // A zombie holds nothing and is its parent's to bury.
+      if (stat.slice(stat.lastIndexOf(')') + 2).startsWith('Z')) throw new Error('zombie')
       return { pid: Number(pid), parent: Number(stat.slice(stat.lastIndexOf(')') + 4).split(' ')[0]), argv: readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0'), cgroups: readFileSync(`/proc/${pid}/cgroup`, 'utf8') }
     } catch {
       return { pid: 0, parent: -1, argv: [], cgroups: '' }
