@@ -8,6 +8,7 @@ import { request } from 'node:https'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { Lab, type Host } from '../../../test/kit/lab.ts'
+import { pathsOf } from '../../../src/cli/paths.ts'
 import { until } from './tell.ts'
 
 const run = promisify(execFile)
@@ -44,7 +45,7 @@ export class World {
   /** Removes what an earlier demo left, running or crashed. */
   static async sweep(dir: string): Promise<void> {
     for (const name of ['server', ...NODES]) {
-      if (existsSync(join(dir, name))) await run(join(ROOT, 'script/killall.sh'), ['--data-dir', join(dir, name)]).catch(() => {})
+      if (existsSync(join(dir, name))) await killall(join(dir, name), `/run/netns/skd-${name}`).catch(() => {})
     }
     rmSync(dir, { recursive: true, force: true })
   }
@@ -105,7 +106,7 @@ export class World {
   /** A node loses everything but its disk: its processes, its pods', their mounts and namespaces, and what was in memory. */
   async losePower(name: string): Promise<void> {
     await this.kill(name, 'SIGKILL')
-    await run(join(ROOT, 'script/killall.sh'), ['--data-dir', join(this.dir, name)])
+    await killall(join(this.dir, name), this.lab.host(name).netns)
   }
 
   /** The real kubectl. */
@@ -144,7 +145,7 @@ export class World {
     for (const c of CAMERAS) await this.kill(`camera-${c}`, 'SIGTERM')
     for (const n of NODES) await this.kill(n, 'SIGKILL')
     await this.kill('server', 'SIGTERM')
-    for (const n of [...NODES, 'server']) await run(join(ROOT, 'script/killall.sh'), ['--data-dir', join(this.dir, n)]).catch(() => {})
+    for (const n of NODES) await killall(join(this.dir, n), this.lab.host(n).netns).catch(() => {})
     await this.lab.close()
     if (!keepData) rmSync(this.dir, { recursive: true, force: true })
   }
@@ -156,4 +157,9 @@ export class World {
     child.unref()
     this.#processes.set(name, child)
   }
+}
+
+/** Ends everything of one instance: containerd, shims, pods, mounts, network, cgroups. */
+async function killall(dataDir: string, netns: string): Promise<void> {
+  await run(join(ROOT, 'script/killall.sh'), ['--instance', pathsOf(dataDir).instance, ...(existsSync(netns) ? ['--netns', netns] : [])])
 }

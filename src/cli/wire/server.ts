@@ -12,7 +12,7 @@ import { writeFileAtomic } from '../../base/atomic-file.ts'
 import { systemClock } from '../../base/clock.ts'
 import { logger } from '../../base/log.ts'
 import { Metrics } from '../../base/metrics.ts'
-import { caHash } from '../../base/pki.ts'
+import { caHash, issue } from '../../base/pki.ts'
 import { Scope } from '../../base/scope.ts'
 import { createCaches, createClient, createEventRecorder, createInProcessTransport, formatKubeconfig, type Client } from '../../client/mod.ts'
 import { createCollector, createPages } from '../../collector/mod.ts'
@@ -99,7 +99,8 @@ export async function startServer(settings: ServerSettings): Promise<RunningServ
       clock,
       links: hub,
       clusterCidr: settings.clusterCidr,
-      ca: identity.ca,
+      caPem: identity.ca.certPem,
+      sign: ({ csrPem, cn, o, days }) => issue({ ca: identity.ca, csrPem, cn, o, usage: 'client', days }),
     })
     scope.run('controllers', (signal) => controllers.run(signal))
     const scheduler = createScheduler({ client: clientOf(as('system:kube-scheduler')), caches, clock })
