@@ -21,8 +21,22 @@ export function bodyText(body: ApiRequest['body']): string {
   return JSON.stringify(body)
 }
 
+const PROTOBUF = 'application/vnd.kubernetes.protobuf'
 /** Media types of whole objects. */
-export const OBJECT_TYPES = ['application/json', 'application/yaml']
+export const OBJECT_TYPES = ['application/json', 'application/yaml', PROTOBUF]
+
+/** A body's object and, for JSON, its text (field validation looks for duplicates there). @throws as {@link parseBody} */
+export async function readObject(call: { readonly body: ApiRequest['body']; readonly headers: Readonly<Record<string, string>> }): Promise<{ sent: unknown; text: string | undefined }> {
+  const type = mediaType(call.headers)
+  if (type === PROTOBUF && call.body instanceof Uint8Array) {
+    if (call.body.length > MAX_BODY) throw tooLarge()
+    const { decodeProtobuf } = await import('./protobuf/decode.ts')
+    return { sent: decodeProtobuf(call.body), text: undefined }
+  }
+  const text = bodyText(call.body)
+  if (text.trim() === '') return { sent: undefined, text: undefined }
+  return { sent: await parseBody(text, type), text: type.endsWith('yaml') ? undefined : text }
+}
 
 /**
  * A parsed body. `type` is the content type without parameters; JSON unless it says YAML.

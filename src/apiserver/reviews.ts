@@ -2,7 +2,7 @@
 import type { ApiResponse, UserInfo } from '../api/contract.ts'
 import { badRequest, methodNotAllowed } from '../api/status.ts'
 import { AppError, messageOf } from '../base/errors.ts'
-import { bodyText, mediaType, parseBody } from './body.ts'
+import { readObject } from './body.ts'
 import { answer, type Call, type Core } from './core.ts'
 import { decodeObject } from './kind-rules.ts'
 import type { Attributes } from './ports.ts'
@@ -22,7 +22,7 @@ export async function virtualCreate(core: Core, call: Call): Promise<ApiResponse
   const { def, info } = call
   if (def.kind === 'ComponentStatus') return answer(call, 200, JSON.stringify({ kind: 'ComponentStatusList', apiVersion: 'v1', metadata: {}, items: [] }))
   if (info.verb !== 'create') throw methodNotAllowed(def, info.verb)
-  const object = decodeObject(call, await parseBody(bodyText(call.body), mediaType(call.headers)))
+  const object = decodeObject(call, (await readObject(call)).sent)
   const done = (status: object): ApiResponse => answer(call, 201, JSON.stringify({ ...object, status }))
   switch (def.kind) {
     case 'TokenReview':

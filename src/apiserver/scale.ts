@@ -2,7 +2,7 @@
 import type { ApiResponse } from '../api/contract.ts'
 import { badRequest, fieldInvalid, invalid, notFound } from '../api/status.ts'
 import { labelSelectorText } from '../api/selectors.ts'
-import { bodyText, mediaType, parseBody } from './body.ts'
+import { readObject } from './body.ts'
 import { answer, type Call, type Core } from './core.ts'
 import { objectOf, type Stored } from './encode.ts'
 import { keyOf } from './resources.ts'
@@ -25,9 +25,9 @@ export async function scaleGet(core: Core, call: Call): Promise<ApiResponse> {
 }
 
 export async function scaleUpdate(core: Core, call: Call): Promise<ApiResponse> {
-  const scale = (await parseBody(bodyText(call.body), mediaType(call.headers))) as Partial<Obj> & { spec?: { replicas?: number } }
-  const { metadata } = scale
-  return setReplicas(core, call, () => scale.spec?.replicas ?? 0, metadata?.resourceVersion)
+  const scale = (await readObject(call)).sent as (Partial<Obj> & { spec?: { replicas?: number } }) | undefined
+  const metadata = scale?.metadata
+  return setReplicas(core, call, () => scale?.spec?.replicas ?? 0, metadata?.resourceVersion)
 }
 
 export async function scalePatch(core: Core, call: Call): Promise<ApiResponse> {

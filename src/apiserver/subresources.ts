@@ -1,7 +1,7 @@
 /** Subresources: status and its like, scale, binding, token, approval, eviction, and the streams of pods. Used by the pipeline. */
 import type { ApiResponse } from '../api/contract.ts'
 import { badRequest, conflict, invalid, fieldInvalid, fieldRequired, methodNotAllowed, notFound, pathNotFound, tooManyRequests, unavailable } from '../api/status.ts'
-import { bodyText, mediaType, parseBody } from './body.ts'
+import { readObject } from './body.ts'
 import { answer, type Call, type Core } from './core.ts'
 import { objectOf } from './encode.ts'
 import type { PodTarget } from './ports.ts'
@@ -41,7 +41,7 @@ export function subresourceCall(core: Core, call: Call): Promise<ApiResponse> {
 /** Binds a pod to a node, once: the scheduler's one write. */
 async function bind(core: Core, call: Call): Promise<ApiResponse> {
   const { def, info } = call
-  const binding = (await parseBody(bodyText(call.body), mediaType(call.headers))) as Partial<Obj> & { target?: { kind?: string; name?: string } }
+  const binding = (await readObject(call)).sent as Partial<Obj> & { target?: { kind?: string; name?: string } }
   const node = binding?.target?.name
   if (!node || (binding.target?.kind ?? 'Node') !== 'Node') throw invalid({ group: '', resource: 'bindings', kind: 'Binding' }, info.name as string, [fieldRequired('target.name')])
   const at = new Date(core.clock.now()).toISOString().replace(/\.\d+Z$/, 'Z')
@@ -66,7 +66,7 @@ async function bind(core: Core, call: Call): Promise<ApiResponse> {
 
 async function evict(core: Core, call: Call): Promise<ApiResponse> {
   const { def, info } = call
-  const eviction = (await parseBody(bodyText(call.body), mediaType(call.headers))) as { deleteOptions?: object } | undefined
+  const eviction = (await readObject(call)).sent as { deleteOptions?: object } | undefined
   const pods = core.cache.resource('pods')
   const pod = pods.get(keyOf(def, info.namespace, info.name))?.parsed()
   if (!pod) throw notFound(def, info.name as string)
@@ -96,7 +96,7 @@ interface TokenRequestSpec {
 /** A token for a service account, bound to a pod or secret when asked: TokenRequest. */
 async function requestToken(core: Core, call: Call): Promise<ApiResponse> {
   const { def, info } = call
-  const request = (await parseBody(bodyText(call.body) || '{}', mediaType(call.headers))) as Partial<Obj> & { spec?: TokenRequestSpec }
+  const request = ((await readObject(call)).sent ?? {}) as Partial<Obj> & { spec?: TokenRequestSpec }
   const spec = request.spec ?? {}
   const { entry } = await core.store.get(keyOf(def, info.namespace, info.name))
   if (!entry) throw notFound(def, info.name as string)

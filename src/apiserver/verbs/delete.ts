@@ -6,7 +6,7 @@ import type { ApiResponse } from '../../api/contract.ts'
 import type { ResourceDef } from '../../api/kinds.ts'
 import { badRequest, conflict, deleted, forbidden, notFound } from '../../api/status.ts'
 import { hasCode } from '../../base/errors.ts'
-import { bodyText, mediaType, parseBody } from '../body.ts'
+import { readObject } from '../body.ts'
 import { answer, type Call, type Core } from '../core.ts'
 import { encodeList, encodeOne, objectOf, type Stored } from '../encode.ts'
 import { keyOf, storageName } from '../resources.ts'
@@ -138,8 +138,7 @@ export async function removeObject(core: Core, call: Call, name: string, options
 
 /** Options from the body, or from the query where tools put them. @throws ApiError 400 */
 async function deleteOptions(call: Call): Promise<DeleteOptions> {
-  const text = bodyText(call.body)
-  const sent = text.trim() === '' ? {} : await parseBody(text, mediaType(call.headers))
+  const { sent = {} } = await readObject(call)
   if (typeof sent !== 'object' || sent === null || Array.isArray(sent)) throw badRequest('the body of a delete must be a DeleteOptions object')
   const { query } = call
   const grace = query.get('gracePeriodSeconds')

@@ -8,7 +8,7 @@ import type { ResourceDef } from '../../api/kinds.ts'
 import type { ManagedFieldsEntry } from '../../api/meta.ts'
 import { alreadyExists, badRequest, conflict, notFound, serverTimeout } from '../../api/status.ts'
 import { hasCode } from '../../base/errors.ts'
-import { bodyText, mediaType, parseBody } from '../body.ts'
+import { readObject } from '../body.ts'
 import { answer, type Call, type Core } from '../core.ts'
 import { encodeOne, objectOf, type Stored } from '../encode.ts'
 import { decodeObject, setDefaults, validateCreate, validateUpdate } from '../kind-rules.ts'
@@ -42,9 +42,8 @@ export async function create(core: Core, call: Call): Promise<ApiResponse> {
 
 /** The body of a write as an object of the call's kind. */
 async function sentObject(call: Call): Promise<Obj> {
-  const text = bodyText(call.body)
-  const type = mediaType(call.headers)
-  return decodeObject(call, await parseBody(text, type), type.endsWith('yaml') ? undefined : text)
+  const { sent, text } = await readObject(call)
+  return decodeObject(call, sent, text)
 }
 
 /** Creates `object` (already decoded) as the caller; for create, apply and the server's own first objects. */
