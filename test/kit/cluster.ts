@@ -1,0 +1,97 @@
+/**
+ * A whole cluster in one process, up in a fraction of a second: memory store, the real API server, controllers, scheduler,
+ * all talking in process. Nodes are played (`play-node.ts`) or real agents given by the test. Used by integration tests.
+ */
+import { generateKeyPairSync } from 'node:crypto'
+import { createApiServer, type ApiServer } from '../../src/apiserver/mod.ts'
+import { GROUP_AUTHENTICATED, GROUP_MASTERS, type UserInfo } from '../../src/api/contract.ts'
+import { systemClock, type Clock } from '../../src/base/clock.ts'
+import { createCa, issue } from '../../src/base/pki.ts'
+import { Scope } from '../../src/base/scope.ts'
+import { createCaches, createClient, createInProcessTransport, type Client } from '../../src/client/mod.ts'
+import { createControllers, createLinkControllers } from '../../src/controllers/mod.ts'
+import { createScheduler } from '../../src/scheduler/mod.ts'
+import { createMemoryStore, type Store } from '../../src/store/mod.ts'
+import { TestLinks } from './links.ts'
+import { PlayNode, type PlayNodeOptions } from './play-node.ts'
+
+export interface TestClusterOptions {
+  /** @default the system's */
+  readonly clock?: Clock
+  /** @default a fresh one in memory */
+  readonly store?: Store
+  /** Run controllers and scheduler. @default true */
+  readonly control?: boolean
+  /** @default `10.42.0.0/16` */
+  readonly clusterCidr?: string
+}
+
+export interface TestCluster extends AsyncDisposable {
+  readonly api: ApiServer
+  readonly store: Store
+  readonly links: TestLinks
+  readonly clock: Clock
+  /** A client with all rights. */
+  readonly admin: Client
+  /** A client of anyone else, in process. */
+  clientOf(user: UserInfo): Client
+  /** Adds a played node and starts it. */
+  addNode(options: PlayNodeOptions): PlayNode
+}
+
+const CONTROLLERS: UserInfo = { name: 'system:kube-controller-manager', groups: [GROUP_AUTHENTICATED] }
+const SCHEDULER: UserInfo = { name: 'system:kube-scheduler', groups: [GROUP_AUTHENTICATED] }
+
+export async function createTestCluster(options: TestClusterOptions = {}): Promise<TestCluster> {
+  const clock = options.clock ?? systemClock
+  const store = options.store ?? createMemoryStore()
+  const { privateKey, publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' })
+  const serviceAccountKey = {
+    privateKeyPem: privateKey.export({ type: 'pkcs8', format: 'pem' }) as string,
+    publicKeyPem: publicKey.export({ type: 'spki', format: 'pem' }) as string,
+  }
+  const api = await createApiServer({ store, clock, serviceAccountKey, serviceCidr: '10.43.0.0/16' })
+  const scope = new Scope('test cluster')
+  scope.onClose(() => store[Symbol.asyncDispose]())
+  scope.onClose(() => api.close())
+  const clientOf = (user: UserInfo): Client => createClient(createInProcessTransport(api.handler, user))
+  const links = new TestLinks(clock)
+
+  if (options.control !== false) {
+    // The certificate library is slow to load: a CA is made only when something is to be signed.
+    let ca: ReturnType<typeof createCa> | undefined
+    const client = clientOf(CONTROLLERS)
+    const caches = createCaches(client, { clock })
+    const parts = { client, caches, clock, links }
+    const managers = [
+      createControllers({
+        ...parts,
+        clusterCidr: options.clusterCidr ?? '10.42.0.0/16',
+        caPem: '-----BEGIN CERTIFICATE-----\ntest\n-----END CERTIFICATE-----\n',
+        sign: async ({ csrPem, cn, o, days }) => await issue({ ca: await (ca ??= createCa({ cn: 'test', years: 1 })), csrPem, cn, o, days, usage: 'client' }),
+      }),
+      createLinkControllers(parts),
+    ]
+    scope.run('caches', (signal) => caches.run(signal))
+    const schedulerClient = clientOf(SCHEDULER)
+    const schedulerCaches = createCaches(schedulerClient, { clock })
+    scope.run('scheduler caches', (signal) => schedulerCaches.run(signal))
+    managers.push(createScheduler({ client: schedulerClient, caches: schedulerCaches, clock }))
+    for (const manager of managers) scope.run('manager', (signal) => manager.run(signal))
+  }
+
+  return {
+    api,
+    store,
+    links,
+    clock,
+    admin: clientOf({ name: 'admin', groups: [GROUP_MASTERS, GROUP_AUTHENTICATED] }),
+    clientOf,
+    addNode(node) {
+      const played = new PlayNode(node, api.handler, links, clock)
+      scope.run(`node ${node.name}`, (signal) => played.run(signal))
+      return played
+    },
+    [Symbol.asyncDispose]: () => scope.close(),
+  }
+}
