@@ -1,0 +1,111 @@
+/** Validation of `metadata`: names by kind, labels, annotations, owners, and what an update may not change. */
+import type { ObjectMeta } from '../meta.ts'
+import { dns1035Errors, dnsLabelErrors, dnsSubdomainErrors, labelKeyErrors, labelValueErrors, pathSegmentErrors } from '../names.ts'
+import { equal } from '../patch/json-patch.ts'
+import type { ResourceDef } from '../resource.ts'
+import { fieldForbidden, fieldInvalid, fieldRequired } from '../status.ts'
+import type { FieldError } from '../status.ts'
+
+const MAX_ANNOTATION_BYTES = 256 * 1024
+const STANDARD_FINALIZERS = new Set(['kubernetes', 'orphan', 'foregroundDeletion'])
+
+/** The name rule of a kind. */
+export function nameErrors(def: ResourceDef, name: string): string[] {
+  if (def.custom) return dnsSubdomainErrors(name)
+  switch (def.schema) {
+    case 'Namespace':
+      return dnsLabelErrors(name)
+    case 'Service':
+      return dns1035Errors(name)
+    case 'Role':
+    case 'ClusterRole':
+    case 'RoleBinding':
+    case 'ClusterRoleBinding':
+      return pathSegmentErrors(name)
+    default:
+      return dnsSubdomainErrors(name)
+  }
+}
+
+/** Labels at `path`, e.g. `metadata.labels` or `spec.template.metadata.labels`. */
+export function labelErrors(labels: Readonly<Record<string, string>> | undefined, path: string): FieldError[] {
+  return Object.entries(labels ?? {}).flatMap(([k, v]) => [
+    ...labelKeyErrors(k).map((e) => fieldInvalid(path, k, e)),
+    ...labelValueErrors(v).map((e) => fieldInvalid(path, v, e)),
+  ])
+}
+
+export function annotationErrors(annotations: Readonly<Record<string, string>> | undefined, path: string): FieldError[] {
+  const entries = Object.entries(annotations ?? {})
+  const errors = entries.flatMap(([k]) => labelKeyErrors(k.toLowerCase()).map((e) => fieldInvalid(path, k, e)))
+  const size = entries.reduce((n, [k, v]) => n + k.length + v.length, 0)
+  if (size > MAX_ANNOTATION_BYTES) {
+    errors.push({ field: path, reason: 'FieldValueTooLong', message: `Too long: may not be more than ${MAX_ANNOTATION_BYTES} bytes` })
+  }
+  return errors
+}
+
+/** Metadata of a whole object, on create and on update. */
+export function metaErrors(def: ResourceDef, meta: ObjectMeta): FieldError[] {
+  const errors: FieldError[] = []
+  if (meta.generateName) {
+    const prefix = meta.generateName.replace(/[-.]$/, '')
+    errors.push(...nameErrors(def, prefix).map((e) => fieldInvalid('metadata.generateName', meta.generateName, e)))
+  }
+  if (!meta.name) errors.push(fieldRequired('metadata.name', 'name or generateName is required'))
+  else errors.push(...nameErrors(def, meta.name).map((e) => fieldInvalid('metadata.name', meta.name, e)))
+  if (def.namespaced) {
+    if (!meta.namespace) errors.push(fieldRequired('metadata.namespace'))
+    else errors.push(...dnsLabelErrors(meta.namespace).map((e) => fieldInvalid('metadata.namespace', meta.namespace, e)))
+  } else if (meta.namespace) {
+    errors.push(fieldForbidden('metadata.namespace', 'not allowed on this type'))
+  }
+  errors.push(...labelErrors(meta.labels, 'metadata.labels'), ...annotationErrors(meta.annotations, 'metadata.annotations'), ...ownerErrors(meta))
+  for (const [i, f] of (meta.finalizers ?? []).entries()) {
+    errors.push(...labelKeyErrors(f).map((e) => fieldInvalid(`metadata.finalizers[${i}]`, f, e)))
+    if (!f.includes('/') && !STANDARD_FINALIZERS.has(f)) {
+      errors.push(fieldInvalid(`metadata.finalizers[${i}]`, f, 'name is neither a standard finalizer name nor is it fully qualified'))
+    }
+  }
+  return errors
+}
+
+function ownerErrors(meta: ObjectMeta): FieldError[] {
+  const errors: FieldError[] = []
+  const controllers = (meta.ownerReferences ?? []).filter((o) => o.controller)
+  for (const [i, o] of (meta.ownerReferences ?? []).entries()) {
+    const path = `metadata.ownerReferences[${i}]`
+    if (!o.apiVersion) errors.push(fieldInvalid(`${path}.apiVersion`, o.apiVersion ?? '', 'version must not be empty'))
+    for (const key of ['kind', 'name', 'uid'] as const) {
+      if (!o[key]) errors.push(fieldInvalid(`${path}.${key}`, o[key] ?? '', `${key} must not be empty`))
+    }
+  }
+  if (controllers.length > 1) {
+    const text = `Only one reference can have Controller set to true. Found "true" in references for ${controllers[0]?.name} and ${controllers[1]?.name}`
+    errors.push(fieldInvalid('metadata.ownerReferences', meta.ownerReferences, text))
+  }
+  return errors
+}
+
+const FIXED = ['name', 'namespace', 'uid', 'creationTimestamp', 'deletionTimestamp', 'deletionGracePeriodSeconds'] as const
+
+/** Metadata fields that no update may change. A missing one means "as it is" and is not judged. */
+export function metaUpdateErrors(next: ObjectMeta, old: ObjectMeta): FieldError[] {
+  const errors: FieldError[] = []
+  for (const key of FIXED) {
+    if (next[key] !== undefined && next[key] !== old[key]) errors.push(fieldInvalid(`metadata.${key}`, next[key], 'field is immutable'))
+  }
+  if (old.deletionTimestamp) {
+    const added = (next.finalizers ?? []).filter((f) => !old.finalizers?.includes(f))
+    if (added.length > 0) {
+      const text = `no new finalizers can be added if the object is being deleted, found new finalizers ${JSON.stringify(added)}`
+      errors.push(fieldForbidden('metadata.finalizers', text))
+    }
+  }
+  return errors
+}
+
+/** `field is immutable` unless both are the same JSON. */
+export function immutable(path: string, next: unknown, old: unknown): FieldError[] {
+  return equal(next ?? null, old ?? null) ? [] : [fieldInvalid(path, next, 'field is immutable')]
+}
