@@ -1,18 +1,20 @@
 #!/bin/sh
-# Ends everything that one Skerry instance runs on this machine: the agent's containerd, shims, containers, mounts,
-# network namespaces of pods, pod bridge, nft table, cgroups. Keeps the data directory: the next start comes back from it.
-# Touches nothing of other instances, other container runtimes or the rest of the machine.
+# Ends everything that one Skerry instance runs on this machine: agent and server, their containerd, shims, containers,
+# mounts, network namespaces of pods, pod bridge, nft table, cgroups. Keeps the data directory: the next start comes back
+# from it. Touches nothing of other instances, other container runtimes or the rest of the machine.
 #
-#   killall.sh [--instance NAME] [--run-dir DIR] [--netns NAME-OR-PATH]
+#   killall.sh [--data-dir DIR] [--netns NAME-OR-PATH] [--instance NAME] [--run-dir DIR]
 #
-# --instance  as given to skerry                          (default: default)
-# --run-dir   as given to skerry                          (default: /run/skerry/<instance>)
+# --data-dir  as given to skerry; it names the instance   (default: /var/lib/skerry)
 # --netns     where bridge and nft table are              (default: the network namespace this runs in)
+# --instance  for an instance whose data directory is gone: its name, as the directory in /run/skerry
+# --run-dir   the instance's volatile state               (default: /run/skerry/<instance>)
 set -u
 
-instance=default run_dir='' netns=''
+data_dir=/var/lib/skerry instance='' run_dir='' netns=''
 while [ $# -gt 0 ]; do
   case $1 in
+    --data-dir) data_dir=${2:?--data-dir needs a directory}; shift 2 ;;
     --instance) instance=${2:?--instance needs a name}; shift 2 ;;
     --run-dir) run_dir=${2:?--run-dir needs a directory}; shift 2 ;;
     --netns) netns=${2:?--netns needs a name or path}; shift 2 ;;
@@ -20,17 +22,25 @@ while [ $# -gt 0 ]; do
     *) echo "killall.sh: unknown argument \"$1\"; see --help" >&2; exit 2 ;;
   esac
 done
+[ "$(id -u)" = 0 ] || { echo 'killall.sh: needs root; run it with sudo' >&2; exit 1; }
+short_hash() { printf %s "$1" | sha256sum | cut -c1-8; }
+if [ -z "$instance" ]; then
+  # The same name as the program makes from the directory.
+  data_dir=$(realpath -ms -- "$data_dir")
+  if [ "$data_dir" = /var/lib/skerry ]; then instance=default; else instance=$(short_hash "$data_dir"); fi
+else
+  data_dir=''
+fi
 case $instance in
   '' | -* | *- | *[!a-z0-9-]*) echo "killall.sh: instance \"$instance\" must be lower-case letters, digits or dashes" >&2; exit 2 ;;
 esac
-[ "$(id -u)" = 0 ] || { echo 'killall.sh: needs root; run it with sudo' >&2; exit 1; }
 run_dir=${run_dir:-/run/skerry/$instance}
 run_dir=${run_dir%/}
 case $run_dir in
   /*/*) ;;
   *) echo "killall.sh: run directory \"$run_dir\" must be absolute and not a top directory" >&2; exit 2 ;;
 esac
-hash=$(printf %s "$instance" | sha256sum | cut -c1-8)
+hash=$(short_hash "$instance")
 socket=$run_dir/containerd.sock
 config=$run_dir/containerd.toml
 
@@ -55,22 +65,15 @@ with_children() {
           for (p in own) if (p > 1) print p }'
 }
 
-# The agent first, so that it does not start anew what ends here. It is known by whole arguments of a Node or skerry
-# process: `agent` or `server`, and our instance or run directory (for the default instance: no other one).
-is_agent() {
-  case $(readlink "$1/exe") in */node | */node-* | */skerry) ;; *) return 1 ;; esac
-  tr '\0' '\n' <"$1/cmdline" | awk -v instance="$instance" -v run="$run_dir" '
-    $0 == "agent" || $0 == "server" { role = 1 }
-    { base = $0; sub(/.*\//, "", base); if (base ~ /^skerry/ || $0 ~ /\/cli\/main\.(ts|mjs)$/) ours = 1 }
-    before == "--instance" || index($0, "--instance=") == 1 { named = 1; v = $0; sub(/^--instance=/, "", v); if (v == instance) match_ = 1 }
-    before == "--run-dir" || index($0, "--run-dir=") == 1 { named = 1; v = $0; sub(/^--run-dir=/, "", v); sub(/\/$/, "", v); if (v == run) match_ = 1 }
-    { before = $0 }
-    END { exit !(role && ours && (match_ || (!named && instance == "default"))) }'
-}
-for dir in /proc/[0-9]*; do
-  if is_agent "$dir" 2>/dev/null; then
-    kill -KILL "${dir#/proc/}" 2>/dev/null && echo "ended agent ${dir#/proc/}"
-  fi
+# Agent and server first, so that they do not start anew what ends here. Their lock files hold "pid start@boot": only
+# that very process is ended, never one that has got its number since.
+boot=$(cat /proc/sys/kernel/random/boot_id)
+for role in agent server; do
+  lock=$data_dir/$role/lock
+  [ -n "$data_dir" ] && [ -r "$lock" ] || continue
+  read -r pid started <"$lock" || [ -n "${pid:-}" ] || continue
+  now=$(sed 's/.*) //' "/proc/$pid/stat" 2>/dev/null | cut -d' ' -f20)@$boot
+  [ "$now" = "$started" ] && kill -KILL "$pid" 2>/dev/null && echo "ended $role, process $pid"
 done
 
 tries=0

@@ -2,50 +2,54 @@
 # Removes one Skerry instance for good: everything killall.sh ends, its services, its data directory with images, pods'
 # volumes, node identity and, on a server, the cluster's whole state. Asks first, unless --yes.
 #
-#   uninstall.sh [--instance NAME] [--data-dir DIR] [--run-dir DIR] [--netns NAME-OR-PATH] [--yes]
+#   uninstall.sh [--data-dir DIR] [--netns NAME-OR-PATH] [--yes]
 #
-# --data-dir  as given to skerry                          (default: /var/lib/skerry)
+# --data-dir  as given to skerry; it names the instance   (default: /var/lib/skerry)
+# --netns     where bridge and nft table are              (default: the network namespace this runs in)
 set -eu
 
-instance=default data_dir=/var/lib/skerry yes='' pass=''
+data_dir=/var/lib/skerry yes='' pass=''
 while [ $# -gt 0 ]; do
   case $1 in
-    --instance) instance=${2:?--instance needs a name}; pass="$pass --instance $2"; shift 2 ;;
     --data-dir) data_dir=${2:?--data-dir needs a directory}; shift 2 ;;
-    --run-dir | --netns) pass="$pass $1 ${2:?$1 needs a value}"; shift 2 ;;
+    --netns) pass="$pass $1 ${2:?$1 needs a value}"; shift 2 ;;
     --yes) yes=1; shift ;;
     -h | --help) sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p;}' "$0"; exit 0 ;;
     *) echo "uninstall.sh: unknown argument \"$1\"; see --help" >&2; exit 2 ;;
   esac
 done
 [ "$(id -u)" = 0 ] || { echo 'uninstall.sh: needs root; run it with sudo' >&2; exit 1; }
-data_dir=${data_dir%/}
+data_dir=$(realpath -ms -- "$data_dir")
 # Only what looks like ours is deleted: a mistyped directory is refused.
 case $data_dir in
   /*/*) ;;
-  *) echo "uninstall.sh: data directory \"$data_dir\" must be absolute and not a top directory" >&2; exit 2 ;;
+  *) echo "uninstall.sh: data directory \"$data_dir\" must not be a top directory" >&2; exit 2 ;;
 esac
 if [ -d "$data_dir" ] && [ ! -d "$data_dir/agent" ] && [ ! -d "$data_dir/server" ]; then
   echo "uninstall.sh: \"$data_dir\" holds neither agent/ nor server/, so it is not a Skerry data directory; give --data-dir" >&2
   exit 2
 fi
 if [ -z "$yes" ]; then
-  printf 'Remove instance "%s" and all of %s? Type yes: ' "$instance" "$data_dir"
+  printf 'Remove Skerry and all of %s? Type yes: ' "$data_dir"
   read -r answer
   [ "$answer" = yes ] || { echo 'nothing was removed'; exit 1; }
 fi
 
 here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
+# Services that were installed for this very directory, or for the default one, which they need not name.
 if command -v systemctl >/dev/null 2>&1; then
-  for unit in skerry-server skerry-agent; do
-    [ "$instance" = default ] || unit=$unit-$instance
-    systemctl disable --now "$unit.service" 2>/dev/null || true
-    rm -f "/etc/systemd/system/$unit.service" "/etc/systemd/system/$unit.service.env"
+  for file in /etc/systemd/system/skerry*.service; do
+    [ -e "$file" ] || continue
+    if ! grep -qF -- "$data_dir" "$file" "$file.env" 2>/dev/null; then
+      [ "$data_dir" = /var/lib/skerry ] && ! grep -qE -- '--data-dir|SKERRY_DATA_DIR' "$file" "$file.env" 2>/dev/null || continue
+    fi
+    systemctl disable --now "$(basename "$file")" 2>/dev/null || true
+    rm -f "$file" "$file.env"
   done
   systemctl daemon-reload 2>/dev/null || true
 fi
 # shellcheck disable=SC2086 # a list of plain options
-sh "$here/killall.sh" $pass
+sh "$here/killall.sh" --data-dir "$data_dir" $pass
 # Volumes of pods are mounted below the data directory.
 awk -v dir="$data_dir/" 'index($5, dir) == 1 { print $5 }' /proc/self/mountinfo | sort -r | while read -r mount; do
   umount -l "$(printf %b "$mount")"
@@ -55,4 +59,4 @@ if awk -v dir="$data_dir/" 'index($5, dir) == 1 { found = 1 } END { exit !found 
   exit 1
 fi
 rm -rf "$data_dir"
-echo "instance $instance: removed, with $data_dir"
+echo "removed, with $data_dir"

@@ -112,6 +112,7 @@ export interface WireSandbox {
   readonly annotations: Record<string, string>
 }
 
+/** One of CRI's listed sandboxes. */
 export function fromSandbox(w: WireSandbox): Sandbox {
   const { name, namespace, uid, attempt } = w.metadata
   return {
@@ -141,10 +142,12 @@ export interface WireContainerStatus {
 
 const STATES: readonly ContainerState[] = ['created', 'running', 'exited', 'unknown']
 
+/** CRI's number of a container's state in words. */
 export function stateOf(state: number): ContainerState {
   return STATES[state] ?? 'unknown'
 }
 
+/** CRI's status of a container; it does not name the sandbox, so the caller does. */
 export function fromStatus(w: WireContainerStatus, sandboxId: string): Container {
   return {
     id: w.id,
@@ -175,6 +178,7 @@ export interface WireImage {
   readonly pinned: boolean
 }
 
+/** CRI's image; the user is a number when the image says one. */
 export function fromImage(w: WireImage): ImageInfo {
   return {
     id: w.id,

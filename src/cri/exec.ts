@@ -119,7 +119,8 @@ function stdinOf(socket: Socket, closeIO: () => Promise<unknown>): Writable {
     // Written chunks have been handed to the pipe by now. A FIFO cannot be half-closed: our end goes, then the shim's.
     final: (callback) => {
       socket.destroy()
-      closeIO().then(() => callback(), () => callback())
+      // Refused when the command has ended before its input: nobody reads any more.
+      void closeIO().catch(() => {}).finally(callback)
     },
     destroy: (error, callback) => {
       socket.destroy()

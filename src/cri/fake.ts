@@ -42,6 +42,7 @@ interface FakeContainer {
 /** Events a reader has not taken yet; over this many the reader is cut off and must relist. */
 const EVENT_LIMIT = 1024
 
+/** The Runtime port in memory; the methods beyond the port are the test's hand on it. */
 export class FakeRuntime implements Runtime {
   readonly sandboxes: SandboxRuntime
   readonly containers: ContainerRuntime

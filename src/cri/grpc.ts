@@ -37,6 +37,7 @@ interface Method {
   readonly decode: (bytes: Buffer) => object
 }
 
+/** A connection to one runtime, dialled at the first call and again whenever it was lost. Its owner closes it. */
 export class GrpcChannel {
   readonly address: string
   readonly #client: grpc.Client

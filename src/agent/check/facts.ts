@@ -49,6 +49,7 @@ export interface CgroupFacts {
 /** The controllers a pod's limits need. */
 const CONTROLLERS = ['memory', 'cpu', 'pids'] as const
 
+/** The controllers pods need, in either version of cgroups; the fix is the machine's own: Raspberry Pi or GRUB. */
 export function cgroupRow(f: CgroupFacts): CheckRow {
   const name = 'cgroups'
   const v2 = f.v2Controllers?.trim().split(/\s+/)
@@ -95,6 +96,7 @@ export interface DiskFacts {
 
 const MIB = 1 << 20
 
+/** Room for images and pods: under 512 MiB or 10000 inodes is an error, under 2 GiB a warning. */
 export function diskRow(d: DiskFacts): CheckRow {
   const free = Math.floor(d.freeBytes / MIB)
   const seen = `${free} MiB and ${d.totalInodes === 0 ? 'any number of' : d.freeInodes} inodes free at ${d.path}`

@@ -69,7 +69,7 @@ export function tar(files: readonly ArchiveFile[]): Buffer {
     header.write('        ', 148)
     header.write(file.link !== undefined ? '2' : file.data ? '0' : '5', 156)
     if (file.link !== undefined) header.write(file.link, 157)
-    header.write('ustar\0' + '00', 257)
+    header.write('ustar\x0000', 257)
     let sum = 0
     for (const byte of header) sum += byte
     header.write(`${sum.toString(8).padStart(6, '0')}\0 `, 148)

@@ -54,17 +54,37 @@ test('killall ends one instance whole and touches neither its neighbour nor a by
   }
 })
 
+test('killall ends the process that holds the lock of the data directory, and no other that has its number', { skip }, async () => {
+  const dir = await mkdtemp(join(tmpdir(), 'skerry-lock-'))
+  const boot = readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim()
+  const [holder, other] = [spawn('sleep', ['60'], { stdio: 'ignore' }), spawn('sleep', ['60'], { stdio: 'ignore' })]
+  try {
+    await mkdir(join(dir, 'agent'))
+    await mkdir(join(dir, 'server'))
+    await writeFile(join(dir, 'agent/lock'), `${holder.pid} ${startTimeOf(holder.pid as number)}@${boot}`)
+    await writeFile(join(dir, 'server/lock'), `${other.pid} 1@${boot}`)
+    const result = await tryCommand('sh', [script('killall.sh'), '--data-dir', dir])
+    assert.deepEqual([result.code, result.stderr], [0, ''])
+    assert.match(result.stdout, new RegExp(`ended agent, process ${holder.pid}\n`))
+    assert.equal(startTimeOf(holder.pid as number), undefined)
+    assert.notEqual(startTimeOf(other.pid as number), undefined)
+  } finally {
+    for (const child of [holder, other]) child.kill('SIGKILL')
+    await rm(dir, { recursive: true, force: true })
+  }
+})
+
 test('uninstall removes a data directory of ours and refuses any other', { skip }, async () => {
   const dir = await mkdtemp(join(tmpdir(), 'skerry-uninstall-'))
-  const run = (...args: string[]): ReturnType<typeof tryCommand> => tryCommand('sh', [script('uninstall.sh'), '--instance', `none-${process.pid}`, ...args])
+  const run = (...args: string[]): ReturnType<typeof tryCommand> => tryCommand('sh', [script('uninstall.sh'), ...args])
   try {
     await writeFile(join(dir, 'precious'), 'x')
     const refused = await run('--data-dir', dir, '--yes')
     assert.equal(refused.code, 2)
     assert.match(refused.stderr, /holds neither agent\/ nor server\//)
-    assert.match((await run('--data-dir', '/etc', '--yes')).stderr, /not a top directory/)
+    assert.match((await run('--data-dir', '/etc', '--yes')).stderr, /must not be a top directory/)
     await mkdir(join(dir, 'agent'))
-    assert.equal((await tryCommand('sh', [script('uninstall.sh'), '--instance', `none-${process.pid}`, '--data-dir', dir], { input: 'no\n' })).code, 1)
+    assert.equal((await tryCommand('sh', [script('uninstall.sh'), '--data-dir', dir], { input: 'no\n' })).code, 1)
     assert.ok(existsSync(join(dir, 'precious')))
     const done = await run('--data-dir', dir, '--yes')
     assert.deepEqual([done.code, done.stderr], [0, ''])

@@ -17,6 +17,7 @@ import { cniConflist, nftRemoval, nftRules } from './rules.ts'
 
 const log = logger('agent.network')
 
+/** The agent's network port on bridge, CNI and nft. Needs root in the network namespace it runs in. */
 export class BridgeNetwork implements NodeNetwork {
   readonly #paths: InstancePaths
   #cidr: Cidr | undefined
