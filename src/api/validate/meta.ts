@@ -63,7 +63,8 @@ export function metaErrors(def: ResourceDef, meta: ObjectMeta): FieldError[] {
   errors.push(...labelErrors(meta.labels, 'metadata.labels'), ...annotationErrors(meta.annotations, 'metadata.annotations'), ...ownerErrors(meta))
   for (const [i, f] of (meta.finalizers ?? []).entries()) {
     errors.push(...labelKeyErrors(f).map((e) => fieldInvalid(`metadata.finalizers[${i}]`, f, e)))
-    if (!f.includes('/') && !STANDARD_FINALIZERS.has(f)) {
+    // Kubernetes holds only its own kinds to this; definitions and their objects may carry any qualified name.
+    if (!def.custom && def.group !== 'apiextensions.k8s.io' && !f.includes('/') && !STANDARD_FINALIZERS.has(f)) {
       errors.push(fieldInvalid(`metadata.finalizers[${i}]`, f, 'name is neither a standard finalizer name nor is it fully qualified'))
     }
   }
