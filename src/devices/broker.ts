@@ -92,13 +92,7 @@ export async function startBroker(options: BrokerOptions = {}): Promise<Broker> 
       const handlers = taps.match(packet.topic)
       if (handlers.length === 0) return done(null)
       // Called for all of a chunk's messages in order, so that handlers see them in order; `done` is what acknowledges.
-      void Promise.all(handlers.map(async (h) => h.message(packet.topic, payload))).then(
-        () => done(null),
-        (error: unknown) => {
-          log.error('driver failed on a message', { topic: packet.topic, error })
-          done(null)
-        },
-      )
+      void acknowledgeAfter(handlers.map(async (h) => h.message(packet.topic, payload)), packet.topic, done)
     },
   })
   broker.on('clientError', (client, error) => log.debug('client failed', { client: client.id, error }))
@@ -143,6 +137,11 @@ export async function startBroker(options: BrokerOptions = {}): Promise<Broker> 
       await closed
     },
   }
+}
+
+async function acknowledgeAfter(kept: readonly Promise<void>[], topic: string, done: (error: null) => void): Promise<void> {
+  for (const result of await Promise.allSettled(kept)) if (result.status === 'rejected') log.error('driver failed on a message', { topic, error: result.reason })
+  done(null)
 }
 
 /** Cuts oversized messages out of what the broker reads from the socket, and acknowledges them. */

@@ -35,6 +35,7 @@ interface Listener {
   missed: number
 }
 
+/** Answers pods, and passes value changes on to those that listen. */
 export class Bus {
   readonly #devices: BusDevices
   readonly #streams: Streams

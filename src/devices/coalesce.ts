@@ -30,6 +30,7 @@ interface Entry {
   failures: number
 }
 
+/** Keys that change, written as rarely as may be. */
 export class Coalescer<T> {
   readonly #options: CoalescerOptions<T>
   readonly #entries = new Map<string, Entry>()

@@ -35,7 +35,7 @@ export function toRecord(body: unknown, stream: string, node: string, caller: Po
   const { id, time, data = {}, attachments = [] } = body as Record<string, unknown>
   const unknown = Object.keys(body).find((k) => !KEYS.includes(k))
   if (unknown !== undefined) throw wrong(`field ${seen(unknown)} is not known, there are ${KEYS.join(', ')}; your own go into data`)
-  if (typeof id !== 'string' || id.length === 0 || id.length > 253 || /[\0-\x1f\x7f]/.test(id)) throw wrong(`id is ${seen(id)}, it must be 1 to 253 characters that name this result for ever`)
+  if (typeof id !== 'string' || id.length === 0 || id.length > 253 || /\p{Cc}/u.test(id)) throw wrong(`id is ${seen(id)}, it must be 1 to 253 characters that name this result for ever`)
   if (typeof data !== 'object' || data === null || Array.isArray(data)) throw wrong(`data is ${seen(data)}, it must be an object`)
   const timeMs = time === undefined ? nowMs : typeof time === 'number' ? time : Date.parse(String(time))
   if (!Number.isFinite(timeMs) || Math.abs(timeMs) > 8.64e15) throw wrong(`time is ${seen(time)}, use RFC 3339 or milliseconds since 1970`)

@@ -28,6 +28,7 @@ export interface DeviceControllerOptions {
   readonly recorder: Pick<EventRecorder, 'event'>
 }
 
+/** Makes the controller; run it where the other controllers run. */
 export function createDeviceController({ client, caches, clock, recorder }: DeviceControllerOptions): Controller {
   const devices = caches.cache<DeviceObject>(DEVICES, {
     indexes: {

@@ -53,6 +53,7 @@ interface InFlight {
   readonly abort: AbortController
 }
 
+/** One device of this node, from its objects to its values. `update` must be called once after making it. */
 export class DeviceUnit {
   readonly key: string
   readonly #context: UnitContext
@@ -74,6 +75,7 @@ export class DeviceUnit {
   #silence: Timer | undefined
   #heardAt = 0
   #ready = false
+  #closed = false
   #closing: Promise<void> = Promise.resolve()
 
   constructor(key: string, device: DeviceObject, merged: MergedDevice, context: UnitContext) {
@@ -123,7 +125,7 @@ export class DeviceUnit {
     if (this.#twin !== before) {
       this.#failures = 0
       this.#deliver()
-      this.#context.statusChanged(this, VALUES_EVERY_MS)
+      if (this.#ready) this.#context.statusChanged(this, VALUES_EVERY_MS) // before that nothing is known that is worth a write
     }
   }
 
@@ -161,12 +163,13 @@ export class DeviceUnit {
   }
 
   async close(): Promise<void> {
+    this.#closed = true
     this.#retry?.cancel()
     this.#silence?.cancel()
     this.#callOff('the device is closed')
+    await this.#closing
     const session = this.#session
     this.#session = undefined
-    await this.#closing
     await session?.close()
   }
 
@@ -203,7 +206,7 @@ export class DeviceUnit {
   #opened(): void {
     this.#ready = true
     this.#redeliver()
-    if (this.#state === 'unknown' || this.#state === 'unhealthy') this.#context.statusChanged(this, STATE_EVERY_MS)
+    this.#context.statusChanged(this, STATE_EVERY_MS)
     this.#watchSilence()
   }
 
@@ -228,13 +231,15 @@ export class DeviceUnit {
     this.#callOff('the device is opened anew')
     const former = this.#session
     this.#session = undefined
-    this.#closing = this.#closing.then(() => former?.close()).catch(() => undefined)
+    this.#closing = this.#replace(this.#closing, former, configText)
+  }
+
+  /** The driver may hold the device's only connection: the new session waits until the former has let go. */
+  async #replace(before: Promise<void>, former: OpenDevice | undefined, configText: string): Promise<void> {
+    await before
+    await former?.close().catch(() => undefined)
     const { config } = this.#merged
-    if (!config) return
-    // The driver may hold the device's only connection: the new session waits until the former has let go.
-    void this.#closing.then(() => {
-      if (this.#configText === configText && !this.#session) this.#session = this.#context.open(config, this.sink)
-    })
+    if (config && this.#configText === configText && !this.#session && !this.#closed) this.#session = this.#context.open(config, this.sink)
   }
 
   #heard(): void {

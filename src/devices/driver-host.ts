@@ -69,6 +69,7 @@ interface Waiting {
   readonly reject: (error: unknown) => void
 }
 
+/** Runs the driver of one protocol and keeps the devices given to it open. */
 export class DriverRunner {
   readonly #options: DriverHostOptions
   readonly #deadlineMs: number
@@ -169,11 +170,14 @@ export class DriverRunner {
   /** Starts the worker when the former has really ended: it may hold a port or a bus. */
   #startAfter(waitMs: number): void {
     this.#restart = this.#options.clock.timer('driver start', waitMs, () => {
-      void this.#ended.catch(() => undefined).then(() => {
-        this.#restart = undefined
-        if (!this.#closed && !this.#worker && this.#devices.size > 0) this.#start()
-      })
+      void this.#startAgain()
     })
+  }
+
+  async #startAgain(): Promise<void> {
+    await this.#ended.catch(() => undefined)
+    this.#restart = undefined
+    if (!this.#closed && !this.#worker && this.#devices.size > 0) this.#start()
   }
 
   async #rest(): Promise<void> {
@@ -285,11 +289,16 @@ export class DriverRunner {
   #take(handle: number, n: number, reading: Reading): void {
     const device = this.#handles.get(handle)
     if (!device) return
-    const done = (): void => this.#taken(handle, n)
-    device.sink.reading(reading).then(done, (error: unknown) => {
+    void this.#keep(device, handle, n, reading)
+  }
+
+  async #keep(device: Device, handle: number, n: number, reading: Reading): Promise<void> {
+    try {
+      await device.sink.reading(reading)
+    } catch (error) {
       device.sink.refused(`reading of ${reading.property} not kept: ${messageOf(error)}`, 1)
-      done()
-    })
+    }
+    this.#taken(handle, n)
   }
 
   /** Streams of one device are kept independently, so readings may be kept out of order; acknowledged is the whole stretch. */

@@ -31,6 +31,7 @@ export interface LocalRequest {
 /** Answers by returning JSON (status 200), an {@link Answer}, or undefined when it has written the response itself. */
 export type LocalHandler = (request: LocalRequest) => Promise<unknown>
 
+/** An answer with a status other than 200. */
 export class Answer {
   readonly status: number
   readonly json: unknown

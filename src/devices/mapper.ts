@@ -64,6 +64,7 @@ export interface DeviceLayer {
   devices(): readonly DeviceUnit[]
 }
 
+/** Makes the layer; nothing starts before `run`. */
 export function createDeviceLayer(options: DeviceLayerOptions): DeviceLayer {
   const { nodeName, client, caches, clock, dirs, recorder, spool } = options
   const devices = client.resource<DeviceObject>(DEVICES)
@@ -73,7 +74,7 @@ export function createDeviceLayer(options: DeviceLayerOptions): DeviceLayer {
   const streams = new Streams({ dataDir: join(dirs.data, 'devices'), runDir: join(dirs.run, 'devices'), clock })
   const units = new Map<string, DeviceUnit>()
   const runners = new Map<string, DriverRunner>()
-  const removing = new Map<string, Promise<void>>()
+  const removing = new Set<Promise<void>>()
   const metrics = options.metrics ?? new Metrics()
   const readings = metrics.counter('skerry_device_readings_total', 'Readings taken from devices')
   const refused = metrics.counter('skerry_device_refused_total', 'Inputs from devices that were refused')
@@ -163,16 +164,17 @@ export function createDeviceLayer(options: DeviceLayerOptions): DeviceLayer {
     units.delete(key)
     statuses.forget(key)
     mirrors.forget(key)
-    const work = unit
-      .close()
-      .then(async () => {
-        if (!units.has(key)) await streams.remove(key) // a device of the same name made meanwhile goes on with the stream
-      })
-      .catch((error: unknown) => log.warn('device not cleaned up', { device: key, error: messageOf(error) }))
-      .finally(() => {
-        if (removing.get(key) === work) removing.delete(key)
-      })
-    removing.set(key, work)
+    const work = clean(key, unit).finally(() => removing.delete(work))
+    removing.add(work)
+  }
+
+  async function clean(key: string, unit: DeviceUnit): Promise<void> {
+    try {
+      await unit.close()
+      if (!units.has(key)) await streams.remove(key) // a device of the same name made meanwhile goes on with the stream
+    } catch (error) {
+      log.warn('device not cleaned up', { device: key, error: messageOf(error) })
+    }
   }
 
   return {
@@ -221,7 +223,7 @@ export function createDeviceLayer(options: DeviceLayerOptions): DeviceLayer {
       scope.onClose(async () => {
         await Promise.all([...runners.values()].map((r) => r.close()))
         await Promise.all([...units.values()].map((u) => u.close()))
-        await Promise.all(removing.values())
+        await Promise.all(removing)
         await statuses.close()
         await mirrors.close()
         await streams.close()

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import fc from 'fast-check'
+import * as fc from 'fast-check'
 import { PublishGuard, type Oversized } from './publish-guard.ts'
 
 function packet(first: number, body: Buffer): Buffer {

@@ -22,6 +22,7 @@ interface Cutting {
   readonly head: number[]
 }
 
+/** One connection's filter; feed it every chunk in order. */
 export class PublishGuard {
   readonly #max: number
   readonly #found: (oversized: Oversized) => void

@@ -22,6 +22,7 @@ export interface DeviceView {
   readonly generation: number
 }
 
+/** The status as the node writes it. */
 export function statusFields(view: DeviceView): DeviceStatusFields {
   const twins: StatusTwin[] = []
   const main: string[] = []

@@ -21,6 +21,7 @@ export interface StreamsOptions {
   readonly clock: Clock
 }
 
+/** The streams of all devices of a node. */
 export class Streams {
   readonly #options: StreamsOptions
   readonly #logs = new Map<string, Promise<BoundedLog>>()

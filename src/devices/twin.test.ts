@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import fc from 'fast-check'
+import * as fc from 'fast-check'
 import { EMPTY_TWIN, isSettled, toDeliver, withDelivered, withDesired, withRefused, withReported, withRestart, type Twin } from './twin.ts'
 
 /** One step of the world: the spec changes (perhaps seen late), the device takes, fails, restarts, says something. */

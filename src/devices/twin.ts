@@ -77,7 +77,8 @@ export function withReported(twin: Twin, property: string, value: unknown, timeM
 
 /** The device (or the way to it) started anew and may have forgotten what it took: all desired values are due again. */
 export function withRestart(twin: Twin): Twin {
-  return { ...twin, properties: Object.fromEntries(Object.entries(twin.properties).map(([k, { refused: _, ...p }]) => [k, { ...p, delivered: 0 }])) }
+  const anew = ({ desired, reported }: TwinProperty): TwinProperty => ({ delivered: 0, ...(desired && { desired }), ...(reported && { reported }) })
+  return { ...twin, properties: Object.fromEntries(Object.entries(twin.properties).map(([k, p]) => [k, anew(p)])) }
 }
 
 /** True when the device says what is wanted of it. */

@@ -27,6 +27,7 @@ export interface CollectRecord {
   readonly attachments: readonly { readonly name: string; readonly contentType: string; readonly size: number }[]
 }
 
+/** One record as it goes on the wire. */
 export function encodeRecord(record: StoredRecord): Buffer {
   const meta = Buffer.from(record.meta)
   const head = Buffer.allocUnsafe(HEADER)

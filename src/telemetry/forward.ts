@@ -56,6 +56,7 @@ export interface Forwarder {
 
 const DEFAULT_SCHEDULE: RetrySchedule = { firstMs: 500, factor: 2, maxMs: 30_000, jitter: 0.5 }
 
+/** Makes the forwarder; nothing is sent before `run`. */
 export function createForwarder(options: ForwarderOptions): Forwarder {
   const { spool, clock } = options
   const cursor = options.cursor ?? 'collector'

@@ -9,6 +9,7 @@ import { announcedSize, RECORD_HEADER, resync, scan } from './segment-format.ts'
 
 const INDEX_STEP = 4096
 
+/** A segment: its file, its bounds and its index. `load` first, when the file exists. */
 export class Segment {
   readonly base: number
   readonly path: string

@@ -1,7 +1,7 @@
 /** What every bounded log promises, fake included. Adapters call `logSuite` with a way to open one. */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import fc from 'fast-check'
+import * as fc from 'fast-check'
 import type { BoundedLog } from '../../src/telemetry/mod.ts'
 
 export interface LogSubject {

@@ -25,10 +25,7 @@ export function connectMqtt(options: MqttClientOptions): MqttLink {
   })
   client.handleMessage = (packet, done) => {
     const payload = typeof packet.payload === 'string' ? Buffer.from(packet.payload) : packet.payload
-    Promise.all(taps.match(packet.topic).map(async (h) => h.message(packet.topic, payload))).then(
-      () => done(),
-      () => done(), // a handler's own failure is its to report; the broker must not send again for ever
-    )
+    void acknowledgeAfter(Promise.allSettled(taps.match(packet.topic).map(async (h) => h.message(packet.topic, payload))), done)
   }
   const tell = (now: boolean, why: string): void => {
     if (up === now && why === '') return
@@ -62,4 +59,10 @@ export function connectMqtt(options: MqttClientOptions): MqttLink {
       await client.endAsync(true)
     },
   }
+}
+
+/** A handler's own failure is its to report; the broker must not send the message again for ever. */
+async function acknowledgeAfter(kept: Promise<unknown>, done: () => void): Promise<void> {
+  await kept
+  done()
 }

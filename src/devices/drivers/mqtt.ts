@@ -20,6 +20,8 @@ export type LocalBroker = () => Promise<MqttLink>
 interface Visit {
   readonly property: PropertyConfig
   readonly topic: string | undefined
+  /** The topic as subscribed, for messages. */
+  readonly filter: string | undefined
   readonly setTopic: string | undefined
   readonly json: string | undefined
   last: DeviceValue | undefined
@@ -100,7 +102,7 @@ async function openSession(device: DeviceConfig, host: DriverHost, link: MqttLin
       const value = text(property.visitor[key])
       return value === undefined ? undefined : topicTemplate(value, own(device)).filter
     }
-    visits.set(property.name, { property, topic: text(property.visitor['topic']), setTopic: filter('setTopic'), json: text(property.visitor['json']), last: undefined, waiting: new Set() })
+    visits.set(property.name, { property, topic: text(property.visitor['topic']), filter: filter('topic'), setTopic: filter('setTopic'), json: text(property.visitor['json']), last: undefined, waiting: new Set() })
   }
   const stops: (() => void)[] = []
   let away: string | undefined
@@ -213,7 +215,7 @@ function answerTo(visit: Visit, written: unknown, signal: AbortSignal): { promis
     const onAbort = (): void => {
       cancel()
       const last = visit.last && 'json' in visit.last ? `, last said ${seen(visit.last.json)}` : ''
-      reject(new AppError('timeout', `write ${visit.property.name}: the device has not answered on ${visit.topic}${last}`))
+      reject(new AppError('timeout', `write ${visit.property.name}: the device has not answered on ${visit.filter}${last}`))
     }
     const onValue = (value: DeviceValue, before: DeviceValue | undefined): void => {
       if (!('json' in value)) return
