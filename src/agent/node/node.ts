@@ -45,7 +45,9 @@ export class NodeObject {
   #written: NodeStatus | undefined
   #writtenAt = -Infinity
   #registered = false
-  #wake: () => void = () => {}
+  /** Set by a wake that came while nobody rested, so that none is lost. */
+  #woken = false
+  #resting: AbortController | undefined
 
   constructor(options: NodeOptions) {
     this.#o = options
@@ -103,9 +105,17 @@ export class NodeObject {
   }
 
   async #rest(ms: number, signal: AbortSignal): Promise<void> {
-    const rest = new AbortController()
-    this.#wake = () => rest.abort()
-    await this.#o.clock.sleep(ms, AbortSignal.any([signal, rest.signal])).catch(() => undefined)
+    if (!this.#woken) {
+      this.#resting = new AbortController()
+      await this.#o.clock.sleep(ms, AbortSignal.any([signal, this.#resting.signal])).catch(() => undefined)
+      this.#resting = undefined
+    }
+    this.#woken = false
+  }
+
+  #wake(): void {
+    this.#woken = true
+    this.#resting?.abort()
   }
 
   async #configureNetwork(): Promise<void> {
