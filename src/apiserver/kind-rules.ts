@@ -1,15 +1,11 @@
 /**
- * Where the generic machinery meets the rules of kinds: decoding with field validation, defaults, validation. The rules
- * themselves stand in `src/api`; CRDs bring theirs as schemas. Used by the write verbs.
+ * Where the generic machinery meets the rules of kinds: a body becomes an object of the call's kind, and an object to be
+ * stored is validated. The rules themselves stand in `src/api`; CRDs bring theirs as schemas. Used by the write verbs.
  */
-import { applyDefaults } from '../api/defaults/mod.ts'
-import { duplicateFields } from '../api/duplicates.ts'
+import { decode } from '../api/decode.ts'
 import { apiVersionOf, type ResourceDef } from '../api/kinds.ts'
-import { dnsSubdomainErrors, pathSegmentErrors } from '../api/names.ts'
-import { decodeError, strictError, strictTexts, walk } from '../api/schema.ts'
-import { schemaOf } from '../api/schema-table.ts'
-import type { Schema } from '../api/schema-types.ts'
-import { badRequest, fieldInvalid, fieldRequired, invalid, type FieldError } from '../api/status.ts'
+import { badRequest, invalid, type FieldError } from '../api/status.ts'
+import { validateCreate, validateUpdate } from '../api/validate/mod.ts'
 import type { Call } from './core.ts'
 import type { Obj } from './stored-text.ts'
 
@@ -17,15 +13,16 @@ import type { Obj } from './stored-text.ts'
 const MAX_WARNINGS = 50
 
 /**
- * A sent body as an object of the call's kind, unknown fields removed and told as `fieldValidation` says.
- * @param text the body as sent, for duplicate fields; undefined after a patch
- * @throws ApiError 400 for another kind, group or shape, wrong types, or (Strict) unknown fields
+ * A sent body (changed in place) as an object of the call's kind: types checked, defaults filled in, unknown fields removed
+ * and told as `fieldValidation` says.
+ * @param text the JSON as sent, for duplicate fields; undefined after a patch
+ * @throws ApiError 400 for another kind, group or shape, wrong types, or (Strict) unknown fields; 422 by a CRD's schema
  */
 export function decodeObject(call: Call, sent: unknown, text?: string): Obj {
   const { def } = call
   const apiVersion = apiVersionOf(def)
   if (typeof sent !== 'object' || sent === null || Array.isArray(sent)) {
-    const what = sent === null ? 'null' : Array.isArray(sent) ? 'a list' : `a ${typeof sent}`
+    const what = sent === undefined ? 'empty' : sent === null ? 'null' : Array.isArray(sent) ? 'a list' : `a ${typeof sent}`
     throw badRequest(`${def.kind} in version "${def.version}" cannot be handled as a ${def.kind}: the body is ${what}, not an object`)
   }
   const object = sent as Obj
@@ -35,57 +32,26 @@ export function decodeObject(call: Call, sent: unknown, text?: string): Obj {
   if (object.apiVersion !== undefined && object.apiVersion !== '' && object.apiVersion !== apiVersion) {
     throw badRequest(`the API version in the data (${object.apiVersion}) does not match the expected API version (${apiVersion})`)
   }
-  const result = walk(schemaFor(def), object, def.custom ? { dialect: 'custom', defaults: false, required: false } : { defaults: false })
-  if (!def.custom) {
-    const error = decodeError(result, def.kind, def.version)
-    if (error) throw error
-  }
+  object.kind = def.kind
+  object.apiVersion = apiVersion
+  object.metadata ??= {}
   const mode = call.query.get('fieldValidation') ?? 'Warn'
-  if (mode !== 'Ignore') {
-    const texts = strictTexts(result.unknown, text === undefined ? [] : duplicateFields(text))
-    if (texts.length > 0 && mode === 'Strict') throw strictError(texts, def.kind, def.version)
-    call.warnings.push(...texts.slice(0, MAX_WARNINGS))
-  }
-  if (object.metadata !== undefined && (typeof object.metadata !== 'object' || object.metadata === null || Array.isArray(object.metadata))) throw badRequest('metadata must be an object')
-  return { ...object, kind: def.kind, apiVersion, metadata: { ...object.metadata } }
-}
-
-/** The schema of whole objects of a resource. */
-export function schemaFor(def: ResourceDef): Schema {
-  return def.custom?.schema ?? schemaOf(def.schema)
-}
-
-/** Fills in defaults, in place. */
-export function setDefaults(def: ResourceDef, object: Obj): void {
-  if (def.custom) walk(def.custom.schema, object, { dialect: 'custom', prune: false, required: false })
-  else applyDefaults(def.schema, object)
+  if (mode !== 'Ignore' && mode !== 'Warn' && mode !== 'Strict') throw badRequest(`fieldValidation: Unsupported value: "${mode}": supported values: "Ignore", "Strict", "Warn"`)
+  const warnings = decode(def, object, { validation: mode, text })
+  for (const warning of warnings.slice(0, MAX_WARNINGS)) if (!call.warnings.includes(warning)) call.warnings.push(warning)
+  return object
 }
 
 /** @throws ApiError 422 */
-export function validateCreate(def: ResourceDef, object: Obj): void {
-  refuse(def, object, [...validateObject(def, object), ...schemaErrors(def, object)])
+export function checkCreate(def: ResourceDef, object: Obj): void {
+  refuse(def, object, validateCreate(def, object))
 }
 
 /** @throws ApiError 422 */
-export function validateUpdate(def: ResourceDef, next: Obj, old: Obj, subresource: string | undefined): void {
-  refuse(def, next, [...validateObjectUpdate(def, next, old, subresource), ...schemaErrors(def, next)])
-}
-
-function schemaErrors(def: ResourceDef, object: Obj): FieldError[] {
-  return def.custom ? walk(def.custom.schema, object, { dialect: 'custom', prune: false, defaults: false }).errors : []
+export function checkUpdate(def: ResourceDef, next: Obj, old: Obj, subresource: string | undefined): void {
+  refuse(def, next, validateUpdate(def, next, old, subresource))
 }
 
 function refuse(def: ResourceDef, object: Obj, causes: readonly FieldError[]): void {
   if (causes.length > 0) throw invalid(def, object.metadata.name ?? '', causes)
-}
-
-function validateObject(def: ResourceDef, object: Obj): FieldError[] {
-  const { name } = object.metadata
-  if (!name) return [fieldRequired('metadata.name', 'name or generateName is required')]
-  const errors = def.group === 'rbac.authorization.k8s.io' ? pathSegmentErrors(name) : dnsSubdomainErrors(name)
-  return errors.map((e) => fieldInvalid('metadata.name', name, e))
-}
-
-function validateObjectUpdate(def: ResourceDef, next: Obj, _old: Obj, _subresource: string | undefined): FieldError[] {
-  return validateObject(def, next)
 }

@@ -36,6 +36,11 @@ export class OpenApi {
     if (clean === '/openapi/v3') {
       return reply(JSON.stringify(openApiV3Index(this.#resources.all, (p) => this.#hashes.get(p) ?? '')), 'no-cache')
     }
+    if (clean === '/openapi/v2' && (request.headers?.accept ?? '').startsWith('application/com.github.proto-openapi')) {
+      // Clients that insist on this encoding only look up kinds in it, and go on without when a kind is not there.
+      const header = Buffer.concat([Buffer.from([0x0a, 3]), Buffer.from('2.0')]).toString('latin1')
+      return { status: 200, headers: { 'content-type': 'application/com.github.proto-openapi.spec.v2.v1.0+protobuf' }, body: header }
+    }
     if (clean === '/openapi/v2') {
       const etag = `"${createHash('sha256').update([...this.#hashes.values()].join()).digest('hex').toUpperCase()}"`
       if (request.headers?.['if-none-match'] === etag) return { status: 304, headers: { etag }, body: '' }

@@ -2,9 +2,8 @@
  * What the server itself sets on objects of certain kinds, beyond defaults: allocated addresses, first status, who asked.
  * Called by the write verbs before admission and again before validation, so each must bear being run twice.
  */
-import { KINDS, type ResourceDef } from '../api/kinds.ts'
-import type { PodSpec } from '../api/gen/types.ts'
-import { qosClass } from '../api/qos.ts'
+import { KINDS } from '../api/kinds.ts'
+import { prepareCreate, prepareUpdate } from '../api/prepare.ts'
 import { fieldInvalid, invalid } from '../api/status.ts'
 import { AppError } from '../base/errors.ts'
 import { acceptDefinition } from './crds.ts'
@@ -14,31 +13,17 @@ import type { Obj } from './stored-text.ts'
 
 interface Strategy {
   create?(core: Core, call: Call, object: Obj): void
-  update?(core: Core, call: Call, next: Obj, old: Obj, subresource: string | undefined): void
+  update?(core: Core, call: Call, next: Obj, old: Obj): void
 }
 
 const NODE_PORTS = { from: 30_000, to: 32_767 }
 
 /** By `group/resource`. */
 const STRATEGIES: Readonly<Record<string, Strategy>> = {
-  '/namespaces': {
-    create(_core, _call, object) {
-      object.spec = { ...(object.spec as object | undefined), finalizers: ['kubernetes'] }
-      object.status = { phase: 'Active' }
-    },
-    update(_core, _call, next, old, subresource) {
-      if (subresource !== 'finalize') next.spec = old.spec
-    },
-  },
-  '/pods': {
-    create(_core, _call, object) {
-      object.status = { phase: 'Pending', qosClass: qosClass((object.spec ?? { containers: [] }) as PodSpec) }
-    },
-  },
   '/services': {
     create: (core, _call, object) => allocate(core, object, undefined),
-    update(core, _call, next, old, subresource) {
-      if (subresource === undefined) allocate(core, next, old)
+    update(core, call, next, old) {
+      if (call.info.subresource === undefined) allocate(core, next, old)
     },
   },
   'certificates.k8s.io/certificatesigningrequests': {
@@ -58,33 +43,23 @@ const STRATEGIES: Readonly<Record<string, Strategy>> = {
   },
   'apiextensions.k8s.io/customresourcedefinitions': {
     create: (core, _call, object) => acceptDefinition(core, object),
-    update(core, _call, next, _old, subresource) {
-      if (subresource === undefined) acceptDefinition(core, next)
+    update(core, call, next) {
+      if (call.info.subresource === undefined) acceptDefinition(core, next)
     },
   },
 }
 
-export function prepareCreate(core: Core, call: Call, object: Obj): void {
+/** Before admission and again after it: what the kind begins with, then what this server gives out. */
+export function beforeCreate(core: Core, call: Call, object: Obj): void {
   const { def } = call
-  if (hasStatus(def) || object.spec !== undefined) object.metadata.generation = 1
+  prepareCreate(def, object)
   STRATEGIES[`${def.group}/${def.resource}`]?.create?.(core, call, object)
 }
 
-export function prepareUpdate(core: Core, call: Call, next: Obj, old: Obj): void {
+export function beforeUpdate(core: Core, call: Call, next: Obj, old: Obj): void {
   const { def, info } = call
-  STRATEGIES[`${def.group}/${def.resource}`]?.update?.(core, call, next, old, info.subresource)
-}
-
-export function hasStatus(def: ResourceDef): boolean {
-  return def.subresources.some((s) => s.name === 'status')
-}
-
-/** Drops what a create may not set. */
-export function resetStatus(def: ResourceDef, object: Obj): void {
-  // Nodes register with their status, as kubelets do.
-  if (!hasStatus(def) || def === KINDS.Node) return
-  if (def.custom || object.status === undefined) delete object.status
-  else object.status = {}
+  prepareUpdate(def, next, old, info.subresource)
+  STRATEGIES[`${def.group}/${def.resource}`]?.update?.(core, call, next, old)
 }
 
 interface ServiceSpec {

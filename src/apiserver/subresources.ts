@@ -45,7 +45,7 @@ async function bind(core: Core, call: Call): Promise<ApiResponse> {
   const node = binding?.target?.name
   if (!node || (binding.target?.kind ?? 'Node') !== 'Node') throw invalid({ group: '', resource: 'bindings', kind: 'Binding' }, info.name as string, [fieldRequired('target.name')])
   const at = new Date(core.clock.now()).toISOString().replace(/\.\d+Z$/, 'Z')
-  await changeObject(core, { ...call, info: { ...info, subresource: 'bindings' } }, async (pod) => {
+  await changeObject(core, call, async (pod) => {
     const spec = pod.spec as { nodeName?: string; schedulingGates?: unknown[] }
     if (pod.metadata.deletionTimestamp) throw conflict(def, info.name as string, `pod ${info.name} is being deleted, cannot be assigned to a host`)
     if (spec.nodeName) throw conflict(def, info.name as string, `pod ${info.name} is already assigned to node "${spec.nodeName}"`)
@@ -60,7 +60,7 @@ async function bind(core: Core, call: Call): Promise<ApiResponse> {
       spec: { ...spec, nodeName: node },
       status: { ...status, conditions: [...conditions, { type: 'PodScheduled', status: 'True', lastProbeTime: null, lastTransitionTime: at }] },
     }
-  })
+  }, { whole: true })
   return answer(call, 201, JSON.stringify({ kind: 'Status', apiVersion: 'v1', metadata: {}, status: 'Success', code: 201 }))
 }
 

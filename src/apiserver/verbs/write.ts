@@ -4,15 +4,14 @@
  * state when another writer came first.
  */
 import type { ApiResponse } from '../../api/contract.ts'
-import type { ResourceDef } from '../../api/kinds.ts'
 import type { ManagedFieldsEntry } from '../../api/meta.ts'
 import { alreadyExists, badRequest, conflict, notFound, serverTimeout } from '../../api/status.ts'
 import { hasCode } from '../../base/errors.ts'
 import { readObject } from '../body.ts'
 import { answer, type Call, type Core } from '../core.ts'
 import { encodeOne, objectOf, type Stored } from '../encode.ts'
-import { decodeObject, setDefaults, validateCreate, validateUpdate } from '../kind-rules.ts'
-import { hasStatus, prepareCreate, prepareUpdate, resetStatus } from '../strategies.ts'
+import { checkCreate, checkUpdate, decodeObject } from '../kind-rules.ts'
+import { beforeCreate, beforeUpdate } from '../strategies.ts'
 import { keyOf } from '../resources.ts'
 import { toStored, type Obj } from '../stored-text.ts'
 import { managedAfterWrite } from '../managed-fields.ts'
@@ -29,6 +28,13 @@ const EVENT_TTL_SECONDS = 3_600
 export interface Change {
   /** The next state from the newest; the same object back (or `undefined`) means nothing to do. */
   (current: Obj): Promise<Obj | undefined>
+}
+
+export interface ChangeOptions {
+  /** The change is a server-side apply: its managedFields are already right. */
+  readonly applied?: boolean
+  /** The change is the server's own and complete: no part of the old state is put back, no rule of updates applies. */
+  readonly whole?: boolean
 }
 
 export async function create(core: Core, call: Call): Promise<ApiResponse> {
@@ -68,13 +74,9 @@ export async function createObject(core: Core, call: Call, object: Obj, manager?
     delete next.metadata.deletionTimestamp
     delete next.metadata.deletionGracePeriodSeconds
     delete next.metadata.selfLink
-    resetStatus(def, next)
-    setDefaults(def, next)
-    prepareCreate(core, call, next)
+    beforeCreate(core, call, next)
     await core.admission.admit({ core, call, verb: 'create', object: next, old: undefined })
-    setDefaults(def, next)
-    prepareCreate(core, call, next)
-    validateCreate(def, next)
+    checkCreate(def, next)
     await core.admission.validate({ core, call, verb: 'create', object: next, old: undefined })
     setManaged(next, manager?.managedFields ?? managedAfterWrite(call, undefined, next, now))
     const key = keyOf(def, info.namespace, next.metadata.name as string)
@@ -109,7 +111,7 @@ export async function update(core: Core, call: Call): Promise<ApiResponse> {
  * Applies `change` to the newest state and stores the result. A resourceVersion or uid in the result is a precondition.
  * @throws ApiError 404, 409 (precondition, or {@link WRITE_TRIES} other writers in a row), 422
  */
-export async function changeObject(core: Core, call: Call, change: Change, manager?: { readonly managedFields: ManagedFieldsEntry[] }): Promise<Stored> {
+export async function changeObject(core: Core, call: Call, change: Change, options: ChangeOptions = {}): Promise<Stored> {
   const { def, info, query } = call
   const name = info.name as string
   const key = keyOf(def, info.namespace, name)
@@ -126,8 +128,8 @@ export async function changeObject(core: Core, call: Call, change: Change, manag
       throw conflict(def, name, `Precondition failed: UID in precondition: ${sent.metadata.uid}, UID in object meta: ${old.metadata.uid}`)
     }
     const now = new Date(core.clock.now()).toISOString().replace(/\.\d+Z$/, 'Z')
-    const next = await nextState(core, call, old, sent)
-    setManaged(next, manager ? (sent.metadata.managedFields ?? []) : managedAfterWrite(call, old, next, now))
+    const next = await nextState(core, call, old, sent, options.whole ?? false)
+    setManaged(next, options.applied ? (sent.metadata.managedFields ?? []) : managedAfterWrite(call, old, next, now))
     const text = toStored(next)
     if (text === current.text) return current
     if (isDryRun(query)) return { text, revision: entry.revision }
@@ -149,69 +151,21 @@ export async function changeObject(core: Core, call: Call, change: Change, manag
   }
 }
 
-/** The state to store: server-owned fields from the old one, the part that the subresource owns from the new one. */
-async function nextState(core: Core, call: Call, old: Obj, sent: Obj): Promise<Obj> {
+/** The state to store: server-owned fields from the old one, the part that the door (subresource) owns from the new one. */
+async function nextState(core: Core, call: Call, old: Obj, next: Obj, whole: boolean): Promise<Obj> {
   const { def, info } = call
-  let next: Obj
-  if (info.subresource === undefined) {
-    next = sent
-    if (hasStatus(def)) {
-      if (old.status === undefined) delete next.status
-      else next.status = old.status
-    }
-  } else next = subresourceState(def, info.subresource, old, sent)
   const keep = old.metadata
   const meta = next.metadata
-  meta.name = keep.name as string
-  for (const field of ['namespace', 'uid', 'creationTimestamp', 'deletionTimestamp', 'deletionGracePeriodSeconds', 'generation', 'generateName'] as const) {
+  for (const field of ['name', 'namespace', 'uid', 'creationTimestamp', 'deletionTimestamp', 'deletionGracePeriodSeconds', 'generation', 'generateName'] as const) {
     if (keep[field] === undefined) delete meta[field]
     else Object.assign(meta, { [field]: keep[field] })
   }
   delete meta.selfLink
-  next.apiVersion = old.apiVersion as string
-  next.kind = old.kind as string
-  setDefaults(def, next)
-  prepareUpdate(core, call, next, old)
+  if (!whole) beforeUpdate(core, call, next, old)
   await core.admission.admit({ core, call, verb: 'update', object: next, old })
-  validateUpdate(def, next, old, info.subresource)
+  if (!whole) checkUpdate(def, next, old, info.subresource)
   await core.admission.validate({ core, call, verb: 'update', object: next, old })
-  if (keep.generation !== undefined && specChanged(old, next)) meta.generation = keep.generation + 1
   return next
-}
-
-function subresourceState(def: ResourceDef, subresource: string, old: Obj, sent: Obj): Obj {
-  const next = structuredClone(old)
-  const { labels, annotations, finalizers, ownerReferences, managedFields } = sent.metadata
-  if (subresource === 'ephemeralcontainers' || subresource === 'resize') next.spec = sent.spec
-  else if (subresource === 'finalize') {
-    next.spec = sent.spec
-    next.metadata.finalizers = finalizers ?? []
-  } else {
-    if (sent.status === undefined) delete next.status
-    else next.status = sent.status
-    // Nodes and pods carry labels and annotations that their agents report together with the status.
-    if (def.group === '' && (def.resource === 'nodes' || def.resource === 'pods')) {
-      if (labels) next.metadata.labels = labels
-      if (annotations) next.metadata.annotations = annotations
-      if (ownerReferences && def.resource === 'nodes') next.metadata.ownerReferences = ownerReferences
-    }
-  }
-  if (managedFields) next.metadata.managedFields = managedFields
-  return next
-}
-
-/** True when something outside metadata and status differs. */
-function specChanged(old: Obj, next: Obj): boolean {
-  const text = ({ metadata: _m, status: _s, ...rest }: Obj): string => JSON.stringify(rest)
-  return text(old) !== text(next) && canonical(old) !== canonical(next)
-}
-
-function canonical({ metadata: _m, status: _s, ...rest }: Obj): string {
-  return JSON.stringify(rest, (_key, value: unknown) =>
-    typeof value === 'object' && value !== null && !Array.isArray(value)
-      ? Object.fromEntries(Object.entries(value).sort(([a], [b]) => (a < b ? -1 : 1)))
-      : value,
-  )
 }
 
 export function isDryRun(query: URLSearchParams): boolean {
