@@ -69,8 +69,9 @@ export function createController(options: ControllerOptions): Controller {
         return
       }
       const failures = queue.retry(key)
-      const quiet = hasCode(error, 'conflict') || hasCode(error, 'unavailable')
-      log[quiet && failures < 10 ? 'debug' : 'warn']('reconcile failed', { controller: name, key, failures, error: messageOf(error) })
+      // A cache that is behind and a server that is away are everyday states here, told elsewhere.
+      const quiet = (hasCode(error, 'conflict') && failures < 10) || hasCode(error, 'unavailable')
+      log[quiet ? 'debug' : 'warn']('reconcile failed', { controller: name, key, failures, error: messageOf(error) })
     } finally {
       queue.done(key)
     }

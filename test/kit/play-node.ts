@@ -2,13 +2,12 @@
  * Plays a node for tests of everything above the agent: registers, reports its pods running and ready, confirms their end.
  * While cut off it says nothing, as a real one cannot. Tests of the node itself use the real agent.
  */
-import { isAbort } from '../../src/base/errors.ts'
 import type { Node, Pod } from '../../src/api/gen/types.ts'
 import { KINDS } from '../../src/api/kinds.ts'
 import { nodeUser, type ApiHandler } from '../../src/api/contract.ts'
 import { createCaches, createClient, createInProcessTransport, splitKey, type Transport } from '../../src/client/mod.ts'
 import type { Clock } from '../../src/base/clock.ts'
-import { AppError } from '../../src/base/errors.ts'
+import { AppError, isAbort } from '../../src/base/errors.ts'
 import { createController, kubeTime, watchObjects } from '../../src/control/mod.ts'
 import type { TestLinks } from './links.ts'
 
@@ -67,7 +66,8 @@ export class PlayNode {
     const caches = createCaches(client, { clock: this.#clock, schedule: { firstMs: 10, factor: 1, maxMs: 10, jitter: 0 } })
     const pods = caches.cache<Pod>(KINDS.Pod, { fieldSelector: `spec.nodeName=${this.name}` })
     const api = client.resource<Pod>(KINDS.Pod)
-    const reconcile = async (key: string): Promise<void> => {
+    const reconcile = async (key: string): Promise<{ requeueAfterMs: number } | void> => {
+      if (this.#away) return { requeueAfterMs: 500 }
       const { namespace, name } = splitKey(key)
       const pod = pods.get(name, namespace)
       if (!pod) return
