@@ -89,9 +89,11 @@ if [ -n "$left" ]; then
   exit 1
 fi
 
-# Deepest mounts first; only below our own run directory and, by mountinfo, nothing else.
-awk -v dir="$run_dir/" 'index($5, dir) == 1 { print $5 }' /proc/self/mountinfo | sort -r | while read -r mount; do
-  umount -l "$(printf %b "$mount")" 2>/dev/null || echo "killall.sh: cannot unmount $mount" >&2
+# Deepest mounts first; only below our own directories (in the data directory: memory volumes of pods).
+for top in "$run_dir" ${data_dir:+"$data_dir"}; do
+  awk -v dir="$top/" 'index($5, dir) == 1 { print $5 }' /proc/self/mountinfo | sort -r | while read -r mount; do
+    umount -l "$(printf %b "$mount")" 2>/dev/null || echo "killall.sh: cannot unmount $mount" >&2
+  done
 done
 
 enter=''

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Removes one Skerry instance for good: everything killall.sh ends, its services, its data directory with images, pods'
+# Removes one Skerry instance for good: everything killall.sh ends, its service, its data directory with images, pods'
 # volumes, node identity and, on a server, the cluster's whole state. Asks first, unless --yes.
 #
 #   uninstall.sh [--data-dir DIR] [--netns NAME-OR-PATH] [--yes]
@@ -35,28 +35,31 @@ if [ -z "$yes" ]; then
   [ "$answer" = yes ] || { echo 'nothing was removed'; exit 1; }
 fi
 
-here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
+here=$(dirname -- "$(realpath -- "$0")")
 # Services that were installed for this very directory, or for the default one, which they need not name.
-if command -v systemctl >/dev/null 2>&1; then
-  for file in /etc/systemd/system/skerry*.service; do
-    [ -e "$file" ] || continue
-    if ! grep -qF -- "$data_dir" "$file" "$file.env" 2>/dev/null; then
-      [ "$data_dir" = /var/lib/skerry ] && ! grep -qE -- '--data-dir|SKERRY_DATA_DIR' "$file" "$file.env" 2>/dev/null || continue
-    fi
-    systemctl disable --now "$(basename "$file")" 2>/dev/null || true
-    rm -f "$file" "$file.env"
-  done
-  systemctl daemon-reload 2>/dev/null || true
-fi
+for file in /etc/systemd/system/skerry*.service; do
+  [ -e "$file" ] || continue
+  env_file=$(sed -n 's/^EnvironmentFile=-\{0,1\}//p' "$file" | head -n 1)
+  named=$(cat "$file" ${env_file:+"$env_file"} 2>/dev/null | sed -n 's/.*\(--data-dir[ =]\|SKERRY_DATA_DIR=\)"\{0,1\}\([^ "]*\).*/\2/p' | head -n 1)
+  [ "${named:-/var/lib/skerry}" = "$data_dir" ] || continue
+  systemctl disable --now "$(basename "$file")" 2>/dev/null || true
+  rm -f "$file" ${env_file:+"$env_file"}
+done
+systemctl daemon-reload 2>/dev/null || true
 # shellcheck disable=SC2086 # a list of plain options
 sh "$here/killall.sh" --data-dir "$data_dir" $pass
-# Volumes of pods are mounted below the data directory.
-awk -v dir="$data_dir/" 'index($5, dir) == 1 { print $5 }' /proc/self/mountinfo | sort -r | while read -r mount; do
-  umount -l "$(printf %b "$mount")"
-done
 if awk -v dir="$data_dir/" 'index($5, dir) == 1 { found = 1 } END { exit !found }' /proc/self/mountinfo; then
   echo "uninstall.sh: something is still mounted below $data_dir; nothing of it was deleted" >&2
   exit 1
 fi
 rm -rf "$data_dir"
+# The program itself, when install.sh put it there and no other service needs it.
+program=$(dirname -- "$here")
+if [ -x "$program/bin/skerry" ] && [ ! -e "$program/.git" ] && [ ! -e "$program/src" ] && ! grep -qs skerry /etc/systemd/system/skerry*.service; then
+  for link in "${INSTALL_SKERRY_BIN_DIR:-/usr/local/bin}"/skerry*; do
+    case $(readlink "$link" 2>/dev/null) in "$program"/*) rm -f "$link" ;; esac
+  done
+  rmdir /etc/skerry 2>/dev/null || true
+  rm -rf "$program"
+fi
 echo "removed, with $data_dir"

@@ -24,7 +24,7 @@ test('killall ends one instance whole and touches neither its neighbour nor a by
     const pods = []
     for (const i of [gone, stays]) {
       await i.boot()
-      await i.image(IMAGE, 'while :; do sleep 1; done')
+      await i.image(IMAGE, 'exec sleep 1000')
       pods.push(await i.pod(IMAGE))
     }
     await gone.leave()

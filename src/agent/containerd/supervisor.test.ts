@@ -37,7 +37,7 @@ else {
     before(async () => {
       i = await Instance.make('own', '10.199.2.0/24')
       await i.boot()
-      await i.image(RUNS, 'echo hello; while :; do sleep 0.1; done')
+      await i.image(RUNS, 'echo hello; exec sleep 1000')
     })
     after(() => i.remove())
 
