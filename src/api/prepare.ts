@@ -1,0 +1,109 @@
+/**
+ * What the server itself sets when an object is written: the status a new object begins with, the part that a write through this
+ * door may not touch, and `metadata.generation`. In place, before validation.
+ */
+import type { Namespace, Pod } from './gen/types.ts'
+import type { KubeObject } from './meta.ts'
+import { equal } from './patch/json-patch.ts'
+import { qosClass } from './qos.ts'
+import type { ResourceDef } from './resource.ts'
+
+type Loose = KubeObject & { spec?: unknown; status?: unknown }
+
+/** True when the status has a door of its own, so that the main one leaves it alone. */
+export function hasStatus(def: ResourceDef): boolean {
+  return def.subresources.some((s) => s.name === 'status')
+}
+
+/** A new object: status reset (a Node brings its own, as kubelets send it), generation 1, what the registry of a kind begins with. */
+export function prepareCreate(def: ResourceDef, object: KubeObject): void {
+  const o = object as Loose
+  if (hasStatus(def) && def.schema !== 'Node') delete o.status
+  if (counts(def, o)) o.metadata = { ...o.metadata, generation: 1 }
+  else if (o.metadata) delete o.metadata.generation
+  if (def.custom) return
+  switch (def.schema) {
+    case 'Pod': {
+      const pod = o as Pod
+      if (pod.spec) pod.status = { phase: 'Pending', qosClass: qosClass(pod.spec) }
+      break
+    }
+    case 'Namespace': {
+      const namespace = o as Namespace
+      namespace.spec = { finalizers: [...new Set([...(namespace.spec?.finalizers ?? []), 'kubernetes'])] }
+      namespace.status = { phase: 'Active' }
+      break
+    }
+    case 'PersistentVolume':
+    case 'PersistentVolumeClaim':
+      o.status = { phase: 'Pending' }
+      break
+    case 'Deployment':
+    case 'ReplicaSet':
+    case 'StatefulSet':
+    case 'DaemonSet':
+    case 'Job':
+    case 'CronJob':
+    case 'CertificateSigningRequest':
+      o.status = {}
+  }
+}
+
+/**
+ * An update through the main door (`subresource` undefined) keeps the old status; through `status` it keeps everything else of the
+ * content. The generation grows when the content other than metadata and status changed.
+ */
+export function prepareUpdate(def: ResourceDef, next: KubeObject, old: KubeObject, subresource?: string): void {
+  const [n, o] = [next as Loose, old as Loose]
+  if (subresource === 'status' || subresource === 'approval') keepContent(def, n, o)
+  else if (hasStatus(def)) keep(n, o, 'status')
+  if (subresource === 'approval') keepCertificate(n, o)
+  // Only `finalize` empties a namespace's finalizers.
+  if (def.schema === 'Namespace' && !def.custom && subresource !== 'finalize') keep(n, o, 'spec')
+  const generation = old.metadata?.generation
+  if (generation === undefined && !counts(def, n)) return
+  const changed = !equal(content(n), content(o))
+  n.metadata = { ...n.metadata, generation: (generation ?? 0) + (changed ? 1 : 0) }
+}
+
+/** Kinds whose changes are counted: those with a spec, as far as Kubernetes counts them. */
+function counts(def: ResourceDef, object: Loose): boolean {
+  if (def.custom) return true
+  return object.spec !== undefined && !UNCOUNTED.has(def.schema)
+}
+
+const UNCOUNTED = new Set([
+  'Node', 'Namespace', 'Service', 'ServiceAccount', 'PersistentVolume', 'PersistentVolumeClaim', 'Lease', 'CertificateSigningRequest',
+  'ResourceQuota', 'LimitRange', 'VolumeAttachment', 'CSINode', 'CSIDriver', 'APIService', 'HorizontalPodAutoscaler', 'V2HorizontalPodAutoscaler',
+])
+
+function keepContent(def: ResourceDef, next: Loose, old: Loose): void {
+  for (const key of new Set([...Object.keys(next), ...Object.keys(old)])) {
+    if (key === 'status' || key === 'metadata' || key === 'apiVersion' || key === 'kind') continue
+    keep(next, old, key as keyof Loose)
+  }
+  // A status writer of a custom object changes nothing of its metadata; the built-in kinds let labels and annotations through.
+  if (def.custom) {
+    const { resourceVersion, managedFields } = next.metadata ?? {}
+    next.metadata = { ...old.metadata, ...(resourceVersion !== undefined && { resourceVersion }), ...(managedFields && { managedFields }) }
+  } else if (next.metadata) {
+    keep(next.metadata, old.metadata ?? {}, 'ownerReferences')
+    keep(next.metadata, old.metadata ?? {}, 'deletionTimestamp')
+  }
+}
+
+/** The approval door writes conditions only. */
+function keepCertificate(next: Loose, old: Loose): void {
+  const before = (old.status ?? {}) as { certificate?: string }
+  const { certificate: _ignored, ...rest } = (next.status ?? {}) as { certificate?: string }
+  next.status = before.certificate === undefined ? rest : { ...rest, certificate: before.certificate }
+}
+
+function keep<T extends object>(next: T, old: T, key: keyof T): void {
+  if (old[key] === undefined) delete next[key]
+  else next[key] = old[key]
+}
+
+function content(o: Loose): unknown {
+  return Object.fromEntries(Object.entries(o).filter(([k]) => k !== 'metadata' && k !== 'status' && k !== 'apiVersion' && k !== 'kind'))
+}
