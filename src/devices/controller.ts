@@ -8,7 +8,7 @@ import { hasCode } from '../base/errors.ts'
 import type { CacheSet, Client, EventRecorder, ResourceRef } from '../client/mod.ts'
 import { createController, findCondition, kubeTime, setCondition, watchMapped, watchObjects, type Controller } from '../control/mod.ts'
 import { mergeDevice, type Mistake } from './model.ts'
-import { DEVICE_MODELS, DEVICES, type DeviceModelObject, type DeviceObject } from './types.ts'
+import { DEVICE_MODELS, DEVICES, referenceTo, type DeviceModelObject, type DeviceObject } from './types.ts'
 
 const NODES: ResourceRef = { group: '', version: 'v1', resource: 'nodes', kind: 'Node', namespaced: false }
 interface NodeObject extends KubeObject {
@@ -68,7 +68,7 @@ export function createDeviceController({ client, caches, clock, recorder }: Devi
         throw error
       }
       const told = findCondition([...before], VALID)?.message
-      if (mistakes.length > 0 && told !== findCondition(after, VALID)?.message) for (const m of mistakes) recorder.event(device, 'Warning', m.reason, m.message)
+      if (mistakes.length > 0 && told !== findCondition(after, VALID)?.message) for (const m of mistakes) recorder.event(referenceTo(device), 'Warning', m.reason, m.message)
     },
   })
 }

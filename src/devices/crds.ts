@@ -10,7 +10,7 @@ const CRDS: ResourceRef = { group: 'apiextensions.k8s.io', version: 'v1', resour
 
 type Schema = Readonly<Record<string, unknown>>
 const text = { type: 'string' } as const
-const name = { type: 'string', minLength: 1 } as const
+const name = { type: 'string', minLength: 1, maxLength: 128 } as const
 const any = { 'x-kubernetes-preserve-unknown-fields': true } as const
 const freeMap = { type: 'object', ...any } as const
 const count = { type: 'integer', format: 'int64', minimum: 0 } as const

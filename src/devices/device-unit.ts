@@ -16,7 +16,7 @@ import type { MergedDevice } from './model.ts'
 import { statusFields } from './status.ts'
 import type { Streams } from './streams.ts'
 import { EMPTY_TWIN, toDeliver, withDelivered, withDesired, withRefused, withReported, withRestart, type Delivery, type Twin } from './twin.ts'
-import type { DeviceObject, DeviceStatusFields } from './types.ts'
+import { referenceTo, type DeviceObject, type DeviceStatusFields } from './types.ts'
 
 /** Least time between status writes for values, and for online or offline, ms. */
 export const VALUES_EVERY_MS = 10_000
@@ -199,7 +199,7 @@ export class DeviceUnit {
   }
 
   #refused(what: string, times: number): void {
-    this.#context.recorder.event(this.#device, 'Warning', 'InputRefused', times > 1 ? `${what} (${times} times)` : what)
+    this.#context.recorder.event(referenceTo(this.#device), 'Warning', 'InputRefused', times > 1 ? `${what} (${times} times)` : what)
     this.#context.counted('refused', times)
   }
 
@@ -279,8 +279,8 @@ export class DeviceUnit {
     this.#message = why
     if (state !== before) {
       this.#context.stateChanged(this)
-      if (state === 'offline' || state === 'unhealthy') this.#context.recorder.event(this.#device, 'Warning', state === 'offline' ? 'DeviceOffline' : 'DeviceUnhealthy', why || `the device is ${state}`)
-      else if (state === 'online' && before !== 'unknown') this.#context.recorder.event(this.#device, 'Normal', 'DeviceOnline', `the device is back`)
+      if (state === 'offline' || state === 'unhealthy') this.#context.recorder.event(referenceTo(this.#device), 'Warning', state === 'offline' ? 'DeviceOffline' : 'DeviceUnhealthy', why || `the device is ${state}`)
+      else if (state === 'online' && before !== 'unknown') this.#context.recorder.event(referenceTo(this.#device), 'Normal', 'DeviceOnline', `the device is back`)
     }
     this.#context.statusChanged(this, STATE_EVERY_MS)
   }
@@ -349,10 +349,10 @@ export class DeviceUnit {
     this.#trouble.set(property, message)
     if (hasCode(error, 'invalid') || hasCode(error, 'unsupported') || hasCode(error, 'forbidden')) {
       this.#twin = withRefused(this.#twin, property, version, message)
-      this.#context.recorder.event(this.#device, 'Warning', 'DesiredRefused', message)
+      this.#context.recorder.event(referenceTo(this.#device), 'Warning', 'DesiredRefused', message)
       return
     }
-    if (first && this.#ready) this.#context.recorder.event(this.#device, 'Warning', 'DesiredNotTaken', `${message}; it is tried again`)
+    if (first && this.#ready) this.#context.recorder.event(referenceTo(this.#device), 'Warning', 'DesiredNotTaken', `${message}; it is tried again`)
     this.#retry?.cancel()
     this.#retry = this.#context.clock.timer('deliver desired', waitAfter(DELIVERY, ++this.#failures), () => this.#deliver())
   }

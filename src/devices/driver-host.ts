@@ -122,7 +122,7 @@ export class DriverRunner {
   #start(): void {
     const { protocol, module, broker, clock } = this.#options
     const workerData: DriverWorkerData = { protocol, module, broker }
-    const worker = startWorker('driver-host', new URL('./driver-worker.ts', import.meta.url), { workerData, resourceLimits: { maxOldGenerationSizeMb: HEAP_MB } })
+    const worker = startWorker('driver-host', new URL('./driver-worker.ts', import.meta.url), { workerData, resourceLimits: { maxOldGenerationSizeMb: HEAP_MB, maxYoungGenerationSizeMb: 8 } })
     this.#worker = worker
     this.#startedAt = clock.monotonic()
     this.#heard = true

@@ -3,6 +3,7 @@
  * bodies are bounded. Listens on the pod bridge, which may come up later than we do: it waits for the address. Used by bus and
  * collect endpoint.
  */
+import { once } from 'node:events'
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import type { Clock } from '../base/clock.ts'
 import { AppError, isAbort, messageOf, type ErrorCode } from '../base/errors.ts'
@@ -75,18 +76,13 @@ export async function serveLocalHttp(options: LocalHttpOptions, signal: AbortSig
 async function listenPatiently(server: Server, { host, port, clock }: LocalHttpOptions, signal: AbortSignal): Promise<number | undefined> {
   for (let tries = 0; !signal.aborted; tries++) {
     try {
-      await new Promise<void>((resolve, reject) => {
-        server.once('error', reject)
-        server.listen(port, host, () => {
-          server.off('error', reject)
-          resolve()
-        })
-      })
+      server.listen(port, host)
+      await once(server, 'listening', { signal })
       const address = server.address()
       return typeof address === 'object' && address ? address.port : port
     } catch (error) {
       // The bridge comes with the first pod; until then nobody can call.
-      if (tries === 0) log.info('waiting for the address of the local bus', { host, port, error: messageOf(error) })
+      if (!signal.aborted && tries % 60 === 0) log.warn('local bus waits for its address', { host, port, error: messageOf(error) })
       await clock.sleep(Math.min(5000, 250 * 2 ** Math.min(tries, 5)), signal).catch(() => undefined)
     }
   }

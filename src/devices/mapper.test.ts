@@ -9,7 +9,7 @@ import { FakeApi } from '../../test/kit/fake-api.ts'
 import { until } from '../../test/kit/until.ts'
 import { systemClock } from '../base/clock.ts'
 import { setLogSink } from '../base/log.ts'
-import { createCaches, createClient } from '../client/mod.ts'
+import { createCaches, createClient, openFileStash, type Stash } from '../client/mod.ts'
 import { createMemoryLog, RecordDecoder, type CollectRecord, type StoredRecord } from '../telemetry/mod.ts'
 import { createDeviceLayer, type DeviceLayerOptions } from './mapper.ts'
 import { DEVICE_MODELS, DEVICES, type DeviceModelObject, type DeviceObject } from './types.ts'
@@ -34,15 +34,16 @@ interface Told {
   name: string | undefined
 }
 
-async function boot(t: TestContext, options: Partial<DeviceLayerOptions> & { dir?: string } = {}) {
+async function boot(t: TestContext, { dir: given, stash, away, ...options }: Partial<DeviceLayerOptions> & { dir?: string; stash?: Stash; away?: boolean } = {}) {
   const api = new FakeApi()
+  api.setAway(away === true)
   const client = createClient(api)
-  const caches = createCaches(client)
+  const caches = createCaches(client, stash === undefined ? {} : { stash })
   const devices = client.resource<DeviceObject>(DEVICES)
   const models = client.resource<DeviceModelObject>(DEVICE_MODELS)
   const events: Told[] = []
   const spool = createMemoryLog({ maxBytes: 1 << 24 })
-  const dir = options.dir ?? (await mkdtemp(join(root, 'n-')))
+  const dir = given ?? (await mkdtemp(join(root, 'n-')))
   const port = await freePort()
   const stop = new AbortController()
   const layer = createDeviceLayer({
@@ -53,7 +54,7 @@ async function boot(t: TestContext, options: Partial<DeviceLayerOptions> & { dir
     dirs: { data: join(dir, 'data'), run: join(dir, 'run') },
     listen: { host: '127.0.0.1', port: 0 },
     identify: (ip) => (ip === '127.0.0.1' ? { namespace: 'default', pod: 'app-1' } : undefined),
-    recorder: { event: (about, type, reason, message) => void events.push({ type, reason, message, name: 'metadata' in about ? about.metadata?.name : undefined }) },
+    recorder: { event: (about, type, reason, message) => void events.push({ type, reason, message, name: 'name' in about ? about.name : undefined }) },
     spool,
     mqtt: { host: '127.0.0.1', port, maxPayloadBytes: 100_000 },
     drivers: { fake: fakeDriver, fake2: fakeDriver },
@@ -285,4 +286,31 @@ test('values reach listeners as they change', { timeout: 15_000 }, async (t) => 
   await reading
   abort.abort()
   assert.match(text, /event: value\ndata: \{"device":"d","property":"level","value":12/)
+})
+
+test('after a reboot with the server away, devices are open from local state and an app goes on where its cursor stood', { timeout: 15_000 }, async (t) => {
+  const dir = await mkdtemp(join(root, 'boot-'))
+  const stash = (): ReturnType<typeof openFileStash> => openFileStash(join(dir, 'stash'))
+  const first = await stash()
+  const one = await boot(t, { dir, stash: first })
+  await one.models.create(CAMERA)
+  await one.devices.create(camera('cam-1', { fps: 9 }))
+  await until('device open', () => one.layer.devices()[0]?.properties.length === 2)
+  const cam = await until('broker', () => startCamera(t, one.port, 'cam-1').catch(() => undefined))
+  await until('told', async () => (await one.status('cam-1'))?.twins?.[0]?.reported?.value === 9)
+  for (const n of [1, 2, 3]) await cam.frame(n)
+  await one.call('POST', `${one.bus}/devices/cam-1/streams/frame/ack`, { cursor: 'app', seq: 2 })
+  await cam.client.endAsync(true)
+  await one.stop()
+  await first[Symbol.asyncDispose]()
+
+  const second = await stash()
+  t.after(() => second[Symbol.asyncDispose]())
+  const two = await boot(t, { dir, stash: second, away: true })
+  await until('device from local state', () => two.layer.devices()[0]?.properties.length === 2)
+  const again = await until('broker', () => startCamera(t, two.port, 'cam-1').catch(() => undefined))
+  await until('the camera has what is wanted of it', () => again.settings['fps'] === 9)
+  await again.frame(4)
+  assert.deepEqual((await readStream(`${two.bus}/devices/cam-1/streams/frame?cursor=app`, 2)).map((r) => JSON.parse(r.meta).frame), ['3', '4'])
+  assert.equal((await two.call('GET', `${two.bus}/devices/cam-1/properties/fps`)).json['value'], 9)
 })

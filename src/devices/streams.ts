@@ -38,7 +38,7 @@ export class Streams {
       const { buffer, maxBytes } = property.visitor
       const bytes = typeof maxBytes === 'number' && maxBytes >= LEAST_BYTES ? maxBytes : STREAM_BYTES
       log = openSegmentLog(
-        { directory: join(this.#base(buffer === 'disk'), ...pathOf(device), encodeURIComponent(property.name)), maxBytes: bytes, durability: 'os' },
+        { directory: join(this.#base(buffer === 'disk'), ...pathOf(device), fileName(property.name)), maxBytes: bytes, durability: 'os' },
         { clock: this.#options.clock },
       )
       log.catch(() => this.#logs.delete(key)) // the next use tries again
@@ -82,7 +82,12 @@ export class Streams {
   }
 }
 
-/** `namespace/name` as two directories; both are DNS names, so neither leaves the base. */
+/** `namespace/name` as two directories. */
 function pathOf(device: string): string[] {
-  return device.split('/').map((part) => encodeURIComponent(part))
+  return device.split('/').map(fileName)
+}
+
+/** A name that stays one name inside its directory, whatever it holds. */
+function fileName(name: string): string {
+  return encodeURIComponent(name).replace(/^\.+/, (dots) => '%2E'.repeat(dots.length))
 }

@@ -11,6 +11,12 @@ export const DEVICE_MODELS: ResourceRef = { ...GROUP, resource: 'devicemodels', 
 export const DEVICE_STATUSES: ResourceRef = { ...GROUP, resource: 'devicestatuses', kind: 'DeviceStatus' }
 export const DEVICE_API_VERSION = 'devices.kubeedge.io/v1beta1'
 
+/** What an Event about a device refers to; objects out of a list do not always say their kind. */
+export function referenceTo(device: DeviceObject): { apiVersion: string; kind: string; name: string; namespace: string; uid: string } {
+  const { name = '', namespace = '', uid = '' } = device.metadata ?? {}
+  return { apiVersion: DEVICE_API_VERSION, kind: 'Device', name, namespace, uid }
+}
+
 export interface Visitor {
   readonly protocolName?: string
   readonly configData?: Readonly<Record<string, unknown>>
