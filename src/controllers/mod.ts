@@ -32,12 +32,13 @@ export interface ControllersOptions {
   readonly sign: SignClient
 }
 
-/** All controllers that must run once in a cluster: on the leader. @throws AppError `invalid` for a bad network */
+/** All controllers that must run once in a cluster: on the leader, whose own links are served too. @throws AppError `invalid` for a bad network */
 export function createControllers(options: ControllersOptions): Manager {
   const { context, background } = createContext(options)
   const controllers = [
     createServiceAccountController(context, options.caPem),
     createNodeController(context, options.links),
+    createLeaseRenewer(context, options.links),
     createPodCidrController(context, options.clusterCidr),
     createDeploymentController(context),
     createReplicaSetController(context),
@@ -49,7 +50,7 @@ export function createControllers(options: ControllersOptions): Manager {
   return createManager(controllers, background)
 }
 
-/** What must run on every server that holds links, leader or not: it keeps the Leases of its nodes fresh. */
+/** What a server that does not lead runs meanwhile: it keeps the Leases of the nodes linked to it fresh for the leader to judge. */
 export function createLinkControllers(options: Pick<ControllersOptions, 'client' | 'caches' | 'clock' | 'links'>): Manager {
   const { context, background } = createContext(options)
   return createManager([createLeaseRenewer(context, options.links)], background)

@@ -3,13 +3,13 @@
  * all talking in process. Nodes are played (`play-node.ts`) or real agents given by the test. Used by integration tests.
  */
 import { generateKeyPairSync } from 'node:crypto'
-import { createApiServer, type ApiServer } from '../../src/apiserver/mod.ts'
+import { createApiServer } from '../../src/apiserver/mod.ts'
 import { GROUP_AUTHENTICATED, GROUP_MASTERS, type UserInfo } from '../../src/api/contract.ts'
 import { systemClock, type Clock } from '../../src/base/clock.ts'
 import { createCa, issue } from '../../src/base/pki.ts'
 import { Scope } from '../../src/base/scope.ts'
 import { createCaches, createClient, createInProcessTransport, type Client } from '../../src/client/mod.ts'
-import { createControllers, createLinkControllers } from '../../src/controllers/mod.ts'
+import { createControllers } from '../../src/controllers/mod.ts'
 import { createScheduler } from '../../src/scheduler/mod.ts'
 import { createMemoryStore, type Store } from '../../src/store/mod.ts'
 import { TestLinks } from './links.ts'
@@ -27,7 +27,7 @@ export interface TestClusterOptions {
 }
 
 export interface TestCluster extends AsyncDisposable {
-  readonly api: ApiServer
+  readonly api: Awaited<ReturnType<typeof createApiServer>>
   readonly store: Store
   readonly links: TestLinks
   readonly clock: Clock
@@ -70,7 +70,6 @@ export async function createTestCluster(options: TestClusterOptions = {}): Promi
         caPem: '-----BEGIN CERTIFICATE-----\ntest\n-----END CERTIFICATE-----\n',
         sign: async ({ csrPem, cn, o, days }) => await issue({ ca: await (ca ??= createCa({ cn: 'test', years: 1 })), csrPem, cn, o, days, usage: 'client' }),
       }),
-      createLinkControllers(parts),
     ]
     scope.run('caches', (signal) => caches.run(signal))
     const schedulerClient = clientOf(SCHEDULER)

@@ -11,6 +11,7 @@ import { referenceTo, type Cache } from '../../client/mod.ts'
 import { createController, findCondition, kubeTime, type Controller, type Result, type Source } from '../../control/mod.ts'
 import type { ControllerContext } from '../context.ts'
 import { BY_NODE, podCache } from '../pod-cache.ts'
+import { linkedNodes } from './linked.ts'
 import { GRACE_MS, planNode, planPod } from './plan.ts'
 
 export const LEASE_NAMESPACE = 'kube-node-lease'
@@ -30,7 +31,7 @@ export function createNodeController(context: ControllerContext, links: NodeLink
   /** Monotonic time of the last proof of life; a node first seen gets the full grace. Bounded by nodes. */
   const provenAt = new Map<string, number>()
 
-  const isLinked = (name: string): boolean => links.links().some((l) => l.node === name)
+  const linked = linkedNodes(links)
 
   const watchProofs: Source = (enqueue) => {
     const prove = (name: string): void => {
@@ -43,7 +44,7 @@ export function createNodeController(context: ControllerContext, links: NodeLink
       leases.onChange((now, old) => {
         if (now && now.spec?.renewTime !== old?.spec?.renewTime) prove(now.metadata?.name ?? '')
       }),
-      links.onChange((name, state) => (state ? prove(name) : enqueue(name))),
+      linked.follow((name, is) => (is ? prove(name) : enqueue(name))),
     ]
     return () => {
       for (const stop of stops) stop()
@@ -54,7 +55,7 @@ export function createNodeController(context: ControllerContext, links: NodeLink
     const node = nodes.get(name)
     if (!node) return await removePods(name)
     const now = kubeTime(clock.now())
-    if (!provenAt.has(name) || isLinked(name)) provenAt.set(name, clock.monotonic())
+    if (!provenAt.has(name) || linked.has(name)) provenAt.set(name, clock.monotonic())
     const silentMs = clock.monotonic() - (provenAt.get(name) ?? 0)
     const { ready, taints } = planNode(node, silentMs < GRACE_MS, now)
     if (taints) {

@@ -13,6 +13,7 @@ import { microTime } from '../../client/mod.ts'
 import { createController, type Controller, type Result, type Source } from '../../control/mod.ts'
 import type { ControllerContext } from '../context.ts'
 import { LEASE_NAMESPACE } from './controller.ts'
+import { linkedNodes } from './linked.ts'
 import { GRACE_MS } from './plan.ts'
 
 /** Two renewals fit into the grace, so that one lost write does not make a node look lost; ms. */
@@ -21,12 +22,12 @@ export const RENEW_MS = 15_000
 export function createLeaseRenewer({ client, caches, clock }: ControllerContext, links: NodeLinks): Controller {
   const nodes = caches.cache<Node>(KINDS.Node)
   const leases = client.resource<Lease>(KINDS.Lease)
+  const linked = linkedNodes(links)
   const renewedAt = new Map<string, number>()
 
   const source: Source = (enqueue) => {
-    for (const { node } of links.links()) enqueue(node)
     const stops = [
-      links.onChange((node, state) => (state ? enqueue(node) : void renewedAt.delete(node))),
+      linked.follow((node, is) => (is ? enqueue(node) : void renewedAt.delete(node))),
       nodes.onChange((now, old) => {
         if (now && !old) enqueue(now.metadata?.name ?? '')
       }),
@@ -37,9 +38,8 @@ export function createLeaseRenewer({ client, caches, clock }: ControllerContext,
   }
 
   const reconcile = async (name: string): Promise<Result | void> => {
-    const linked = links.links().some((l) => l.node === name)
     const node = nodes.get(name)
-    if (!linked || !node) return void renewedAt.delete(name)
+    if (!linked.has(name) || !node) return void renewedAt.delete(name)
     const dueMs = (renewedAt.get(name) ?? -Infinity) + RENEW_MS - clock.monotonic()
     if (dueMs > 0) return { requeueAfterMs: dueMs }
     const spec = { holderIdentity: name, leaseDurationSeconds: GRACE_MS / 1000, renewTime: microTime(clock.now()) }
