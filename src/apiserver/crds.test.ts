@@ -1,0 +1,87 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { startHarness, type Harness } from './testing/harness.ts'
+import type { Obj } from './stored-text.ts'
+
+const CRDS = '/apis/apiextensions.k8s.io/v1/customresourcedefinitions'
+const WIDGETS = '/apis/example.com/v1/namespaces/default/widgets'
+type Crd = Obj & { status: { conditions: { type: string; status: string }[] } }
+
+const crd = (kind = 'Widget', plural = 'widgets') => ({
+  metadata: { name: `${plural}.example.com` },
+  spec: {
+    group: 'example.com',
+    names: { plural, kind },
+    scope: 'Namespaced',
+    versions: ['v1', 'v1beta1'].map((name) => ({
+      name,
+      served: true,
+      storage: name === 'v1',
+      subresources: { status: {}, scale: { specReplicasPath: '.spec.size', statusReplicasPath: '.status.size' } },
+      schema: {
+        openAPIV3Schema: {
+          type: 'object',
+          properties: {
+            spec: { type: 'object', required: ['size'], properties: { size: { type: 'integer', minimum: 1 }, color: { type: 'string', default: 'red' } } },
+            status: { type: 'object', properties: { size: { type: 'integer' } } },
+          },
+        },
+      },
+    })),
+  },
+})
+
+async function serve(h: Harness): Promise<void> {
+  const made = await h.call<Crd>('POST', CRDS, crd())
+  assert.equal(made.status, 201, JSON.stringify(made.body))
+  assert.equal(made.body.status.conditions.find((c) => c.type === 'Established')?.status, 'True')
+}
+
+test('a definition is served with the answer to its create: defaults, pruning, validation, versions', async () => {
+  await using h = await startHarness()
+  await serve(h)
+  const made = await h.call<Obj & { spec: object }>('POST', WIDGETS, { apiVersion: 'example.com/v1', kind: 'Widget', metadata: { name: 'w' }, spec: { size: 2, extra: 1 }, status: { size: 9 } })
+  assert.equal(made.status, 201)
+  assert.deepEqual(made.body.spec, { size: 2, color: 'red' })
+  assert.equal(made.body.status, undefined)
+  assert.match(String(made.headers.warning), /unknown field \\"spec.extra\\"/)
+  assert.equal((await h.call('POST', WIDGETS, { metadata: { name: 'x' }, spec: { size: 0 } })).status, 422)
+  assert.equal((await h.call('GET', '/apis/example.com/v1beta1/namespaces/default/widgets/w')).body.apiVersion, 'example.com/v1beta1')
+  const groups = await h.call<{ versions: { version: string }[] }>('GET', '/apis/example.com')
+  assert.deepEqual(groups.body.versions.map((v) => v.version), ['v1', 'v1beta1'])
+})
+
+test('status and scale of a custom object are doors of their own', async () => {
+  await using h = await startHarness()
+  await serve(h)
+  await h.call('POST', WIDGETS, { metadata: { name: 'w' }, spec: { size: 2 } })
+  const headers = { 'content-type': 'application/merge-patch+json' }
+  const status = await h.call<Obj & { spec: { size: number }; status: { size: number } }>('PATCH', `${WIDGETS}/w/status`, { spec: { size: 7 }, status: { size: 2 } }, { headers })
+  assert.deepEqual([status.body.spec.size, status.body.status.size, status.body.metadata.generation], [2, 2, 1])
+  const scaled = await h.call<Obj & { spec: object; status: object }>('PATCH', `${WIDGETS}/w/scale`, { spec: { replicas: 5 } }, { headers })
+  assert.deepEqual([scaled.body.kind, scaled.body.spec, scaled.body.status], ['Scale', { replicas: 5 }, { replicas: 2 }])
+  const after = await h.call<Obj & { spec: { size: number } }>('GET', `${WIDGETS}/w`)
+  assert.deepEqual([after.body.spec.size, after.body.metadata.generation], [5, 2])
+})
+
+test('deleting a definition deletes its objects first, and waits for their finalizers', async () => {
+  await using h = await startHarness()
+  await serve(h)
+  await h.call('POST', WIDGETS, { metadata: { name: 'w', finalizers: ['example.com/hold'] }, spec: { size: 1 } })
+  const w = await h.watch(`${CRDS}?watch=1&fieldSelector=metadata.name%3Dwidgets.example.com`)
+  await h.call('DELETE', `${CRDS}/widgets.example.com`)
+  let held: Obj | undefined
+  while (held?.metadata.deletionTimestamp === undefined) held = (await h.call('GET', `${WIDGETS}/w`)).body
+  await h.call('PATCH', `${WIDGETS}/w`, { metadata: { finalizers: null } }, { headers: { 'content-type': 'application/merge-patch+json' } })
+  while ((await w.next())?.type !== 'DELETED');
+  await w.end()
+  assert.equal((await h.call('GET', WIDGETS)).status, 404)
+})
+
+test('a second definition of a kind that is taken is not established', async () => {
+  await using h = await startHarness()
+  await serve(h)
+  const other = await h.call<Crd>('POST', CRDS, crd('Widget', 'gadgets'))
+  assert.equal(other.body.status.conditions.find((c) => c.type === 'NamesAccepted')?.status, 'False')
+  assert.equal((await h.call('GET', '/apis/example.com/v1/namespaces/default/gadgets')).status, 404)
+})
