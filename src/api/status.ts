@@ -72,13 +72,16 @@ export const conflict = (of: ResourceName, name: string, why = MODIFIED): ApiErr
   failure(409, 'Conflict', `Operation cannot be fulfilled on ${qualifiedResource(of)} "${name}": ${why}`, details(of, name))
 const MODIFIED = 'the object has been modified; please apply your changes to the latest version and try again'
 
-/** Server-side apply: another manager owns the field; each cause names one. */
+/** Server-side apply: another manager owns the field; each cause names one owner and one field. */
 export function applyConflict(causes: readonly StatusCause[]): ApiError {
-  const lines = causes.map((c) => `${c.message?.replace(/^conflict with /, '')}: ${c.field}`)
+  const byOwner = Map.groupBy(causes, (c) => c.message ?? '')
+  const [only] = causes
   const text =
     causes.length === 1
-      ? `Apply failed with 1 conflict: ${causes[0]?.message}: ${causes[0]?.field}`
-      : `Apply failed with ${causes.length} conflicts: conflicts with ${lines.join('\n- ')}`
+      ? `Apply failed with 1 conflict: ${only?.message}: ${only?.field}`
+      : `Apply failed with ${causes.length} conflicts: ${[...byOwner]
+          .map(([owner, list]) => `${owner.replace('conflict', 'conflicts')}:\n${list.map((c) => `- ${c.field}`).join('\n')}`)
+          .join('\n')}`
   return failure(409, 'Conflict', text, { causes: [...causes] })
 }
 

@@ -1,4 +1,6 @@
-/** The patches of the API by their content type's short name; server-side apply stands apart because it also changes owners. */
+/** The patches of the API, and server-side apply, which also keeps the owners of fields. */
 export { applyJsonPatch, equal } from './json-patch.ts'
 export { applyMergePatch, diffMergePatch } from './merge-patch.ts'
 export { applyStrategicPatch } from './strategic.ts'
+export { managedAfterUpdate, serverSideApply } from './apply.ts'
+export type { Writer } from './apply.ts'
