@@ -15,6 +15,8 @@ import { HELLO_PATH } from './hub.ts'
 import { connectTimeoutMs, DETECT_MS, HANDSHAKE_MS, liveness, MAX_STREAMS, nextDialMs, STABLE_MS, WINDOW } from './policy.ts'
 
 const log = logger('tunnel.link')
+/** The log repeats an unchanged reason for having no link only this often. */
+const TELL_MS = 300_000
 
 export type LinkStatus =
   | { readonly phase: 'connecting'; readonly server: string }
@@ -41,6 +43,7 @@ export async function runLink(options: LinkOptions): Promise<void> {
   let refused = 0
   let turn = 0
   let downSince = clock.monotonic()
+  let told = { text: '', at: 0 }
   while (!signal.aborted) {
     const servers = options.servers()
     const server = servers[turn % Math.max(1, servers.length)]
@@ -58,6 +61,7 @@ export async function runLink(options: LinkOptions): Promise<void> {
         signal,
       })
       unreachable = 0
+      told = { text: '', at: 0 }
       refused++ // taken back once the link has lived long enough
       const stable = clock.timer('stable link', STABLE_MS, () => (refused = 0))
       try {
@@ -74,7 +78,12 @@ export async function runLink(options: LinkOptions): Promise<void> {
     if (signal.aborted) break
     turn++
     const waitMs = nextDialMs({ unreachable, refused, outageMs: clock.monotonic() - downSince })
-    log.info('no link to the server', { server, error: messageOf(failure), nextTryMs: Math.round(waitMs) })
+    // An outage is told when it begins, when its reason changes and every few minutes, not at every dial.
+    const text = messageOf(failure)
+    if (text !== told.text || clock.monotonic() - told.at > TELL_MS) {
+      told = { text, at: clock.monotonic() }
+      log.info('no link to the server, trying again', { server, error: text, nextTryMs: Math.round(waitMs) })
+    }
     options.onState?.({ phase: 'waiting', error: failure, waitMs })
     await clock.sleep(waitMs, signal).catch((error: unknown) => {
       if (!signal.aborted) throw error
@@ -86,7 +95,8 @@ export async function runLink(options: LinkOptions): Promise<void> {
 function serve(socket: TLSSocket, server: string, options: LinkOptions): Promise<unknown> {
   const { clock, signal } = options
   return new Promise((resolve) => {
-    let why: unknown = new AppError('unavailable', `link to ${server}: the server closed it`)
+    // Until the server's first word the likeliest reason is our certificate; its owner may try a renewal on this code.
+    let why: unknown = new AppError('unauthorized', `link to ${server}: the server closed it at once; it may refuse this node's certificate (expired, revoked, or the name taken over by another machine)`, { retryable: true })
     let silenceMs = liveness(DETECT_MS).silenceMs
     let timer: Timer
     let bytes = 0
@@ -115,13 +125,16 @@ function serve(socket: TLSSocket, server: string, options: LinkOptions): Promise
       const text = data ? Buffer.from(data).toString() : ''
       why = new AppError('unavailable', `link to ${server}: ended by the server${text === '' ? ` (code ${code})` : `: ${text}`}`)
     })
-    http.on('error', (error) => (why = error))
+    http.on('error', (error) => {
+      if (!(why instanceof AppError && why.code === 'unauthorized')) why = error // a reset before the first word is a refusal too
+    })
     http.on('stream', (stream: ServerHttp2Stream, headers: IncomingHttpHeaders) => {
       const path = headers[':path'] ?? '/'
       stream.on('error', (error) => log.debug('stream failed', { path, error: messageOf(error) }))
       if (path.startsWith(HELLO_PATH)) {
         const detectMs = Number(new URLSearchParams(path.split('?')[1]).get('detectMs'))
         if (detectMs >= 100) silenceMs = liveness(detectMs).silenceMs
+        why = new AppError('unavailable', `link to ${server}: the server closed it`)
         watch(silenceMs)
         stream.respond({ ':status': 200 }, { endStream: true })
         log.info('connected', { server })

@@ -70,6 +70,7 @@ interface Live {
   bytes: number
   lastHeard: number
   probing: boolean
+  keepalive: Timer | undefined
 }
 
 export function createNodeSession(options: SessionOptions): NodeSession {
@@ -85,7 +86,6 @@ class Session implements NodeSession {
   #failures = 0
   #turn = 0
   #failed: { error: unknown; until: number } | undefined
-  #keepalive: Timer | undefined
 
   constructor(options: SessionOptions) {
     this.#options = options
@@ -169,12 +169,13 @@ class Session implements NodeSession {
         signal: this.#abort.signal,
       })
       const http = connect(server, { createConnection: () => socket, settings: { enablePush: false, initialWindowSize: WINDOW }, maxSessionMemory: 64 })
-      const live: Live = { http, socket, server, open: 0, bytes: 0, lastHeard: this.#clock.monotonic(), probing: false }
+      const live: Live = { http, socket, server, open: 0, bytes: 0, lastHeard: this.#clock.monotonic(), probing: false, keepalive: undefined }
       http.once('connect', () => http.setLocalWindowSize(WINDOW))
       http.on('error', (error) => log.debug('session failed', { server, error: messageOf(error) }))
       http.once('goaway', () => this.#live === live && (this.#live = undefined)) // what is open may finish; new requests dial
       http.once('close', () => {
         if (this.#live === live) this.#live = undefined
+        live.keepalive?.cancel()
         socket.destroy()
       })
       this.#live = live
@@ -193,24 +194,20 @@ class Session implements NodeSession {
 
   #track(live: Live, stream: ClientHttp2Stream): void {
     live.open++
-    this.#keepalive ??= this.#scheduleKeepalive()
+    live.keepalive ??= this.#scheduleKeepalive(live)
     stream.once('close', () => {
       this.#heard(live)
-      if (--live.open === 0 && live === this.#live) {
-        this.#keepalive?.cancel()
-        this.#keepalive = undefined
-      }
+      if (--live.open > 0) return
+      live.keepalive?.cancel()
+      live.keepalive = undefined
     })
   }
 
-  #scheduleKeepalive(): Timer {
+  #scheduleKeepalive(live: Live): Timer {
     return this.#clock.timer('session keepalive', KEEPALIVE_MS, () => {
-      this.#keepalive = undefined
-      const live = this.#live
-      if (!live || live.open === 0) return
       this.#heard(live)
       if (this.#clock.monotonic() - live.lastHeard >= KEEPALIVE_MS / 2) this.#probe(live)
-      this.#keepalive = this.#scheduleKeepalive()
+      live.keepalive = this.#scheduleKeepalive(live)
     })
   }
 
