@@ -56,12 +56,13 @@ export function createAgent(options: AgentOptions): Agent {
   const statuses = new StatusWriter({ client, clock })
   const cgroups = options.cgroupRoot === undefined ? undefined : new Cgroups(options.cgroupRoot)
   let manager: Pods | undefined
-  let runtimeMessage = 'the container runtime has not answered yet'
+  let runtimeMessage = ''
 
   const view: RuntimeView = new RuntimeView({
     runtime,
     clock,
     onChange: (uids) => manager?.observed(uids),
+    onHealth: () => node.kick(),
     endMessage: (container, uid) => {
       const s = view.pod(uid).sandboxes[0]
       return endMessage(container, volumes.podDir(uid), s ? logDir(s.namespace, s.name, uid) : '').catch(() => '')
@@ -94,7 +95,7 @@ export function createAgent(options: AgentOptions): Agent {
     taints: options.nodeTaints ?? [],
     port: options.kubeletPort ?? 10250,
     facts,
-    runtimeState: () => ({ ok: view.healthy || view.listed, message: runtimeMessage || 'the container runtime does not answer' }),
+    runtimeState: () => ({ ok: view.healthy && runtimeMessage === '', message: runtimeMessage || 'the container runtime does not answer' }),
     onChange: () => manager?.nodeChanged(),
   })
 
@@ -158,6 +159,7 @@ export function createAgent(options: AgentOptions): Agent {
     kick() {
       statuses.kick()
       node.kick()
+      manager?.linkBack()
     },
     podAt(ip) {
       for (const pod of pods.list()) {

@@ -12,7 +12,7 @@ import { stepDelay } from './pods/backoff.ts'
 
 /** With the image present and the server away, how long `Always` looks for a newer one, ms. */
 const OFFLINE_LOOK_MS = 2_000
-/** After a registry could not be reached, `Always` does not ask again for images that are present, ms. */
+/** Cut off, and after a registry could not be reached: `Always` does not ask it again for images that are present, ms. */
 const UNREACHABLE_MS = 60_000
 
 export type SayEvent = (type: 'Normal' | 'Warning', reason: string, message: string) => void
@@ -86,6 +86,7 @@ export class Images {
     // Without the server, a present image waits only a moment for a registry that is probably out of reach too.
     const timer = present && !online() ? clock.timer('offline pull', OFFLINE_LOOK_MS, () => limit.abort(new AppError('unavailable', `pull image "${image}": the node is cut off`))) : undefined
     try {
+      if (present && this.#knownUnreachable(image)) return present
       say('Normal', 'Pulling', `Pulling image "${image}"`)
       const auth = await credentials(request, image)
       const cut = AbortSignal.any([signal, limit.signal])
@@ -94,12 +95,12 @@ export class Images {
       const took = (ms: number): string => `${(ms / 1000).toFixed(3).replace(/\.?0+$/, '')}s`
       const end = clock.monotonic()
       say('Normal', 'Pulled', `Successfully pulled image "${image}" in ${took(end - began)} (${took(end - waited)} including waiting). Image size: ${info?.sizeBytes ?? 0} bytes.`)
-      this.#unreachable.delete(image)
+      this.#unreachable.delete(registryOf(image))
       return info ?? { id, tags: [image], digests: [], sizeBytes: 0, user: '', pinned: false }
     } catch (error) {
       if (signal.aborted) throw error
       if (present && !refused(error)) {
-        this.#unreachable.set(image, clock.monotonic())
+        this.#unreachable.set(registryOf(image), clock.monotonic())
         say('Warning', 'RegistryUnreachable', `No registry can be reached for image "${image}", starting the one present on this machine (${present.id}): ${messageOf(error)}`)
         return present
       }
@@ -114,8 +115,8 @@ export class Images {
   }
 
   #knownUnreachable(image: string): boolean {
-    const at = this.#unreachable.get(image)
-    return at !== undefined && this.#options.clock.monotonic() - at < UNREACHABLE_MS
+    const at = this.#unreachable.get(registryOf(image))
+    return at !== undefined && !this.#options.online() && this.#options.clock.monotonic() - at < UNREACHABLE_MS
   }
 
   async #enter(signal: AbortSignal): Promise<void> {

@@ -10,8 +10,11 @@ import { join } from 'node:path'
 import { Readable, Transform } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import { syncDirectory, writeFileAtomic } from '../base/atomic-file.ts'
-import { AppError } from '../base/errors.ts'
+import { AppError, messageOf } from '../base/errors.ts'
+import { logger } from '../base/log.ts'
 import { formatReference, isDigest, parseReference } from './reference.ts'
+
+const log = logger('images.store')
 
 export interface Descriptor {
   readonly mediaType: string
@@ -138,9 +141,15 @@ export class BlobStore {
       return // nothing imported yet
     }
     if (time === this.#indexTime) return
-    const rows = JSON.parse(await readFile(path, 'utf8')) as TaggedImage[]
-    this.#index = new Map(rows.map((r) => [r.reference, r]))
-    this.#indexTime = time
+    try {
+      const rows = JSON.parse(await readFile(path, 'utf8')) as TaggedImage[]
+      this.#index = new Map(rows.map((r) => [r.reference, r]))
+      this.#indexTime = time
+    } catch (error) {
+      // The blobs are whole: importing an archive again only writes its names.
+      log.error('the index of images is unreadable, set aside: import the images again', { file: `${path}.broken`, error: messageOf(error) })
+      await rename(path, `${path}.broken`)
+    }
   }
 
   #path(digest: string): string {

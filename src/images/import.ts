@@ -146,13 +146,21 @@ async function isGzip(store: BlobStore, digest: string): Promise<boolean> {
   return false
 }
 
-/** Everything a manifest (or an index of them) names must be here. @throws AppError `corrupt` */
+/**
+ * Everything a manifest names must be here; of an index one platform is enough, for archives often carry one only.
+ * @throws AppError `corrupt`
+ */
 async function complete(descriptor: Descriptor, store: BlobStore): Promise<void> {
   if ((await store.size(descriptor.digest)) === undefined) throw new AppError('corrupt', `import: ${descriptor.digest} is named but not in the archive`)
-  for (const child of await children(descriptor, store)) await complete(child, store)
+  const below = await children(descriptor, store)
+  const checked = await Promise.allSettled(below.map((child) => complete(child, store)))
+  const failed = checked.flatMap((c) => (c.status === 'rejected' ? [c.reason as unknown] : []))
+  const isIndex = /index|list/.test(descriptor.mediaType)
+  if (failed.length > 0 && (!isIndex || failed.length === below.length)) throw failed[0]
 }
 
 async function totalSize(descriptor: Descriptor, store: BlobStore): Promise<number> {
+  if ((await store.size(descriptor.digest)) === undefined) return 0
   let size = descriptor.size
   for (const child of await children(descriptor, store)) size += await totalSize(child, store)
   return size

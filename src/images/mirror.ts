@@ -5,6 +5,7 @@
  */
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
+import { systemClock, type Clock } from '../base/clock.ts'
 import { AppError, isAbort, messageOf } from '../base/errors.ts'
 import { logger } from '../base/log.ts'
 import { parsePath } from './registry.ts'
@@ -23,13 +24,20 @@ export interface MirrorOptions {
   readonly upstream: Upstream
   /** Loopback port; 0 takes a free one. */
   readonly port: number
-  /** How often a broken transfer is taken up again before containerd is told. @default 5 */
-  readonly resumes?: number
+  /** How long a broken transfer waits for the link to come back before containerd is told, ms. @default 60000 */
+  readonly resumeMs?: number
+  /** How long the server may take to begin an answer, ms. @default 10000 */
+  readonly answerMs?: number
+  /** @default systemClock */
+  readonly clock?: Clock
 }
 
 export interface Mirror extends AsyncDisposable {
   readonly port: number
 }
+
+/** Between two tries to go on, ms. */
+const RESUME_WAIT_MS = 500
 
 const PASSED = ['content-type', 'content-length', 'docker-content-digest', 'docker-distribution-api-version', 'etag', 'content-range', 'accept-ranges']
 
@@ -73,32 +81,52 @@ async function pass(options: MirrorOptions, req: IncomingMessage, res: ServerRes
     const value = req.headers[name]
     if (typeof value === 'string') headers[name] = value
   }
-  const first = await options.upstream({ method: req.method, path, headers, signal: gone.signal })
+  const first = await ask(options, { method: req.method, path, headers }, gone.signal)
   const out: Record<string, string> = {}
   for (const name of PASSED) if (first.headers[name] !== undefined) out[name] = first.headers[name]
   res.writeHead(first.status, out)
   // Only a whole blob is resumed: its length and digest are fixed by its name.
   const resumable = asked.kind === 'blob' && first.status === 200 && headers['range'] === undefined && req.method === 'GET'
   const total = resumable ? Number(first.headers['content-length']) : Number.NaN
+  const clock = options.clock ?? systemClock
   let sent = 0
-  let body = first.body
-  for (let tries = options.resumes ?? 5; ; tries--) {
+  let body: AsyncIterable<Uint8Array> | undefined = first.body
+  let giveUpAt = Infinity
+  for (;;) {
     try {
-      for await (const chunk of body) {
+      for await (const chunk of body ?? []) {
         sent += chunk.length
+        giveUpAt = Infinity
         if (!res.write(chunk)) await drained(res, gone.signal)
       }
-      break
+      // An end before the announced length is a break, too.
+      if (!(sent < total)) break
     } catch (error) {
       if (gone.signal.aborted) return
-      if (!(sent < total) || tries <= 0) throw error
-      log.info('taking up a broken transfer', { path, at: sent, of: total })
-      const rest = await options.upstream({ method: 'GET', path, headers: { ...headers, range: `bytes=${sent}-` }, signal: gone.signal })
-      if (rest.status !== 206) throw new AppError('unavailable', `go on with ${path}: the server answered ${rest.status} to a range`, { cause: error })
-      body = rest.body
+      if (!(sent < total)) throw error
+      log.info('a transfer broke, going on when the link is back', { path, at: sent, of: total, error: messageOf(error) })
     }
+    giveUpAt = Math.min(giveUpAt, clock.monotonic() + (options.resumeMs ?? 60_000))
+    if (clock.monotonic() >= giveUpAt) throw new AppError('unavailable', `go on with ${path}: the link did not come back in time, ${sent} of ${total} bytes were sent`)
+    await clock.sleep(RESUME_WAIT_MS, gone.signal)
+    const rest = await ask(options, { method: 'GET', path, headers: { ...headers, range: `bytes=${sent}-` } }, gone.signal).catch(() => undefined) // still cut off: tried again until the time is up
+    if (rest && rest.status !== 206 && rest.status < 500) throw new AppError('unavailable', `go on with ${path}: the server answered ${rest.status} to a range`)
+    body = rest?.status === 206 ? rest.body : undefined
   }
   res.end()
+}
+
+/** One request, which the server must begin to answer in time; the body may then take as long as it needs. */
+async function ask(options: MirrorOptions, request: { method: string; path: string; headers: Record<string, string> }, gone: AbortSignal): ReturnType<Upstream> {
+  const late = new AbortController()
+  const ms = options.answerMs ?? 10_000
+  const why = new AppError('timeout', `ask the server for ${request.path}: no answer in ${ms} ms`)
+  const timer = (options.clock ?? systemClock).timer('mirror answer', ms, () => late.abort(why))
+  try {
+    return await options.upstream({ ...request, signal: AbortSignal.any([gone, late.signal]) })
+  } finally {
+    timer.cancel()
+  }
 }
 
 function drained(res: ServerResponse, signal: AbortSignal): Promise<void> {

@@ -93,6 +93,11 @@ export class Pods {
     return (all.find((w) => !w.gone) ?? all[0])?.pod
   }
 
+  /** The server can be reached again: what failed for want of it is tried at once. */
+  linkBack(): void {
+    for (const w of this.#workers.values()) w.linkBack()
+  }
+
   get count(): number {
     return this.#workers.size
   }

@@ -137,8 +137,9 @@ function planStop(input: PlanInput, draft: Draft): void {
     }
     return
   }
-  // A start under way may yet bring a container to life; the worker aborts it, and plans again when it has ended.
-  if ([...input.busy].some((step) => step === 'sandbox' || step.startsWith('container:'))) return
+  // A start under way may yet bring a container to life, and a sandbox looks stopped before the runtime has let go of its
+  // network: the worker aborts starts, waits for the rest, and plans again when they have ended.
+  if ([...input.busy].some((step) => step !== 'volumes' && step !== 'finish')) return
   const ready = observed.sandboxes.filter((s) => s.state === 'ready')
   for (const s of ready) draft.add({ type: 'stop-sandbox', id: s.id })
   if (ready.length === 0) draft.add({ type: 'finish' })

@@ -19,6 +19,8 @@ export interface ViewOptions {
   readonly clock: Clock
   /** Called after a list with the uids whose sandboxes or containers changed. */
   readonly onChange: (uids: readonly string[]) => void
+  /** The runtime began or ceased to answer. */
+  readonly onHealth: () => void
   /** Final words of an ended container, from its file or its log; kept with it. */
   readonly endMessage: (container: Container, uid: string) => Promise<string>
 }
@@ -127,8 +129,10 @@ export class RuntimeView {
 
   async #list(): Promise<void> {
     const { runtime } = this.#options
-    this.#healthy = false
-    const [sandboxes, containers] = await Promise.all([runtime.sandboxes.list(), runtime.containers.list()])
+    const [sandboxes, containers] = await Promise.all([runtime.sandboxes.list(), runtime.containers.list()]).catch((error: unknown) => {
+      this.#setHealthy(false)
+      throw error
+    })
     const uidOfSandbox = new Map(sandboxes.map((s) => [s.id, s.uid]))
     const detailed = await Promise.all(containers.map((c) => this.#detail(c, uidOfSandbox.get(c.sandboxId) ?? c.labels[LABEL_POD_UID] ?? '')))
     this.#details = new Map(detailed.map((c) => [c.id, c]))
@@ -147,10 +151,16 @@ export class RuntimeView {
     for (const [uid, p] of next) if (this.#pods.get(uid)?.fingerprint !== p.fingerprint) changed.add(uid)
     for (const uid of this.#pods.keys()) if (!next.has(uid)) changed.add(uid)
     this.#pods = next
-    this.#healthy = true
     this.#listed = true
+    this.#setHealthy(true)
     this.#setListed()
     if (changed.size > 0) this.#options.onChange([...changed])
+  }
+
+  #setHealthy(healthy: boolean): void {
+    if (this.#healthy === healthy) return
+    this.#healthy = healthy
+    this.#options.onHealth()
   }
 
   /** A list says only the state; times, exit code and words come from an inspection, once a state. */

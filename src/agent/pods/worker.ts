@@ -89,6 +89,12 @@ export class PodWorker {
     this.renewVolumes()
   }
 
+  /** What waits to be tried again is tried now: images, configuration and tokens may have come within reach. */
+  linkBack(): void {
+    this.#holds.clear()
+    this.renewVolumes()
+  }
+
   /** Volumes written by the agent may be out of date. */
   renewVolumes(): void {
     this.#stale = true

@@ -70,6 +70,8 @@ export class Volumes {
     const files = await volumeFiles(volume, context)
     if (!files) return false
     const gid = pod.spec?.securityContext?.fsGroup
+    // Closed to other users of the machine; containers have the volume itself mounted.
+    await mkdir(this.#runDir(uidOf(pod)), { recursive: true, mode: 0o750 })
     await writeAtomicDir(this.#pathOf(pod, volume), files, { gid, stamp: stampOf(this.#options.clock.now()) })
     return true
   }

@@ -1,0 +1,119 @@
+import assert from 'node:assert/strict'
+import { mkdtempSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import test from 'node:test'
+import type { Pod } from '../../api/gen/types.ts'
+import { Cgroups } from '../node/cgroups.ts'
+import { check, portOf } from './checks.ts'
+import { hostsFile, parseResolv, podDns } from './dns.ts'
+import { environment, expand } from './env.ts'
+import { amount, linuxResources, qosOf } from './quantities.ts'
+import { containerSecurity } from './security.ts'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { createServer as createH2 } from 'node:http2'
+import { FakeRuntime } from '../../cri/mod.ts'
+
+const pod = (spec: object): Pod => ({ metadata: { name: 'web', namespace: 'shop', uid: 'u' }, spec: { containers: [], ...spec } })
+
+test('environment takes every source in order and expands references', async () => {
+  const data: Record<string, Map<string, Buffer>> = { conf: new Map([['A', Buffer.from('1')]]), sec: new Map([['B', Buffer.from('2')]]) }
+  const spec = {
+    name: 'c',
+    envFrom: [{ configMapRef: { name: 'conf' }, prefix: 'X_' }, { secretRef: { name: 'sec' } }, { configMapRef: { name: 'gone', optional: true } }],
+    env: [
+      { name: 'C', value: '$(X_A)-$(B)-$(NONE)-$$(B)' },
+      { name: 'IP', valueFrom: { fieldRef: { fieldPath: 'status.podIP' } } },
+      { name: 'K', valueFrom: { secretKeyRef: { name: 'sec', key: 'B' } } },
+      { name: 'BASE', value: 'own' },
+      { name: 'OPT', valueFrom: { configMapKeyRef: { name: 'conf', key: 'no', optional: true } } },
+    ],
+  }
+  const context = { pod: pod({}), hostIPs: [], podIPs: ['10.0.0.9'], allocatable: {} }
+  const env = await environment(spec, context, { read: async (_k, name) => data[name] }, { BASE: 'node', BUS: 'http://bus' })
+  assert.deepEqual(Object.fromEntries(env), { BASE: 'own', BUS: 'http://bus', X_A: '1', B: '2', C: '1-2-$(NONE)-$(B)', IP: '10.0.0.9', K: '2' })
+  await assert.rejects(environment({ name: 'c', env: [{ name: 'K', valueFrom: { secretKeyRef: { name: 'sec', key: 'no' } } }] }, context, { read: async (_k, name) => data[name] }, {}), /couldn't find key no in Secret shop\/sec/)
+  assert.equal(expand('$(A) $$ $(', new Map([['A', 'x']])), 'x $ $(')
+})
+
+test('quantities, QoS classes and Linux resources', () => {
+  assert.deepEqual(['100m', '1.5', '64Mi', '1k', '1e3'].map(amount), [0.1, 1.5, 67_108_864, 1000, 1000])
+  assert.throws(() => amount('lots'), /"lots" is not one/)
+  const c = (requests: object, limits: object) => ({ name: 'c', resources: { requests, limits } }) as never
+  assert.equal(qosOf({ containers: [c({}, {})] }), 'BestEffort')
+  assert.equal(qosOf({ containers: [c({}, { cpu: '1', memory: '1Gi' })] }), 'Guaranteed')
+  assert.equal(qosOf({ containers: [c({ cpu: '1' }, {})] }), 'Burstable')
+  const r = linuxResources(pod({ containers: [c({ cpu: '250m', memory: '1Gi' }, { cpu: '500m' })] }), c({ cpu: '250m', memory: '1Gi' }, { cpu: '500m' }), 4 * 2 ** 30)
+  assert.deepEqual(r, { cpuShares: 256, cpuQuotaUs: 50_000, cpuPeriodUs: 100_000, memoryLimitBytes: 0, oomScoreAdj: 750 })
+})
+
+test('name resolution by policy, hosts with aliases', () => {
+  const host = parseResolv('nameserver 192.0.2.53 # ours\nsearch lan\noptions rotate')
+  const cluster = { server: '10.43.0.10', domain: 'cluster.local' }
+  assert.deepEqual(podDns(pod({}), host, cluster).searches, ['shop.svc.cluster.local', 'svc.cluster.local', 'cluster.local', 'lan'])
+  assert.deepEqual(podDns(pod({ dnsPolicy: 'Default' }), host, cluster), host)
+  assert.deepEqual(podDns(pod({}), host, undefined), host)
+  const own = { dnsPolicy: 'None', dnsConfig: { nameservers: ['1.1.1.1'], options: [{ name: 'ndots', value: '2' }] } }
+  assert.deepEqual(podDns(pod(own), host, cluster), { servers: ['1.1.1.1'], searches: [], options: ['ndots:2'] })
+  const text = hostsFile(pod({ hostAliases: [{ ip: '192.0.2.9', hostnames: ['db', 'cache'] }] }), ['10.0.0.2'], undefined, undefined)
+  assert.match(text, /10\.0\.0\.2\tweb\n/)
+  assert.match(text, /192\.0\.2\.9\tdb\tcache\n/)
+})
+
+test('non-root rules are kept or refused in Kubernetes words', () => {
+  const spec = { name: 'c', securityContext: { runAsNonRoot: true } }
+  assert.throws(() => containerSecurity(pod({}), spec, ''), /image will run as root/)
+  assert.throws(() => containerSecurity(pod({}), spec, 'nginx'), /non-numeric user \(nginx\)/)
+  assert.equal(containerSecurity(pod({ securityContext: { runAsUser: 7, fsGroup: 9 } }), spec, '').runAsUser, 7)
+  const s = containerSecurity(pod({ securityContext: { seccompProfile: { type: 'RuntimeDefault' } } }), { name: 'c', securityContext: { allowPrivilegeEscalation: false, capabilities: { drop: ['ALL'] } } }, '')
+  assert.deepEqual([s.seccomp, s.noNewPrivileges, s.dropCapabilities], ['runtime/default', true, ['ALL']])
+})
+
+test('checks by HTTP, TCP and gRPC', async () => {
+  const web = createServer((req, res) => res.writeHead(req.url === '/ok' ? 200 : 500).end())
+  await new Promise<void>((resolve) => web.listen(0, '127.0.0.1', resolve))
+  const health = createH2()
+  health.on('stream', (stream) => {
+    stream.respond({ ':status': 200, 'content-type': 'application/grpc' }, { waitForTrailers: true })
+    stream.on('wantTrailers', () => stream.sendTrailers({ 'grpc-status': '0' }))
+    stream.end(Buffer.from([0, 0, 0, 0, 2, 0x08, 1]))
+  })
+  await new Promise<void>((resolve) => health.listen(0, '127.0.0.1', resolve))
+  const port = (web.address() as AddressInfo).port
+  const spec = { name: 'c', ports: [{ name: 'web', containerPort: port }] }
+  const target = { streams: new FakeRuntime().streams, containerId: 'c', spec, host: '127.0.0.1', timeoutSeconds: 1 }
+  assert.deepEqual(await check({ httpGet: { path: '/ok', port: 'web' } }, target), { ok: true, output: '' })
+  assert.deepEqual(await check({ httpGet: { path: '/no', port } }, target), { ok: false, output: 'HTTP probe failed with statuscode: 500' })
+  assert.equal((await check({ tcpSocket: { port } }, target)).ok, true)
+  assert.equal((await check({ tcpSocket: { port: 1 } }, target)).ok, false)
+  assert.deepEqual(await check({ grpc: { port: (health.address() as AddressInfo).port } }, target), { ok: true, output: '' })
+  assert.throws(() => portOf(spec, 'none'), /has none named "none"/)
+  web.closeAllConnections()
+  web.close()
+  health.close()
+})
+
+test('the cgroup tree is made on v1 and v2, with limits, and removed', async () => {
+  const root = mkdtempSync(join(tmpdir(), 'skerry-cgroup-'))
+  const one = { metadata: { uid: 'u' }, spec: { containers: [{ name: 'c', resources: { limits: { memory: '64Mi', cpu: '500m' }, requests: { cpu: '100m', memory: '32Mi' } } }] } } as Pod
+  mkdirSync(join(root, 'v1', 'memory'), { recursive: true })
+  mkdirSync(join(root, 'v1', 'cpu'))
+  const v1 = new Cgroups('/skerry-a', join(root, 'v1'))
+  const dir = join(root, 'v1', 'memory', 'skerry-a/kubepods/burstable/podu')
+  mkdirSync(dir, { recursive: true })
+  writeFileSync(join(dir, 'memory.limit_in_bytes'), '')
+  await v1.ensurePod(one)
+  assert.equal(v1.parentOf('u', 'Burstable'), '/skerry-a/kubepods/burstable/podu')
+  assert.equal(readFileSync(join(dir, 'memory.limit_in_bytes'), 'utf8'), '67108864')
+  assert.deepEqual(await v1.uids(), ['u'])
+  mkdirSync(join(root, 'v2'))
+  writeFileSync(join(root, 'v2', 'cgroup.controllers'), 'cpu memory')
+  const v2 = new Cgroups('/skerry-a', join(root, 'v2'))
+  await v2.ensurePod(one)
+  assert.deepEqual(await v2.uids(), ['u'])
+  rmSync(join(dir, 'memory.limit_in_bytes'))
+  await v1.removePod('u')
+  assert.deepEqual(await v1.uids(), [])
+  rmSync(root, { recursive: true, force: true })
+})

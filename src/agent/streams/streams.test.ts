@@ -1,0 +1,133 @@
+import assert from 'node:assert/strict'
+import { appendFileSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { Duplex, PassThrough } from 'node:stream'
+import test, { after } from 'node:test'
+import { FakeClock, systemClock } from '../../base/clock.ts'
+import { setLogSink } from '../../base/log.ts'
+import { CHANNEL, encodeFrame, FrameDecoder } from '../../base/stream.ts'
+import { testNode, testPod, type TestNode } from '../testing.ts'
+import { parseLogQuery, readLog } from './log-reader.ts'
+import { rotateLogs } from './log-rotation.ts'
+
+setLogSink(() => {})
+const root = await mkdtemp(join(tmpdir(), 'skerry-streams-'))
+after(() => rm(root, { recursive: true, force: true }))
+
+const line = (second: number, text: string, tag = 'F', stream = 'stdout'): string => `2026-01-01T00:00:${String(second).padStart(2, '0')}.5Z ${stream} ${tag} ${text}\n`
+
+async function read(path: string, query: string, running = false, signal = new AbortController().signal): Promise<string> {
+  let out = ''
+  const q = parseLogQuery(new URLSearchParams(query), Date.UTC(2026, 0, 1, 0, 0, 10))
+  for await (const chunk of readLog({ path, clock: systemClock, running: () => running }, q, signal)) out += chunk.toString()
+  return out
+}
+
+test('logs are read by tail, time, stream, size and with timestamps', async () => {
+  const path = join(root, '0.log')
+  writeFileSync(`${path}.20260101T000000`, line(1, 'old'))
+  writeFileSync(path, line(2, 'two') + line(3, 'long ', 'P') + line(3, 'line') + line(4, 'err', 'F', 'stderr'))
+  assert.equal(await read(path, ''), 'old\ntwo\nlong line\nerr\n')
+  assert.equal(await read(path, 'tailLines=2'), 'long line\nerr\n')
+  assert.equal(await read(path, 'tailLines=0'), '')
+  assert.equal(await read(path, 'sinceSeconds=7'), 'long line\nerr\n')
+  assert.equal(await read(path, 'sinceTime=2026-01-01T00:00:04Z'), 'err\n')
+  assert.equal(await read(path, 'limitBytes=5'), 'old\nt')
+  assert.equal(await read(path, 'stream=Stderr'), 'err\n')
+  assert.equal(await read(path, 'tailLines=2&timestamps=true'), '2026-01-01T00:00:03.5Z long line\n2026-01-01T00:00:04.5Z err\n')
+  await assert.rejects(read(path, 'tailLines=many'), /tailLines "many" must be a whole number/)
+})
+
+test('a followed log shows what is appended, over a rotation, and ends with the container', async () => {
+  const path = join(root, '1.log')
+  writeFileSync(path, line(1, 'a'))
+  let running = true
+  let out = ''
+  const done = (async () => {
+    for await (const c of readLog({ path, clock: systemClock, running: () => running }, parseLogQuery(new URLSearchParams('follow=true'), 0), new AbortController().signal)) out += c.toString()
+  })()
+  const until = async (text: string): Promise<void> => {
+    for (let i = 0; i < 200 && out !== text; i++) await new Promise((r) => setTimeout(r, 10))
+    assert.equal(out, text)
+  }
+  await until('a\n')
+  appendFileSync(path, line(2, 'b'))
+  await until('a\nb\n')
+  writeFileSync(path, line(3, 'c'))
+  await until('a\nb\nc\n')
+  appendFileSync(path, line(4, 'last'))
+  running = false
+  await done
+  assert.equal(out, 'a\nb\nc\nlast\n')
+})
+
+test('a log over its size is rotated and old files go', async () => {
+  const dir = join(root, 'pods', 'pod', 'main')
+  mkdirSync(dir, { recursive: true })
+  const clock = new FakeClock()
+  for (let i = 0; i < 5; i++) {
+    writeFileSync(join(dir, '0.log'), line(i, 'x'.repeat(100)))
+    await rotateLogs({ clock, root: join(root, 'pods'), maxBytes: 50, maxFiles: 3 })
+    clock.jump(2000)
+  }
+  assert.equal(readFileSync(join(dir, '0.log'), 'utf8'), '')
+  assert.equal(readdirSync(dir).length, 3)
+})
+
+function ask(n: TestNode, path: string, input: Buffer[] = []): { status: Promise<number>; text: Promise<string>; send: (b: Buffer) => void } {
+  const toNode = new PassThrough()
+  const fromNode = new PassThrough()
+  const chunks: Buffer[] = []
+  fromNode.on('data', (c: Buffer) => chunks.push(c))
+  const text = new Promise<string>((resolve) => fromNode.on('end', () => resolve(Buffer.concat(chunks).toString('latin1'))))
+  for (const b of input) toNode.write(b)
+  const status = new Promise<number>((resolve) => {
+    void n.agent.handler({ method: 'POST', path }, (code) => {
+      resolve(code)
+      return Duplex.from({ readable: toNode, writable: fromNode })
+    })
+  })
+  return { status, text, send: (b) => void toNode.write(b) }
+}
+
+test('exec ends with a Status that carries the exit code', async () => {
+  await using n = await testNode({ app: { exec: ([word]) => ({ exitCode: word === 'bad' ? 7 : 0, stdout: 'out', stderr: 'err' }) } })
+  n.api.put('pods', testPod('web'))
+  await n.until('running', () => n.api.pod('web').status?.phase === 'Running')
+  const frames = new FrameDecoder().push(Buffer.from(await ask(n, '/exec/default/web/main?command=bad').text, 'latin1'))
+  const of = (channel: number): string => frames.filter((f) => f.channel === channel).map((f) => f.payload.toString()).join('')
+  assert.equal(of(CHANNEL.stdout), 'out')
+  assert.equal(of(CHANNEL.stderr), 'err')
+  const status = JSON.parse(of(CHANNEL.error)) as { status: string; reason: string; details: object }
+  assert.equal(status.reason, 'NonZeroExitCode')
+  assert.deepEqual(status.details, { causes: [{ reason: 'ExitCode', message: '7' }] })
+  const good = new FrameDecoder().push(Buffer.from(await ask(n, '/exec/default/web?command=ok', [encodeFrame(CHANNEL.resize, Buffer.from('{"Width":80,"Height":24}'))]).text, 'latin1'))
+  assert.equal((JSON.parse(String(good.at(-1)?.payload)) as { status: string }).status, 'Success')
+})
+
+test('a request for what is not there is refused with its reason', async () => {
+  await using n = await testNode()
+  n.api.put('pods', testPod('web'))
+  await n.until('running', () => n.api.pod('web').status?.phase === 'Running')
+  const no = ask(n, '/containerLogs/default/none/main')
+  assert.equal(await no.status, 404)
+  assert.match(await no.text, /"default\/none" is not on this node/)
+  assert.equal(await ask(n, '/containerLogs/default/web/other').status, 400)
+  assert.equal(await ask(n, '/containerLogs/default/web/main?previous=true').status, 400)
+  assert.equal(await ask(n, '/portForward/default/web?port=x').status, 400)
+  assert.equal(await ask(n, '/nothing').status, 404)
+})
+
+test('logs come through the handler, port-forward carries raw bytes, metrics are text', async () => {
+  await using n = await testNode()
+  n.api.put('pods', testPod('web'))
+  await n.until('running', () => n.api.pod('web').status?.phase === 'Running')
+  mkdirSync(join(n.dirs.data, 'logs', 'pods', 'default_web_uid-web', 'main'), { recursive: true })
+  writeFileSync(join(n.dirs.data, 'logs', 'pods', 'default_web_uid-web', 'main', '0.log'), line(1, 'hello'))
+  assert.equal(await ask(n, '/containerLogs/default/web/main').text, 'hello\n')
+  assert.match(await ask(n, '/metrics').text, /kubelet_running_pods 1/)
+  const forward = ask(n, '/portForward/default/web?port=80', [Buffer.from('echo')])
+  assert.equal(await forward.status, 200)
+})

@@ -1,0 +1,148 @@
+import assert from 'node:assert/strict'
+import { lstatSync, mkdirSync, readFileSync, readlinkSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
+import { mkdtemp, readdir, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import test, { after } from 'node:test'
+import type { Pod, Volume } from '../../api/gen/types.ts'
+import { FakeClock } from '../../base/clock.ts'
+import { AppError } from '../../base/errors.ts'
+import { FakeApi } from '../testing.ts'
+import { writeAtomicDir } from './atomic-dir.ts'
+import { Tokens } from './tokens.ts'
+import { Volumes } from './volumes.ts'
+import type { SourceContext } from './sources.ts'
+
+const root = await mkdtemp(join(tmpdir(), 'skerry-volumes-'))
+after(() => rm(root, { recursive: true, force: true }))
+const tmpfs: string[] = []
+const mounter = { tmpfs: async (path: string, size: number) => void tmpfs.push(`${path} ${size}`), unmountUnder: async () => {} }
+const volumes = new Volumes({ dataDir: join(root, 'data'), runDir: join(root, 'run'), mounter, clock: new FakeClock() })
+
+const pod = (list: Volume[], spec: object = {}): Pod => ({
+  metadata: { uid: 'u1', name: 'web', namespace: 'default', labels: { app: 'x' }, annotations: { 'a/b': 'c' } },
+  spec: { volumes: list, containers: [{ name: 'main', resources: { limits: { memory: '64Mi' } } }], ...spec },
+})
+const content = new Map([['key', Buffer.from('value')], ['other', Buffer.from('2')]])
+const context = (p: Pod): SourceContext => ({
+  pod: p,
+  hostIPs: ['192.0.2.1'],
+  podIPs: ['10.0.0.2'],
+  allocatable: { cpu: '4' },
+  config: { read: async (_kind, name) => (name === 'none' ? undefined : content) },
+  token: async (r) => `token of ${r.serviceAccount} for ${r.audiences.join() || 'the API'}`,
+})
+const prepare = (list: Volume[], spec: object = {}): Promise<void> => volumes.prepare(pod(list, spec), context(pod(list, spec)))
+const at = (name: string, file = ''): string => join(root, 'run', 'pods', 'u1', 'volumes', name, file)
+
+test('an atomic directory changes all at once and forgets what is gone', async () => {
+  const dir = join(root, 'atomic')
+  const file = (path: string, text: string) => ({ path, content: Buffer.from(text), mode: 0o640 })
+  assert.equal(await writeAtomicDir(dir, [file('a', '1'), file('d/b', '2')], { stamp: 't1' }), true)
+  assert.equal(readlinkSync(join(dir, '..data')), '..t1')
+  assert.equal(readlinkSync(join(dir, 'd')), '..data/d')
+  assert.equal(statSync(join(dir, 'a')).mode & 0o777, 0o640)
+  assert.equal(await writeAtomicDir(dir, [file('a', '1'), file('d/b', '2')], { stamp: 't2' }), false)
+  assert.equal(await writeAtomicDir(dir, [file('a', '9')], { stamp: 't3' }), true)
+  assert.deepEqual((await readdir(dir)).sort(), ['..data', '..t3', 'a'])
+  await assert.rejects(writeAtomicDir(dir, [file('../x', '')], { stamp: 't4' }), /must be relative and stay inside/)
+})
+
+test('items, modes, optional and missing keys of configMap and secret volumes', async () => {
+  await prepare([
+    { name: 'c', configMap: { name: 'conf', items: [{ key: 'key', path: 'sub/k', mode: 0o600 }] } },
+    { name: 's', secret: { secretName: 'sec', defaultMode: 0o400 } },
+    { name: 'o', configMap: { name: 'none', optional: true } },
+  ])
+  assert.equal(readFileSync(at('c', 'sub/k'), 'utf8'), 'value')
+  assert.equal(statSync(at('c', 'sub/k')).mode & 0o777, 0o600)
+  assert.equal(statSync(at('s', 'key')).mode & 0o777, 0o400)
+  await assert.rejects(prepare([{ name: 'c', configMap: { name: 'none' } }]), (e: Error) => /volume "c"/.test(e.message) && /configmap "none" not found/.test(String((e.cause as Error).message)))
+  await assert.rejects(prepare([{ name: 'c', configMap: { name: 'conf', items: [{ key: 'zzz', path: 'z' }] } }]), (e: Error) => /non-existent config key: zzz/.test(String((e.cause as Error).message)))
+})
+
+test('downwardAPI and projected volumes carry fields, resources and tokens', async () => {
+  const items = [
+    { path: 'labels', fieldRef: { fieldPath: 'metadata.labels' } },
+    { path: 'ann', fieldRef: { fieldPath: "metadata.annotations['a/b']" } },
+    { path: 'mem', resourceFieldRef: { containerName: 'main', resource: 'limits.memory', divisor: '1Mi' } },
+    { path: 'cpu', resourceFieldRef: { containerName: 'main', resource: 'limits.cpu' } },
+  ]
+  await prepare([{ name: 'p', projected: { sources: [{ downwardAPI: { items } }, { serviceAccountToken: { path: 'token', audience: 'bus' } }] } }], { serviceAccountName: 'robot' })
+  const text = (f: string): string => readFileSync(at('p', f), 'utf8')
+  assert.deepEqual(['labels', 'ann', 'mem', 'cpu', 'token'].map(text), ['app="x"', 'c', '64', '4', 'token of robot for bus'])
+})
+
+test('fsGroup makes volumes belong to the group', { skip: process.getuid?.() === 0 ? false : 'needs root' }, async () => {
+  const security = { securityContext: { fsGroup: 1234 } }
+  await prepare([{ name: 'e', emptyDir: {} }, { name: 'g', secret: { secretName: 'sec', defaultMode: 0o400 } }], security)
+  const dir = statSync(join(root, 'data', 'pods', 'u1', 'volumes', 'e'))
+  assert.deepEqual([dir.gid, dir.mode & 0o7777], [1234, 0o2777])
+  const file = statSync(at('g', 'key'))
+  assert.deepEqual([file.gid, file.mode & 0o777], [1234, 0o440])
+})
+
+test('emptyDir in memory is a tmpfs of its size', async () => {
+  await prepare([{ name: 'm', emptyDir: { medium: 'Memory', sizeLimit: '1Mi' } }])
+  assert.ok(tmpfs.some((t) => t.endsWith('/m 1048576')))
+})
+
+test('hostPath types are checked and made', async () => {
+  const dir = join(root, 'host')
+  await prepare([{ name: 'h', hostPath: { path: dir, type: 'DirectoryOrCreate' } }, { name: 'f', hostPath: { path: join(dir, 'x', 'f'), type: 'FileOrCreate' } }])
+  assert.ok(lstatSync(join(dir, 'x', 'f')).isFile())
+  await prepare([{ name: 'n', hostPath: { path: '/dev/null', type: 'CharDevice' } }])
+  await assert.rejects(prepare([{ name: 'h', hostPath: { path: dir, type: 'File' } }]), (e: Error) => /is not a file/.test(String((e.cause as Error).message)))
+})
+
+test('subPath stays inside its volume', async () => {
+  const p = pod([{ name: 'e', emptyDir: {} }])
+  await volumes.prepare(p, context(p))
+  const env = new Map([['POD', 'web']])
+  const mount = (subPath: string) => volumes.mount(p, { name: 'e', mountPath: '/e', subPath }, env)
+  assert.match((await mount('a/b')).hostPath, /volumes\/e\/a\/b$/)
+  assert.match((await volumes.mount(p, { name: 'e', mountPath: '/e', subPathExpr: 'of-$(POD)' }, env)).hostPath, /of-web$/)
+  await assert.rejects(mount('../x'), /stay inside/)
+  symlinkSync('/etc', join(root, 'data', 'pods', 'u1', 'volumes', 'e', 'out'))
+  await assert.rejects(mount('out'), /a link leads out/)
+  await assert.rejects(volumes.mount(p, { name: 'zz', mountPath: '/' }, env), /no volume "zz"/)
+})
+
+test('tokens are kept on disk, renewed in time, and the old one stays while the server is away', async () => {
+  const api = new FakeApi()
+  const clock = new FakeClock()
+  const make = (): Tokens => new Tokens({ directory: join(root, 'tokens'), client: api.client, clock, seal: undefined })
+  const request = { namespace: 'default', serviceAccount: 'sa', podName: 'web', podUid: 'u1', audiences: [], expirationSeconds: 3600 }
+  const first = await make().token(request)
+  const files = await readdir(join(root, 'tokens'))
+  assert.equal(statSync(join(root, 'tokens', files[0] as string)).mode & 0o777, 0o600)
+  const tokens = make()
+  assert.equal(await tokens.token(request), first)
+  await clock.advance(2900_000)
+  api.away = true
+  assert.equal(await tokens.token(request), first)
+  api.away = false
+  await clock.advance(61_000)
+  assert.notEqual(await tokens.token(request), first)
+  await tokens.keepOnly(new Set())
+  assert.deepEqual(await readdir(join(root, 'tokens')), [])
+  api.away = true
+  await assert.rejects(make().token(request), (e: AppError) => e.code === 'unavailable')
+})
+
+test('a torn token file is asked for anew', async () => {
+  const api = new FakeApi()
+  const dir = join(root, 'torn')
+  const tokens = new Tokens({ directory: dir, client: api.client, clock: new FakeClock(), seal: undefined })
+  const request = { namespace: 'default', serviceAccount: 'sa', podName: 'web', podUid: 'u1', audiences: [], expirationSeconds: 3600 }
+  await tokens.token(request)
+  mkdirSync(dir, { recursive: true })
+  for (const f of await readdir(dir)) writeFileSync(join(dir, f), '{"tok')
+  assert.match(await new Tokens({ directory: dir, client: api.client, clock: new FakeClock(), seal: undefined }).token(request), /^token-/)
+})
+
+test('a pod that is removed leaves no directory', async () => {
+  await volumes.remove('u1')
+  assert.deepEqual(await volumes.uids(), [])
+  await assert.rejects(volumes.remove('../etc'), /is no uid/)
+})
