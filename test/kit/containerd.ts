@@ -11,6 +11,7 @@ import { findBinaries } from '../../src/agent/containerd/binaries.ts'
 import { command, findProgram } from '../../src/agent/containerd/command.ts'
 import { ociArchive, type ArchiveFile } from '../../src/agent/containerd/oci-archive.ts'
 import type { InstancePaths } from '../../src/agent/containerd/paths.ts'
+import { instancePids } from '../../src/agent/containerd/process.ts'
 import { startContainerd, type OwnContainerd } from '../../src/agent/containerd/supervisor.ts'
 import { BridgeNetwork } from '../../src/agent/network/network.ts'
 import { Scope } from '../../src/base/scope.ts'
@@ -40,30 +41,9 @@ export function busyboxImage(name: string, script: string): Buffer {
   return ociArchive({ name, architecture: process.arch === 'arm64' ? 'arm64' : 'amd64', files, config: { Entrypoint: ['/bin/sh', '-c', script], Env: ['PATH=/bin'] } })
 }
 
-/** Pids of everything that belongs to an instance: containerd, shims, and what the shims hold. */
-export function instancePids(paths: InstancePaths): number[] {
-  const processes = readdirSync('/proc').filter((n) => /^\d+$/.test(n)).map((pid) => {
-    try {
-      const stat = readFileSync(`/proc/${pid}/stat`, 'utf8')
-      // A zombie holds nothing and is its parent's to bury.
-      if (stat.slice(stat.lastIndexOf(')') + 2).startsWith('Z')) throw new Error('zombie')
-      return { pid: Number(pid), parent: Number(stat.slice(stat.lastIndexOf(')') + 4).split(' ')[0]), argv: readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0'), cgroups: readFileSync(`/proc/${pid}/cgroup`, 'utf8') }
-    } catch {
-      return { pid: 0, parent: -1, argv: [], cgroups: '' }
-    }
-  })
-  // A shim names our socket; containers whose shim is gone are known by their cgroup.
-  const own = new Set(processes.filter((p) => p.argv.includes(paths.socket) || p.argv.includes(paths.config) || p.cgroups.includes(`${paths.cgroupRoot}/`)).map((p) => p.pid))
-  for (let grown = true; grown; ) {
-    grown = false
-    for (const p of processes) if (own.has(p.parent) && !own.has(p.pid)) grown = own.add(p.pid).has(p.pid)
-  }
-  return [...own]
-}
-
 /** What a power cut leaves: nothing runs, nothing is mounted, /run is empty; only the data directory stays. */
 export async function powerLoss(paths: InstancePaths): Promise<void> {
-  for (let pids = instancePids(paths); pids.length > 0; pids = instancePids(paths)) {
+  for (let pids = instancePids(paths, true); pids.length > 0; pids = instancePids(paths, true)) {
     for (const pid of pids) {
       try {
         process.kill(pid, 'SIGKILL')

@@ -89,6 +89,8 @@ export function hostsToml(mirror: string | undefined): string {
 
 /** What of a log means that containerd's own records on disk are damaged, rather than that something else is wrong. */
 export function looksCorrupt(log: string): boolean {
+  // A program fault inside the database code has many messages and one place.
+  if (/^(panic|fatal error|unexpected fault|SIGSEGV|SIGBUS|\[signal SIG)/m.test(log) && /go\.etcd\.io\/bbolt/.test(log)) return true
   return /invalid database|checksum error|version mismatch|file size too small|page \d+ already freed|page \d+: (multiple references|invalid type|unreachable)|invalid freelist page|assertion failed: Page expected|unexpected fault address|invalid page type|meta(data)?\.db.*(corrupt|input\/output error)|database is not .*initialized/i.test(
     log,
   )

@@ -8,6 +8,7 @@ import { rm } from 'node:fs/promises'
 import { writeFileAtomic } from '../../base/atomic-file.ts'
 import type { Clock } from '../../base/clock.ts'
 import { AppError } from '../../base/errors.ts'
+import type { InstancePaths } from './paths.ts'
 
 export interface Daemon {
   readonly pid: number
@@ -73,6 +74,30 @@ export function findByCommandLine(words: readonly string[]): number[] {
         return false // ended while we looked
       }
     })
+}
+
+/**
+ * Pids of an instance: its shims, what they hold, and all in its cgroups (containers whose shim is gone are known by
+ * those alone); with `daemon` containerd itself too. No zombies: they hold nothing and are their parent's to bury.
+ */
+export function instancePids(paths: Pick<InstancePaths, 'socket' | 'config' | 'cgroupRoot'>, daemon: boolean): number[] {
+  const processes = readdirSync('/proc').filter((n) => /^\d+$/.test(n)).flatMap((pid) => {
+    try {
+      const [state, parent] = readFileSync(`/proc/${pid}/stat`, 'utf8').replace(/^.*\) /s, '').split(' ')
+      if (state === 'Z') return []
+      const argv = readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0')
+      const cgroups = readFileSync(`/proc/${pid}/cgroup`, 'utf8')
+      return [{ pid: Number(pid), parent: Number(parent), own: argv.includes(paths.socket) || cgroups.includes(`:${paths.cgroupRoot}/`), daemon: argv.includes(paths.config) }]
+    } catch {
+      return [] // ended while we looked
+    }
+  })
+  const own = new Set(processes.filter((p) => p.own || (daemon && p.daemon)).map((p) => p.pid))
+  for (let size = 0; size !== own.size; ) {
+    size = own.size
+    for (const p of processes) if (own.has(p.parent)) own.add(p.pid)
+  }
+  return [...own]
 }
 
 /** Resolves when the daemon has ended. */

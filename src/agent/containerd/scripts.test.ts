@@ -6,9 +6,9 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { setLogSink } from '../../base/log.ts'
-import { cannotRunContainers, Instance, instancePids } from '../../../test/kit/containerd.ts'
+import { cannotRunContainers, Instance } from '../../../test/kit/containerd.ts'
 import { tryCommand } from './command.ts'
-import { startTimeOf } from './process.ts'
+import { instancePids, startTimeOf } from './process.ts'
 
 const skip = cannotRunContainers()
 const script = (name: string): string => new URL(`../../../script/${name}`, import.meta.url).pathname
@@ -28,12 +28,12 @@ test('killall ends one instance whole and touches neither its neighbour nor a by
       pods.push(await i.pod(IMAGE))
     }
     await gone.leave()
-    const others = instancePids(stays.own.paths)
+    const others = instancePids(stays.own.paths, true)
     const result = await tryCommand('sh', [script('killall.sh'), '--instance', gone.name, '--run-dir', gone.runDir])
     assert.deepEqual([result.code, result.stderr], [0, ''])
 
     const { paths } = gone.own
-    assert.deepEqual(instancePids(paths), [])
+    assert.deepEqual(instancePids(paths, true), [])
     assert.equal(existsSync(paths.run), false)
     assert.equal(readFileSync('/proc/self/mounts', 'utf8').includes(paths.run), false)
     assert.notEqual((await tryCommand('ip', ['link', 'show', paths.bridge])).code, 0)
@@ -41,7 +41,7 @@ test('killall ends one instance whole and touches neither its neighbour nor a by
     assert.equal(existsSync(`/sys/fs/cgroup/memory${paths.cgroupRoot}`), false)
     assert.equal(existsSync(paths.root), true, 'the data stays')
 
-    assert.deepEqual(instancePids(stays.own.paths).sort(), others.sort())
+    assert.deepEqual(instancePids(stays.own.paths, true).sort(), others.sort())
     assert.equal((await stays.own.runtime.containers.inspect(pods[1]?.id ?? '')).state, 'running')
     assert.notEqual(startTimeOf(bystander.pid as number), undefined)
 

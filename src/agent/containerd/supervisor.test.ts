@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
-import { existsSync, readFileSync } from 'node:fs'
-import { mkdir, writeFile } from 'node:fs/promises'
+import { existsSync, readFileSync, statSync } from 'node:fs'
+import { mkdir, truncate, writeFile } from 'node:fs/promises'
 import { createServer, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
@@ -8,7 +8,8 @@ import { after, before, describe, test } from 'node:test'
 import { hasCode } from '../../base/errors.ts'
 import { setLogSink } from '../../base/log.ts'
 import { containerConfig, runtimeSuite, sandboxConfig } from '../../../test/suites/runtime.ts'
-import { cannotRunContainers, Instance, instancePids, powerLoss } from '../../../test/kit/containerd.ts'
+import { cannotRunContainers, Instance, powerLoss } from '../../../test/kit/containerd.ts'
+import { instancePids } from './process.ts'
 
 const skip = cannotRunContainers()
 const RUNS = 'docker.io/library/runs:1'
@@ -78,9 +79,9 @@ else {
 
     test('outlives the agent and is taken over by the next one', async () => {
       const { sandbox, id } = await i.pod(RUNS)
-      const pids = instancePids(i.own.paths)
+      const pids = instancePids(i.own.paths, true)
       await i.leave()
-      assert.deepEqual(instancePids(i.own.paths).sort(), pids.sort())
+      assert.deepEqual(instancePids(i.own.paths, true).sort(), pids.sort())
       await i.boot()
       assert.equal(i.own.adopted, true)
       assert.equal((await i.own.runtime.containers.inspect(id)).state, 'running')
@@ -122,24 +123,32 @@ else {
     })
 
     test('damaged records are moved aside, and images come back from what is left', async () => {
-      await i.leave()
-      await powerLoss(i.own.paths)
       const { root } = i.own.paths
       const meta = join(root, 'io.containerd.metadata.v1.bolt/meta.db')
-      const size = readFileSync(meta).length
-      await writeFile(meta, Buffer.alloc(size, 0xa5))
-      const messages: string[] = []
-      const former = setLogSink((r) => void messages.push(`${r.level} ${r.message}`))
-      try {
-        await i.boot()
-      } finally {
-        setLogSink(former)
+      const snapshots = join(root, 'io.containerd.snapshotter.v1.overlayfs/metadata.db')
+      const damages: [string, () => Promise<void>][] = [
+        ['garbage', () => writeFile(meta, Buffer.alloc(statSync(meta).size, 0xa5))],
+        ['emptied', () => truncate(meta)],
+        ['torn pages', () => writeFile(meta, readFileSync(meta).fill(0x5a, 8192))],
+        ['snapshots lost', () => writeFile(snapshots, Buffer.alloc(statSync(snapshots).size, 0xa5))],
+      ]
+      for (const [name, damage] of damages) {
+        await i.leave()
+        await powerLoss(i.own.paths)
+        await damage()
+        const messages: string[] = []
+        const former = setLogSink((r) => void messages.push(`${r.level} ${r.message}`))
+        try {
+          await i.boot()
+        } finally {
+          setLogSink(former)
+        }
+        assert.ok(messages.some((m) => m.startsWith('error containerd records are damaged')), `${name}: ${messages.join('\n')}`)
+        assert.ok(existsSync(`${root}.damaged`))
+        const { sandbox, id } = await i.pod(RUNS)
+        assert.equal((await i.own.runtime.containers.inspect(id)).state, 'running', name)
+        await i.own.runtime.sandboxes.remove(sandbox)
       }
-      assert.ok(messages.some((m) => m.startsWith('error containerd records are damaged')), messages.join('\n'))
-      assert.ok(existsSync(`${root}.damaged`))
-      const { sandbox, id } = await i.pod(RUNS)
-      assert.equal((await i.own.runtime.containers.inspect(id)).state, 'running')
-      await i.own.runtime.sandboxes.remove(sandbox)
     })
 
     test('asks the mirror first, and says so plainly when nobody has the image', async () => {

@@ -26,7 +26,7 @@ import { containerdToml, hostsToml, looksCorrupt } from './config.ts'
 import { importImage, rememberImages, restoreImages } from './images.ts'
 import { instancePaths, type InstancePaths } from './paths.ts'
 import { PAUSE_IMAGE, pauseArchive } from './pause.ts'
-import { daemonEnd, findByCommandLine, findDaemon, startDaemon, startTimeOf, stopDaemon, type Daemon } from './process.ts'
+import { daemonEnd, findByCommandLine, findDaemon, instancePids, startDaemon, startTimeOf, stopDaemon, type Daemon } from './process.ts'
 
 const log = logger('agent.containerd')
 
@@ -72,6 +72,8 @@ const CRI_GRACE_MS = 1000
 const LOG_BYTES = 4 << 20
 const HOUSEKEEPING_MS = 10 * 60_000
 const STABLE_MS = 60_000
+/** Four pages: the least a database of containerd has. */
+const MIN_DATABASE_BYTES = 16_384
 const RESTART: RetrySchedule = { firstMs: 200, factor: 2, maxMs: 15_000, jitter: 0.2 }
 
 /** Resolves when containerd serves CRI and has the pause image. @throws AppError naming what is missing and how to get it */
@@ -89,6 +91,8 @@ class Supervisor {
   #mode: 'starting' | 'up' | 'down' | 'left' | 'stopped' = 'starting'
   #daemon: Daemon | undefined
   #adopted = false
+  /** Where the present containerd's part of the log begins. */
+  #logFrom: number | undefined
 
   constructor(options: ContainerdSupervisorOptions) {
     this.#options = options
@@ -140,12 +144,26 @@ class Supervisor {
     await writeFileAtomic(this.#paths.config, config, { mode: 0o600, sync: false })
     if (await this.#adopt(configHash, signal)) return
     try {
+      await this.#inspectRecords()
       await this.#launch(configHash, signal)
     } catch (error) {
       if (!hasCode(error, 'corrupt')) throw error
-      const restored = await this.#moveAside(error)
+      const aside = await this.#moveAside(error)
       await this.#launch(configHash, signal)
-      await restoreImages({ ctr: this.#binaries.ctr, address: this.#paths.socket, damagedRoot: restored, signal })
+      await restoreImages({ ctr: this.#binaries.ctr, address: this.#paths.socket, damagedRoot: aside, signal })
+      await this.#remember()
+    }
+  }
+
+  /** Damage that containerd itself would not report. @throws AppError `corrupt` */
+  async #inspectRecords(): Promise<void> {
+    const meta = join(this.#paths.root, 'io.containerd.metadata.v1.bolt', 'meta.db')
+    // An empty database is made anew without a word, and the images it named are then deleted as unused.
+    const size = existsSync(meta) ? statSync(meta).size : Infinity
+    if (size < MIN_DATABASE_BYTES) throw new AppError('corrupt', `read containerd's records: ${meta} has ${size} bytes, a database has ${MIN_DATABASE_BYTES} or more`)
+    // It may have come up and then died of its records: the end of its own log tells.
+    if (this.#logFrom !== undefined && looksCorrupt(await tail(this.#paths.log, this.#logFrom))) {
+      throw new AppError('corrupt', `containerd died of its records; see the end of ${this.#paths.log}`)
     }
   }
 
@@ -178,6 +196,7 @@ class Supervisor {
     const p = this.#paths
     await rotate(p.log)
     const from = existsSync(p.log) ? statSync(p.log).size : 0
+    this.#logFrom = from
     await rm(p.socket, { force: true })
     const binDir = this.#binaries.containerd.slice(0, this.#binaries.containerd.lastIndexOf('/'))
     this.#daemon = await startDaemon({
@@ -190,12 +209,17 @@ class Supervisor {
     })
     try {
       await this.#ready(this.#daemon, signal)
+      // The snapshotter opens its records at first use: that is now, not in the middle of a pod's start.
+      await command(this.#binaries.ctr, ['-a', p.socket, '-n', 'k8s.io', 'snapshots', '--snapshotter', 'overlayfs', 'list'], { signal }).catch((error: unknown) => {
+        if (looksCorrupt(messageOf(error))) throw new AppError('corrupt', 'open the snapshots', { cause: error })
+      })
     } catch (error) {
       signal.throwIfAborted()
+      this.#logFrom = undefined
       await stopDaemon(this.#daemon, p.pidFile, this.#clock)
       const said = await tail(p.log, from)
       const lines = said.trim().split('\n').slice(-5).join('\n')
-      if (looksCorrupt(said)) throw new AppError('corrupt', `start containerd: its records under ${p.root} are damaged: ${lines}`, { cause: error })
+      if (looksCorrupt(said) || hasCode(error, 'corrupt')) throw new AppError('corrupt', `start containerd: its records under ${p.root} are damaged: ${lines}`, { cause: error })
       throw new AppError('unavailable', `start containerd: ${messageOf(error)}; the end of ${p.log}: ${lines}`, { cause: error })
     }
     log.info('containerd is up', { pid: this.#daemon.pid, root: p.root })
@@ -227,10 +251,18 @@ class Supervisor {
   async #moveAside(why: unknown): Promise<string> {
     const { root } = this.#paths
     const aside = `${root}.damaged`
+    // Fresh records do not know these containers: left alone they would run beside the ones made anew.
+    for (const pid of instancePids(this.#paths, false)) {
+      try {
+        process.kill(pid, 'SIGKILL')
+      } catch {
+        // ended with its parent
+      }
+    }
     await rm(aside, { recursive: true, force: true })
     await rename(root, aside)
     await mkdir(root, { recursive: true, mode: 0o711 })
-    log.error('containerd records are damaged: moved aside, starting fresh; images are imported again from what is left, others must be pulled', { from: root, to: aside, error: why })
+    log.error('containerd records are damaged: moved aside, starting fresh; pods are made anew, images are imported again from what is left, others must be pulled', { from: root, to: aside, error: why })
     return aside
   }
 
@@ -246,6 +278,7 @@ class Supervisor {
       if (tries >= 200) throw new AppError('internal', `import the pause image: containerd does not list "${PAUSE_IMAGE}" after 5 s`)
       await this.#clock.sleep(25)
     }
+    await this.#remember()
   }
 
   async #supervise(signal: AbortSignal): Promise<void> {
