@@ -42,8 +42,9 @@ export function serverSideApply(live: KubeObject | undefined, applied: KubeObjec
   const others = entries.filter((e) => e !== mine)
   const merged = mergeValue(base, withoutManaged(applied), root) as KubeObject
   const shared = others.reduce<Fields>((all, e) => union(all, e.fields), {})
-  const gone = mine === undefined ? {} : difference(difference(mine.fields, sent), shared)
-  const result = (isEmpty(gone) ? merged : removeFields(merged, gone, root)) as KubeObject
+  const still = union(sent, shared)
+  const gone = mine === undefined ? {} : difference(mine.fields, still)
+  const result = (isEmpty(gone) ? merged : removeFields(merged, gone, still, root)) as KubeObject
   const { changed } = compare(base, result, root)
   const contested = intersection(changed, sent)
   const conflicts = others.map((e) => ({ owner: e, fields: intersection(contested, e.fields) })).filter((c) => !isEmpty(c.fields))
@@ -163,30 +164,31 @@ function mergeItems(live: readonly unknown[], applied: readonly unknown[], schem
   return out
 }
 
-/** The value without the fields of a set; a container that this leaves empty goes too. Undefined when nothing is left. */
-function removeFields(value: unknown, fields: Fields, schema: Schema): unknown {
+/** The value without the fields of a set. A container that this leaves empty goes too, unless it is in `still`, the set that has owners. */
+function removeFields(value: unknown, fields: Fields, still: Fields | undefined, schema: Schema): unknown {
   switch (shapeOf(schema, value)) {
     case 'fields': {
       const out: Record<string, unknown> = { ...(value as Record<string, unknown>) }
       for (const [key, node] of Object.entries(fields)) {
         const name = key.slice(2)
         if (!key.startsWith('f:') || out[name] === undefined) continue
-        const left = isEmpty(node) ? undefined : removeFields(out[name], node, childSchema(schema, name))
+        const left = isEmpty(node) ? undefined : removeFields(out[name], node, still?.[key], childSchema(schema, name))
         if (left === undefined) delete out[name]
         else out[name] = left
       }
-      return Object.keys(out).length === 0 ? undefined : out
+      return Object.keys(out).length === 0 && still === undefined ? undefined : out
     }
     case 'items': {
       const items = factsOf(schema.items)
       const out = (value as unknown[]).flatMap((item) => {
-        const node = fields[itemKey(schema, item)]
+        const key = itemKey(schema, item)
+        const node = fields[key]
         if (node === undefined) return [item]
         if ('.' in node || isEmpty(node)) return []
-        const left = removeFields(item, node, items)
+        const left = removeFields(item, node, still?.[key], items)
         return left === undefined ? [] : [left]
       })
-      return out.length === 0 ? undefined : out
+      return out.length === 0 && still === undefined ? undefined : out
     }
     case 'whole':
       return value
