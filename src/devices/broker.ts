@@ -4,13 +4,15 @@
  *
  * - A QoS 1 message is acknowledged to the device only after every driver that wants it has taken it, and a connection is not
  *   read further until then: a slow disk slows the device, it loses nothing.
+ * - A pod, known by its address, neither hears nor says anything on topics of devices of other namespaces.
  * - Bounds: clients, packet size (oversized ones are cut out of the stream unread), retained topics, a slow subscriber is
  *   disconnected. Sessions are always clean: what a device should know is sent again when it is back.
  */
 import { createServer, type Server, type Socket } from 'node:net'
-import { Aedes } from 'aedes'
+import { Aedes, type Client } from 'aedes'
 import { AppError, messageOf } from '../base/errors.ts'
 import { logger } from '../base/log.ts'
+import { isReserved, mayMatch, namespaceOf } from './app-topics.ts'
 import { PublishGuard } from './publish-guard.ts'
 import { TopicTrie } from './topics.ts'
 
@@ -18,6 +20,8 @@ const log = logger('devices.broker')
 
 /** A message as a driver gets it. The broker (or the library) acknowledges it when the returned promise resolves. */
 export interface MqttHandler {
+  /** Namespace of the device; pods of others neither hear nor say anything on its topics. */
+  readonly namespace: string
   message(topic: string, payload: Uint8Array): Promise<void> | void
   /** A message on this topic was refused before it was read. */
   refused(what: string): void
@@ -48,17 +52,35 @@ export interface BrokerOptions {
   readonly maxRetainedBytes?: number
 }
 
+/** What the broker asks and tells its owner. */
+export interface BrokerOwner {
+  /** Namespace of the pod with this address; undefined for devices and everyone else. */
+  namespaceAt(ip: string): Promise<string | undefined>
+  /** Whether anyone listens to the topics of `app-topics.ts` now; told again for each new listener. */
+  listening(anyone: boolean): void
+}
+
 export interface Broker extends MqttLink {
   readonly port: number
 }
 
 /** Starts the broker. @throws AppError `unavailable` when it cannot listen, saying which address and the way out */
-export async function startBroker(options: BrokerOptions = {}): Promise<Broker> {
+export async function startBroker(options: BrokerOptions = {}, owner?: BrokerOwner): Promise<Broker> {
   const { host = '0.0.0.0', port = 1883, maxPayloadBytes = 4 << 20, maxClients = 512, maxRetained = 4096, maxRetainedBytes = 8 << 20 } = options
   const taps = new TopicTrie<MqttHandler>()
   const retained = new Map<string, number>()
   let retainedBytes = 0
   let clients = 0
+  const podOf = new WeakMap<Client, string | undefined>()
+  const listeners = new Set<Client>()
+
+  /** Pods keep to the devices of their namespace; devices and other clients do not get to see what is for pods. */
+  const mayUse = (client: Client | null, topic: string): boolean => {
+    const mine = client ? podOf.get(client) : undefined
+    const ours = namespaceOf(topic)
+    if (ours !== undefined) return mine === ours
+    return mine === undefined || taps.match(topic).every((h) => h.namespace === mine)
+  }
 
   /** Says whether this message may be kept as the topic's last one. */
   const mayRetain = (topic: string, bytes: number): boolean => {
@@ -82,8 +104,13 @@ export async function startBroker(options: BrokerOptions = {}): Promise<Broker> 
       packet.clean = true
       done(null, true)
     },
+    authenticate(client, _username, _password, done) {
+      void identify(client, owner, podOf, done)
+    },
+    authorizeForward: (client, packet) => (mayUse(client, packet.topic) ? packet : null),
     authorizePublish(client, packet, done) {
-      if (packet.topic.startsWith('$SYS/')) return done(new Error('topics under $SYS/ are the broker\'s own'))
+      if (packet.topic.startsWith('$SYS/') || isReserved(packet.topic)) return done(new Error(`nobody but the node publishes on "${packet.topic}"`))
+      if (!mayUse(client, packet.topic)) return done(new Error(`topic "${packet.topic}" belongs to a device of another namespace`))
       const payload = typeof packet.payload === 'string' ? Buffer.from(packet.payload) : packet.payload
       if (packet.retain && !mayRetain(packet.topic, payload.length)) {
         packet.retain = false
@@ -97,6 +124,15 @@ export async function startBroker(options: BrokerOptions = {}): Promise<Broker> 
   })
   broker.on('clientError', (client, error) => log.debug('client failed', { client: client.id, error }))
   broker.on('connectionError', (_client, error) => log.debug('connection failed', { error }))
+
+  broker.on('subscribe', (subscriptions, client) => {
+    if (!subscriptions.some((s) => mayMatch(s.topic))) return
+    listeners.add(client)
+    owner?.listening(true)
+  })
+  broker.on('clientDisconnect', (client) => {
+    if (listeners.delete(client) && listeners.size === 0) owner?.listening(false)
+  })
 
   const server = createServer((socket) => {
     clients++
@@ -137,6 +173,12 @@ export async function startBroker(options: BrokerOptions = {}): Promise<Broker> 
       await closed
     },
   }
+}
+
+async function identify(client: Client, owner: BrokerOwner | undefined, podOf: WeakMap<Client, string | undefined>, done: (error: null, ok: boolean) => void): Promise<void> {
+  const ip = (client.conn as Socket).remoteAddress ?? ''
+  podOf.set(client, await owner?.namespaceAt(ip.replace(/^::ffff:/, '')))
+  done(null, true)
 }
 
 async function acknowledgeAfter(kept: readonly Promise<void>[], topic: string, done: (error: null) => void): Promise<void> {

@@ -43,7 +43,7 @@ export interface UnitContext {
   /** The status has changed: write it at once, or this long after the last time. */
   statusChanged(unit: DeviceUnit, sinceLastMs: number): void
   /** A value changed, for apps that watch. */
-  valueChanged(unit: DeviceUnit, property: string, value: LastValue): void
+  valueChanged(unit: DeviceUnit, property: string, value: LastValue, before: unknown): void
   stateChanged(unit: DeviceUnit): void
   counted(what: 'reading' | 'refused', times: number): void
 }
@@ -291,7 +291,7 @@ export class DeviceUnit {
     this.#values.set(property.name, last)
     this.#twin = withReported(this.#twin, property.name, value, timeMs, ++this.#order)
     if (before && sameJson(before.value, value)) return
-    this.#context.valueChanged(this, property.name, last)
+    this.#context.valueChanged(this, property.name, last, before?.value)
     if (property.reportToCloud || this.#twin.properties[property.name]?.desired) {
       this.#context.statusChanged(this, Math.max(VALUES_EVERY_MS, property.reportCycleMs ?? 0))
     }

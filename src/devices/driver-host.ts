@@ -11,6 +11,7 @@ import { AppError, messageOf, type ErrorCode } from '../base/errors.ts'
 import { logger } from '../base/log.ts'
 import { waitAfter, type RetrySchedule } from '../base/retry.ts'
 import { startWorker } from '../base/worker.ts'
+import type { Publication } from './app-topics.ts'
 import type { BrokerOptions } from './broker.ts'
 import type { DeviceConfig, DeviceState, DeviceValue, Reading } from './driver.ts'
 import type { DriverWorkerData, FromWorker, Request, ToWorker } from './driver-messages.ts'
@@ -48,6 +49,10 @@ export interface DriverHostOptions {
   readonly module?: string | undefined
   readonly broker: BrokerOptions
   readonly clock: Clock
+  /** Namespace of the pod with this address, for the embedded broker. */
+  readonly namespaceAt?: (ip: string) => string | undefined
+  /** Apps listen on the embedded broker, each time one more does, or none does any more. */
+  readonly listening?: (anyone: boolean) => void
   /** Longest a request may take, ms. @default 10000 */
   readonly deadlineMs?: number
   /** How often a worker must show that it lives, ms; silent for two of them, it is ended. @default 7500 */
@@ -110,6 +115,11 @@ export class DriverRunner {
     }
   }
 
+  /** Passes messages to apps on the embedded broker, if it runs. */
+  publish(publications: readonly Publication[]): void {
+    this.#send({ kind: 'publish', publications })
+  }
+
   /** Ends the worker whatever it does. Devices left open hear nothing more. */
   async close(): Promise<void> {
     this.#closed = true
@@ -153,6 +163,7 @@ export class DriverRunner {
     if (this.#worker !== worker) return
     this.#worker = undefined
     this.#ping?.cancel()
+    this.#options.listening?.(false)
     const { clock, protocol } = this.#options
     this.#failAll(new AppError('unavailable', why))
     if (this.#closed || this.#devices.size === 0) return
@@ -268,6 +279,12 @@ export class DriverRunner {
     switch (message.kind) {
       case 'pong':
         return
+      case 'who':
+        return void this.#send({ kind: 'pod', id: message.id, namespace: this.#options.namespaceAt?.(message.ip) })
+      case 'listening':
+        return this.#options.listening?.(message.anyone)
+      case 'log':
+        return logger(message.logger)[message.level](message.message, message.fields)
       case 'answer': {
         const waiting = this.#waiting.get(message.id)
         if (message.error) waiting?.reject(new AppError(message.error.code as ErrorCode, message.error.message))

@@ -1,4 +1,6 @@
 /** What the mapper and a driver's worker say to each other. A handle names one opening of one device; answers carry the id of their request. */
+import type { Fields, Level } from '../base/log.ts'
+import type { Publication } from './app-topics.ts'
 import type { BrokerOptions } from './broker.ts'
 import type { DeviceConfig, DeviceState, DeviceValue, Reading } from './driver.ts'
 
@@ -23,6 +25,10 @@ export type ToWorker =
   | { readonly kind: 'abort'; readonly id: number; readonly why: string }
   /** Readings up to number `upTo` of each handle are kept. */
   | { readonly kind: 'taken'; readonly handle: number; readonly upTo: number }
+  /** For apps on the embedded broker; nothing happens when it is not running. */
+  | { readonly kind: 'publish'; readonly publications: readonly Publication[] }
+  /** The answer to `who`. */
+  | { readonly kind: 'pod'; readonly id: number; readonly namespace: string | undefined }
   | { readonly kind: 'ping' }
 
 export type FromWorker =
@@ -32,6 +38,11 @@ export type FromWorker =
   | { readonly kind: 'state'; readonly handle: number; readonly state: DeviceState; readonly why: string }
   /** `times` of the same since the last message. */
   | { readonly kind: 'refused'; readonly handle: number; readonly what: string; readonly times: number }
+  /** The embedded broker asks which pod has this address. */
+  | { readonly kind: 'who'; readonly id: number; readonly ip: string }
+  /** Apps listen on the embedded broker, or none does any more. */
+  | { readonly kind: 'listening'; readonly anyone: boolean }
+  | { readonly kind: 'log'; readonly level: Level; readonly logger: string; readonly message: string; readonly fields: Fields }
   | { readonly kind: 'pong' }
 
 /** Readings of one device on their way to the mapper at most; what a driver pushes beyond is refused, and counted. */

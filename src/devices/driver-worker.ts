@@ -5,6 +5,8 @@
  */
 import { parentPort, workerData, type MessagePort } from 'node:worker_threads'
 import { AppError, messageOf } from '../base/errors.ts'
+import { setLogSink } from '../base/log.ts'
+import type { Publication } from './app-topics.ts'
 import { startBroker, type Broker } from './broker.ts'
 import type { DeviceConfig, DeviceValue, Driver, DriverHost, DriverSession, PropertyConfig, Reading } from './driver.ts'
 import { WINDOW_BYTES, WINDOW_READINGS, type DriverWorkerData, type FromWorker, type Request, type ToWorker } from './driver-messages.ts'
@@ -28,6 +30,8 @@ const port = parentPort as MessagePort
 const data = workerData as DriverWorkerData
 const opened = new Map<number, Opened>()
 const running = new Map<number, AbortController>()
+const questions = new Map<number, (namespace: string | undefined) => void>()
+let nextQuestion = 1
 let outbox: { handle: number; n: number; reading: Reading }[] = []
 let broker: Promise<Broker> | undefined
 let driver: Promise<Driver> | undefined
@@ -35,15 +39,37 @@ let driver: Promise<Driver> | undefined
 const send = (message: FromWorker): void => port.postMessage(message)
 
 function localBroker(): Promise<Broker> {
-  broker ??= startBroker(data.broker).catch((error: unknown) => {
+  broker ??= startBroker(data.broker, { namespaceAt, listening: (anyone) => send({ kind: 'listening', anyone }) }).catch((error: unknown) => {
     broker = undefined // the port may be free at the next try
     throw error
   })
   return broker
 }
 
+function namespaceAt(ip: string): Promise<string | undefined> {
+  const id = nextQuestion++
+  send({ kind: 'who', id, ip })
+  return new Promise((resolve) => questions.set(id, resolve))
+}
+
+async function publish(publications: readonly Publication[]): Promise<void> {
+  const started = await broker
+  for (const { topic, payload } of publications) await started?.publish(topic, payload)
+}
+
+// The agent's log says everything in one form and one place.
+setLogSink(({ level, logger, message, fields }) => {
+  const plain = Object.fromEntries(Object.entries(fields).map(([k, v]) => [k, v instanceof Error ? messageOf(v) : typeof v === 'object' ? JSON.stringify(v) : v]))
+  if (level !== 'debug') send({ kind: 'log', level, logger, message, fields: plain })
+})
+
 port.on('message', (message: ToWorker) => {
   switch (message.kind) {
+    case 'pod':
+      questions.get(message.id)?.(message.namespace)
+      return void questions.delete(message.id)
+    case 'publish':
+      return void publish(message.publications).catch(() => undefined) // a broker that did not start has no listeners
     case 'ping':
       return send({ kind: 'pong' })
     case 'abort':

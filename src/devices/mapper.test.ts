@@ -147,11 +147,19 @@ test('a camera on the embedded broker: desired reaches it and comes back, frames
   const cam = await until('broker', () => startCamera(t, port, 'cam-1').catch(() => undefined))
   await until('online with fps', async () => (await status('cam-1'))?.state === 'online' && (await status('cam-1'))?.summary === 'fps=5')
 
+  const heard: string[] = []
+  const app = await mqtt.connectAsync(`mqtt://127.0.0.1:${port}`)
+  t.after(() => app.endAsync(true))
+  app.on('message', (topic, payload) => void heard.push(`${topic} ${payload.toString()}`))
+  await app.subscribeAsync(['skerry/devices/default/#', '$hw/events/device/+/+/twin/update/document'], { qos: 1 })
+  await until('the value now by MQTT', () => heard.includes('skerry/devices/default/cam-1/fps 5'))
+
   const before = performance.now()
   await devices.patch('cam-1', 'default', { metadata: { generation: 2 }, spec: { properties: camera('cam-1', { fps: 7 }).spec?.properties } }, 'merge')
   await until('reported', async () => (await status('cam-1'))?.twins?.some((tw) => tw.reported?.value === 7))
   assert.ok(performance.now() - before < 1000)
   assert.equal(cam.settings['fps'], 7)
+  await until('the change by MQTT', () => heard.includes('skerry/devices/default/cam-1/fps 7') && heard.some((h) => /^\$hw\/events\/device\/default\/cam-1\/twin\/update\/document .*"last":\{"actual":\{"value":"5"/.test(h)))
 
   await until('frames acknowledged', async () => (await Promise.all([1, 2, 3].map((n) => cam.frame(n)))).length === 3)
   const records = await readStream(`${bus}/devices/cam-1/streams/frame?cursor=app`, 3)

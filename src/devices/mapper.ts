@@ -12,6 +12,7 @@ import { Scope } from '../base/scope.ts'
 import type { CacheSet, Client, EventRecorder } from '../client/mod.ts'
 import type { BoundedLog } from '../telemetry/mod.ts'
 import type { BrokerOptions } from './broker.ts'
+import { publications } from './app-topics.ts'
 import { Bus } from './bus.ts'
 import { Coalescer } from './coalesce.ts'
 import { createCollectHandler } from './collect.ts'
@@ -74,6 +75,8 @@ export function createDeviceLayer(options: DeviceLayerOptions): DeviceLayer {
   const streams = new Streams({ dataDir: join(dirs.data, 'devices'), runDir: join(dirs.run, 'devices'), clock })
   const units = new Map<string, DeviceUnit>()
   const runners = new Map<string, DriverRunner>()
+  /** Protocols whose driver runs a broker that apps listen to. */
+  const listened = new Set<string>()
   const removing = new Set<Promise<void>>()
   const metrics = options.metrics ?? new Metrics()
   const readings = metrics.counter('skerry_device_readings_total', 'Readings taken from devices')
@@ -130,6 +133,8 @@ export function createDeviceLayer(options: DeviceLayerOptions): DeviceLayer {
           module: options.drivers?.[config.protocol],
           broker: options.mqtt ?? {},
           clock,
+          namespaceAt: (ip) => options.identify(ip)?.namespace,
+          listening: (anyone) => listens(config.protocol, anyone),
           ...(options.driverDeadlineMs !== undefined && { deadlineMs: options.driverDeadlineMs }),
           ...(options.driverPingMs !== undefined && { pingMs: options.driverPingMs }),
         })
@@ -138,9 +143,29 @@ export function createDeviceLayer(options: DeviceLayerOptions): DeviceLayer {
       return runner.open(config, sink)
     },
     statusChanged: (unit, sinceLastMs) => statuses.changed(unit.key, sinceLastMs),
-    valueChanged: (unit, property, value) => bus.changed(unit, property, value),
+    valueChanged(unit, property, value, before) {
+      bus.changed(unit, property, value)
+      if (listened.size === 0) return
+      const { namespace = '', name = '' } = unit.device.metadata ?? {}
+      const messages = publications(namespace, name, property, value, before)
+      for (const protocol of listened) runners.get(protocol)?.publish(messages)
+    },
     stateChanged: (unit) => bus.stateChanged(unit),
     counted: (what, times) => (what === 'reading' ? readings : refused).add(times),
+  }
+
+  /** A new listener on an embedded broker gets what the values are now; then they come as they change. */
+  function listens(protocol: string, anyone: boolean): void {
+    if (!anyone) return void listened.delete(protocol)
+    listened.add(protocol)
+    for (const unit of units.values()) {
+      const { namespace = '', name = '' } = unit.device.metadata ?? {}
+      const now = unit.properties.flatMap((p) => {
+        const value = unit.value(p.name)
+        return value ? publications(namespace, name, p.name, value, undefined) : []
+      })
+      runners.get(protocol)?.publish(now)
+    }
   }
 
   function merged(device: DeviceObject): ReturnType<typeof mergeDevice> {

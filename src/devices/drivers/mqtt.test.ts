@@ -71,7 +71,7 @@ test('the broker bounds its clients, its retained topics, and outlives garbage o
   t.after(() => client.endAsync(true))
   for (const topic of ['r/1', 'r/2', 'r/3']) await client.publishAsync(topic, 'x', { qos: 1, retain: true })
   const kept: string[] = []
-  await broker.subscribe('r/+', { message: (topic) => void kept.push(topic), refused: () => undefined })
+  await broker.subscribe('r/+', { namespace: 'default', message: (topic) => void kept.push(topic), refused: () => undefined })
   assert.deepEqual(kept.sort(), ['r/1', 'r/2'])
   const junk = dial(broker.port, '127.0.0.1')
   junk.on('error', () => undefined)
@@ -96,4 +96,39 @@ test('a write that the device answers with another value says which, and one it 
   const level = device.properties[0] as (typeof device.properties)[0]
   assert.deepEqual(await session.write(level, { json: 50 }, AbortSignal.timeout(1000)), { json: 30 })
   await assert.rejects(session.write(level, { json: 3 }, AbortSignal.timeout(100)), { code: 'timeout', message: /not answered on t\/1\/level, last said "30"/ })
+})
+
+test('a pod hears only devices of its namespace, and nobody but the node speaks for them', async (t) => {
+  let pod: string | undefined
+  const told: boolean[] = []
+  const broker = await startBroker({ host: '127.0.0.1', port: 0 }, { namespaceAt: async () => pod, listening: (anyone) => void told.push(anyone) })
+  t.after(() => broker.close())
+  const session = await createMqttDriver(async () => broker).open(device, recordingHost(), AbortSignal.timeout(1000))
+  await session.subscribe(device.properties)
+  const heard: Record<string, string[]> = {}
+  for (const ns of ['default', 'other', undefined]) {
+    pod = ns
+    const client = await mqtt.connectAsync(`mqtt://127.0.0.1:${broker.port}`)
+    t.after(() => client.endAsync(true))
+    const mine = (heard[String(ns)] = [] as string[])
+    client.on('message', (topic) => void mine.push(topic))
+    await client.subscribeAsync(['#', '$hw/#'], { qos: 1 })
+  }
+  pod = undefined
+  const sensor = await mqtt.connectAsync(`mqtt://127.0.0.1:${broker.port}`)
+  t.after(() => sensor.endAsync(true))
+  await sensor.publishAsync('t/1/level', '5', { qos: 1 })
+  await broker.publish('skerry/devices/default/1/level', '5')
+  await broker.publish('$hw/events/device/other/1/twin/update/document', '{}')
+  await sensor.publishAsync('end', '', { qos: 1 })
+  await until('all heard', () => Object.values(heard).every((h) => h.includes('end')))
+  assert.deepEqual(heard, {
+    default: ['t/1/level', 'skerry/devices/default/1/level', 'end'],
+    other: ['$hw/events/device/other/1/twin/update/document', 'end'],
+    undefined: ['t/1/level', 'end'],
+  })
+  assert.deepEqual(told, [true, true, true])
+  const closed = new Promise<void>((resolve) => sensor.once('close', () => resolve()))
+  sensor.publish('skerry/devices/default/1/level', '99')
+  await closed
 })

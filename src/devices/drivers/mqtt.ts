@@ -120,6 +120,7 @@ async function openSession(device: DeviceConfig, host: DriverHost, link: MqttLin
     const { property } = visit
     const contentType = text(property.visitor['contentType'])
     const handler = {
+      namespace: device.namespace,
       refused: (what: string) => host.refused(what),
       message(at: string, payload: Uint8Array): Promise<void> | void {
         let value: DeviceValue | undefined
@@ -153,6 +154,7 @@ async function openSession(device: DeviceConfig, host: DriverHost, link: MqttLin
         const { filter } = topicTemplate(availability, own(device))
         stops.push(
           await link.subscribe(filter, {
+            namespace: device.namespace,
             refused: (what) => host.refused(what),
             message(_topic, payload) {
               const said = Buffer.from(payload).toString('utf8', 0, 100)
