@@ -34,6 +34,7 @@ export interface Caches extends CacheSet {
 
 type Listener<T> = (now: Readonly<T> | undefined, old: Readonly<T> | undefined) => void
 
+/** The shared caches of one process over `client`; nothing is read before `run`. Reading never fails: reflectors retry for ever. */
 export function createCaches(client: Client, options: CachesOptions = {}): Caches {
   const clock = options.clock ?? systemClock
   const made = new Map<string, IndexedCache<KubeObject>>()

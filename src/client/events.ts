@@ -79,6 +79,7 @@ export interface RecorderOptions {
   readonly host?: string
 }
 
+/** A recorder for one component. Nothing is sent before `run`; what is recorded earlier waits, within the bounds above. */
 export function createEventRecorder(options: RecorderOptions): EventRecorder {
   const { client, clock, component, host } = options
   const known = new Map<string, Series>()

@@ -58,13 +58,13 @@ export async function runElection(options: ElectionOptions, signal: AbortSignal)
     }
     log.info('leading', { lease: options.name, identity: options.identity })
     await using term = new Scope('leader', signal)
-    let ended = false
+    const work = { ended: false }
     term.run('lead', async (s) => {
       await options.lead(s)
-      ended = !s.aborted
+      work.ended = !s.aborted
     })
     let renewed = clock.monotonic()
-    while (!term.signal.aborted && !ended) {
+    while (!term.signal.aborted && !work.ended) {
       await quietSleep(clock, retryMs, term.signal)
       if (term.signal.aborted) break
       const before = clock.monotonic()
@@ -76,7 +76,7 @@ export async function runElection(options: ElectionOptions, signal: AbortSignal)
     }
     await term.close()
     await release(options)
-    if (ended) return
+    if (work.ended) return
   }
 }
 

@@ -9,6 +9,7 @@ export interface ConditionLike {
   lastTransitionTime?: string
 }
 
+/** The condition of this type, if there is one. */
 export function findCondition<T extends ConditionLike>(conditions: readonly T[] | undefined, type: string): T | undefined {
   return conditions?.find((c) => c.type === type)
 }
@@ -22,6 +23,7 @@ export function setCondition<T extends ConditionLike>(conditions: readonly T[] |
   return (conditions ?? []).map((c) => (c.type === condition.type ? next : c))
 }
 
+/** A new list without the conditions of this type. */
 export function dropCondition<T extends ConditionLike>(conditions: readonly T[] | undefined, type: string): T[] {
   return (conditions ?? []).filter((c) => c.type !== type)
 }

@@ -51,6 +51,7 @@ export interface Controller {
   readonly ready: Promise<void>
 }
 
+/** A controller as described by its options; it does nothing before `run`. */
 export function createController(options: ControllerOptions): Controller {
   const { name, clock } = options
   let begin = (): void => {}

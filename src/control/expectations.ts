@@ -10,6 +10,7 @@ import type { Clock } from '../base/clock.ts'
 /** Kubernetes' own limit, ms. */
 export const EXPECT_MS = 5 * 60_000
 
+/** Creates and deletes on their way to the cache, by owner key. Raise before acting, lower as the cache shows it. */
 export class Expectations {
   readonly #clock: Clock
   readonly #entries = new Map<string, { creates: number; deletes: Set<string>; since: number }>()

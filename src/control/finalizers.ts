@@ -4,6 +4,7 @@ import type { KubeObject } from '../api/meta.ts'
 export const FINALIZER_ORPHAN = 'orphan'
 export const FINALIZER_FOREGROUND = 'foregroundDeletion'
 
+/** True when the object's deletion waits for this finalizer. */
 export function hasFinalizer(object: Readonly<KubeObject>, name: string): boolean {
   return object.metadata?.finalizers?.includes(name) === true
 }

@@ -12,7 +12,7 @@ export interface Manager {
 /** @param background other work with the same lifetime, e.g. an event recorder */
 export function createManager(controllers: readonly Controller[], background: readonly ((signal: AbortSignal) => Promise<void>)[] = []): Manager {
   return {
-    ready: Promise.all(controllers.map((c) => c.ready)).then(() => {}),
+    ready: allReady(controllers),
     async run(signal) {
       await using scope = new Scope('manager', signal)
       for (const work of background) scope.run('background', work)
@@ -20,4 +20,8 @@ export function createManager(controllers: readonly Controller[], background: re
       await scope.done()
     },
   }
+}
+
+async function allReady(controllers: readonly Controller[]): Promise<void> {
+  await Promise.all(controllers.map((c) => c.ready))
 }

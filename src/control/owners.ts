@@ -9,10 +9,12 @@ export function controllerRef(owner: Readonly<KubeObject>, ref: ResourceRef): Ow
   return { apiVersion: apiVersionOf(ref), kind: ref.kind, name, uid, controller: true, blockOwnerDeletion: true }
 }
 
+/** The reference to the one owner that controls an object. */
 export function controllerOf(object: Readonly<KubeObject>): OwnerReference | undefined {
   return object.metadata?.ownerReferences?.find((r) => r.controller === true)
 }
 
+/** True when `owner` (by uid, not by name) controls the object. */
 export function isControlledBy(object: Readonly<KubeObject>, owner: Readonly<KubeObject>): boolean {
   const uid = controllerOf(object)?.uid
   return uid !== undefined && uid === owner.metadata?.uid

@@ -13,10 +13,12 @@ export function isTerminating(pod: Readonly<Pod>): boolean {
   return phase !== 'Succeeded' && phase !== 'Failed' && pod.metadata?.deletionTimestamp !== undefined
 }
 
+/** The pod's Ready condition, if its node has reported one. */
 export function readyCondition(pod: Readonly<Pod>): Readonly<PodCondition> | undefined {
   return pod.status?.conditions?.find((c) => c.type === 'Ready')
 }
 
+/** True when the pod's Ready condition says so. */
 export function isReady(pod: Readonly<Pod>): boolean {
   return readyCondition(pod)?.status === 'True'
 }
@@ -28,6 +30,7 @@ export function availableAt(pod: Readonly<Pod>, minReadySeconds: number): number
   return minReadySeconds === 0 ? -Infinity : Date.parse(ready.lastTransitionTime ?? '') + minReadySeconds * 1000
 }
 
+/** True when the pod has been ready for at least `minReadySeconds`. */
 export function isAvailable(pod: Readonly<Pod>, minReadySeconds: number, nowMs: number): boolean {
   const at = availableAt(pod, minReadySeconds)
   return at !== undefined && at <= nowMs

@@ -10,6 +10,7 @@ import { waitAfter, type RetrySchedule } from '../base/retry.ts'
 /** controller-runtime's figures (5 ms doubling), with a cap that still feels alive to a person who waits. */
 export const RECONCILE_SCHEDULE: RetrySchedule = { firstMs: 5, factor: 2, maxMs: 60_000, jitter: 0.1 }
 
+/** See the file's header. `next` and `done` frame the work on one key. */
 export class WorkQueue {
   readonly #name: string
   readonly #clock: Clock

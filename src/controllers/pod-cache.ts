@@ -7,6 +7,7 @@ import type { Cache, CacheSet } from '../client/mod.ts'
 export const BY_CONTROLLER = 'controller'
 export const BY_NODE = 'node'
 
+/** All pods, indexed by their controller's uid and by node. */
 export function podCache(caches: CacheSet): Cache<Pod> {
   return caches.cache<Pod>(KINDS.Pod, {
     indexes: {

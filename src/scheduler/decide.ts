@@ -27,6 +27,7 @@ export const SCORES: readonly (readonly [Score, number])[] = [
 
 export type Decision = { readonly node: string } | { readonly node?: never; readonly message: string }
 
+/** @param nodes the frozen view; the same view gives the same decision */
 export function decide(pod: Readonly<Pod>, nodes: readonly NodeView[]): Decision {
   if (nodes.length === 0) return { message: 'no nodes available to schedule pods' }
   const reasons = new Map<string, number>()

@@ -14,6 +14,7 @@ export function amountOf(resource: string, quantity: string | number): number {
   }
 }
 
+/** A table of quantities as numbers. */
 export function amountsOf(quantities: Readonly<Record<string, string | number>> | undefined): Map<string, number> {
   return new Map(Object.entries(quantities ?? {}).map(([name, q]) => [name, amountOf(name, q)]))
 }
@@ -58,6 +59,7 @@ export interface HostPort {
   readonly port: number
 }
 
+/** The ports of the node that a pod occupies while it is there; with the host's network, all its ports. */
 export function podHostPorts(pod: Readonly<Pod>): HostPort[] {
   const sidecars = (pod.spec?.initContainers ?? []).filter((c) => c.restartPolicy === 'Always')
   return [...(pod.spec?.containers ?? []), ...sidecars].flatMap((c) =>

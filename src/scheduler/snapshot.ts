@@ -28,6 +28,7 @@ interface Placed {
   readonly ports: readonly HostPort[]
 }
 
+/** See the file's header. Changes go in by `set…` and `assume`; `views` is what a decision reads. */
 export class ClusterSnapshot {
   readonly #nodes = new Map<string, Readonly<Node>>()
   readonly #placed = new Map<string, Placed>()

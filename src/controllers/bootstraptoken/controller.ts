@@ -16,6 +16,7 @@ export function tokenExpiresInMs(secret: Readonly<Secret>, nowMs: number): numbe
   return Number.isNaN(at) ? undefined : at - nowMs
 }
 
+/** Looks at each token when it changes and when it expires. */
 export function createBootstrapTokenController({ client, caches, clock }: ControllerContext): Controller {
   const secrets = caches.cache<Secret>(KINDS.Secret, { namespace: 'kube-system', fieldSelector: `type=${TYPE}` })
   const reconcile = async (key: string): Promise<Result | void> => {

@@ -10,6 +10,7 @@ import { expiresInMs, planCsr, type CsrSubject } from './plan.ts'
 /** Issues a client certificate for the key of a request; given at wiring, where the CA is. */
 export type SignClient = (request: { readonly csrPem: string; readonly cn: string; readonly o: readonly string[]; readonly days: number }) => Promise<string>
 
+/** @param sign called only for requests that are approved and are what they should be */
 export function createCertificateController({ client, caches, clock }: ControllerContext, sign: SignClient): Controller {
   const requests = caches.cache<CertificateSigningRequest>(KINDS.CertificateSigningRequest)
   const api = client.resource<CertificateSigningRequest>(KINDS.CertificateSigningRequest)

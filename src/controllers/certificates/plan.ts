@@ -22,6 +22,7 @@ export type CsrPlan =
   | { readonly do: 'sign'; readonly cn: string; readonly o: readonly string[]; readonly days: number }
   | { readonly do: 'fail'; readonly message: string }
 
+/** @param subject what the PEM says; undefined when it cannot be read */
 export function planCsr(csr: Readonly<CertificateSigningRequest>, subject: CsrSubject | undefined): CsrPlan {
   const { signerName, usages = [] } = csr.spec
   if (signerName !== SIGNER_KUBELET && signerName !== SIGNER_CLIENT) return { do: 'nothing' }

@@ -14,6 +14,7 @@ import { planDeployment, type Step } from './plan.ts'
 import { REVISION } from './revisions.ts'
 import { canonical, sameTemplate } from './template.ts'
 
+/** Reconciles a Deployment on any change of it, of its ReplicaSets, and on the end of its pods. */
 export function createDeploymentController({ client, caches, clock, recorder }: ControllerContext): Controller {
   const deployments = caches.cache<Deployment>(KINDS.Deployment)
   const sets = caches.cache<ReplicaSet>(KINDS.ReplicaSet, {

@@ -35,6 +35,7 @@ export interface DeploymentInput {
   readonly nowMs: number
 }
 
+/** The next steps of a Deployment; none when it is as it should be. */
 export function planDeployment({ deployment, sets, oldPodsRun, nowMs }: DeploymentInput): DeploymentPlan {
   let d = withPause(deployment, nowMs)
   const { current, old } = splitSets(d, sets)

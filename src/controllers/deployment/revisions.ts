@@ -10,6 +10,7 @@ const NOT_COPIED = new Set(['kubectl.kubernetes.io/last-applied-configuration', 
 const HISTORY_MAX = 2000
 const NO_LIMIT = 2 ** 31 - 1
 
+/** The revision a Deployment or ReplicaSet carries; 0 when none. */
 export function revisionOf(object: Readonly<{ metadata?: { annotations?: Record<string, string> } }>): number {
   const n = Number(object.metadata?.annotations?.[REVISION] ?? 0)
   return Number.isSafeInteger(n) ? n : 0

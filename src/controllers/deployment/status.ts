@@ -49,6 +49,7 @@ export function statusOf({ deployment: d, current, old, nowMs, rollout }: Status
 const ENOUGH = ['MinimumReplicasAvailable', 'Deployment has minimum availability.'] as const
 const TOO_FEW = ['MinimumReplicasUnavailable', 'Deployment does not have minimum availability.'] as const
 
+/** False when `progressDeadlineSeconds` is the largest int32, Kubernetes' way to say never. */
 export function hasDeadline(d: Readonly<Deployment>): boolean {
   const deadline = d.spec?.progressDeadlineSeconds ?? 600
   return deadline !== NO_DEADLINE

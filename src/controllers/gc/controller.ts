@@ -22,6 +22,7 @@ const DISCOVER_MS = 60_000
 /** Kinds that own nothing and are owned by nothing worth following; the busiest ones. */
 const IGNORED = new Set(['/events', 'events.k8s.io/events'])
 
+/** Its watches live and end with its `run`; new CRDs are followed within a second. */
 export function createGarbageCollector({ client, caches, clock }: ControllerContext): Controller {
   const crds = caches.cache<CustomResourceDefinition>(KINDS.CustomResourceDefinition)
   const metadata = createClient(metadataOnly(client.transport))

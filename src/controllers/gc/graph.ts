@@ -30,6 +30,7 @@ export type GcStep =
   /** It is leaving and waits for its dependents: these are to be deleted now; when none blocks, take the finalizer off. */
   | { readonly do: 'foreground'; readonly dependents: readonly GraphNode[]; readonly blocked: boolean }
 
+/** See the file's header. Feed it with `put` and `remove`, ask it with `step`. */
 export class OwnerGraph {
   readonly #nodes = new Map<string, GraphNode>()
   readonly #dependents = new Map<string, Set<string>>()

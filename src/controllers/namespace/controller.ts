@@ -14,6 +14,7 @@ const FINALIZER = 'kubernetes'
 /** While something is left (pods in their grace), look again after this, ms. */
 const AGAIN_MS = 2_000
 
+/** Works on namespaces whose deletion was asked for, until they are empty. */
 export function createNamespaceController({ client, caches, clock }: ControllerContext): Controller {
   const namespaces = caches.cache<Namespace>(KINDS.Namespace)
   const api = client.resource<Namespace>(KINDS.Namespace)

@@ -16,10 +16,12 @@ import { GRACE_MS, planNode, planPod } from './plan.ts'
 
 export const LEASE_NAMESPACE = 'kube-node-lease'
 
+/** The Leases of nodes, shared by who judges by them. */
 export function nodeLeases(context: ControllerContext): Cache<Lease> {
   return context.caches.cache<Lease>(KINDS.Lease, { namespace: LEASE_NAMESPACE })
 }
 
+/** @param links those this server holds; other servers' show in the Leases */
 export function createNodeController(context: ControllerContext, links: NodeLinks): Controller {
   const { client, caches, clock, recorder } = context
   const nodes = caches.cache<Node>(KINDS.Node)

@@ -19,6 +19,7 @@ import { GRACE_MS } from './plan.ts'
 /** Two renewals fit into the grace, so that one lost write does not make a node look lost; ms. */
 export const RENEW_MS = 15_000
 
+/** @param links those this server holds */
 export function createLeaseRenewer({ client, caches, clock }: ControllerContext, links: NodeLinks): Controller {
   const nodes = caches.cache<Node>(KINDS.Node)
   const leases = client.resource<Lease>(KINDS.Lease)

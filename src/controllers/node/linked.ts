@@ -7,6 +7,7 @@ export interface LinkedNodes {
   follow(onChange: (node: string, linked: boolean) => void): () => void
 }
 
+/** Empty until `follow` is called. */
 export function linkedNodes(links: NodeLinks): LinkedNodes {
   const linked = new Set<string>()
   return {

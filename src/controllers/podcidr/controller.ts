@@ -26,6 +26,7 @@ export function nextCidr(cluster: string, used: ReadonlySet<string>): string | u
   return undefined
 }
 
+/** @throws AppError `invalid` for a network that cannot be divided */
 export function createPodCidrController({ client, caches, clock, recorder }: ControllerContext, clusterCidr: string): Controller {
   nextCidr(clusterCidr, new Set()) // refuse a bad network at start, not at the first node
   const nodes = caches.cache<Node>(KINDS.Node)

@@ -15,6 +15,7 @@ import type { ControllerContext } from '../context.ts'
 import { BY_CONTROLLER, orphansOf, podCache } from '../pod-cache.ts'
 import { planReplicaSet, sameStatus } from './plan.ts'
 
+/** Reconciles a ReplicaSet on any change of it or of pods that are or could be its own. */
 export function createReplicaSetController({ client, caches, clock, recorder }: ControllerContext): Controller {
   const sets = caches.cache<ReplicaSet>(KINDS.ReplicaSet)
   const pods = podCache(caches)
