@@ -20,6 +20,7 @@ import { acceptSpdy, acceptWebSocket, asDuplex, chooseProtocol, isSpdy, isWebSoc
 const log = logger('apiserver.streams')
 const LOG_QUERY = ['follow', 'limitBytes', 'previous', 'sinceSeconds', 'sinceTime', 'stream', 'tailLines', 'timestamps']
 
+/** Pod streams over `dialer`; give the result to `createApiServer`. It keeps no state beside the open streams. */
 export function createPodStreams(options: { readonly dialer: NodeDialer }): PodStreams {
   const { dialer } = options
   const open = async (target: PodTarget, method: 'GET' | 'POST', path: string, signal: AbortSignal): Promise<Duplex> =>

@@ -25,6 +25,7 @@ export interface CommandChannels {
   readonly tty: boolean
 }
 
+/** Reads `stdin`, `stdout`, `stderr` and `tty` of a query; a terminal has no stderr of its own. */
 export function channelsOf(query: URLSearchParams): CommandChannels {
   const on = (name: string): boolean => /^(true|1)$/.test(query.get(name) ?? '')
   const tty = on('tty')

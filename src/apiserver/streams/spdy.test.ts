@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict'
-import { Duplex, duplexPair } from 'node:stream'
+import { type Duplex, duplexPair } from 'node:stream'
 import { createServer, connect } from 'node:net'
 import { test } from 'node:test'
 import { constants, createDeflate, createInflate } from 'node:zlib'
-import fc from 'fast-check'
+import * as fc from 'fast-check'
 import { SpdyConnection, type SpdyStream } from './spdy.ts'
 import { SPDY_DICTIONARY } from './spdy-dictionary.ts'
 

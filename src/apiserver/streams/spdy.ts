@@ -82,11 +82,13 @@ export class SpdyConnection {
 
   /** Says goodbye and closes the transport once what was written is out. Open streams are cut. */
   close(): void {
-    if (this.#closed) return
-    void this.#headerWrites.then(() => {
-      this.write(control(GOAWAY, 0, u32(this.#lastId, 0)))
-      this.#transport.end()
-    })
+    if (!this.#closed) void this.#farewell()
+  }
+
+  async #farewell(): Promise<void> {
+    await this.#headerWrites
+    this.write(control(GOAWAY, 0, u32(this.#lastId, 0)))
+    this.#transport.end()
   }
 
   destroy(error?: Error): void {
@@ -114,13 +116,16 @@ export class SpdyConnection {
 
   /** Sends a frame with compressed headers. Used by streams. */
   writeHeaders(type: number, flags: number, prefix: Buffer, headers: Record<string, string>): Promise<void> {
-    const turn = this.#headerWrites.then(async () => {
-      if (this.#closed) return
-      const block = await through(this.#deflate, encodeHeaders(headers))
-      this.write(control(type, flags, Buffer.concat([prefix, block])))
-    })
+    const turn = this.#writeHeaders(this.#headerWrites, type, flags, prefix, headers)
     this.#headerWrites = turn.catch(() => undefined)
     return turn
+  }
+
+  async #writeHeaders(earlier: Promise<unknown>, type: number, flags: number, prefix: Buffer, headers: Record<string, string>): Promise<void> {
+    await earlier
+    if (this.#closed) return
+    const block = await through(this.#deflate, encodeHeaders(headers))
+    this.write(control(type, flags, Buffer.concat([prefix, block])))
   }
 
   /** A stream's buffer grew over, or fell under, its limit. Used by streams. */
@@ -265,14 +270,19 @@ export class SpdyStream extends Duplex {
       const part = chunk.subarray(at, (at += WRITE_CHUNK))
       this.#connection.write(dataFrame(this.id, 0, part), next)
     }
-    void this.#reply.then(() => next())
+    void this.#replied(next)
   }
 
   override _final(done: (error?: Error | null) => void): void {
-    void this.#reply.then(() => {
+    void this.#replied(() => {
       this.#connection.write(dataFrame(this.id, FIN, Buffer.alloc(0)))
       done()
     })
+  }
+
+  async #replied(then: () => void): Promise<void> {
+    await this.#reply
+    then()
   }
 
   override _destroy(error: Error | null, done: (error?: Error | null) => void): void {

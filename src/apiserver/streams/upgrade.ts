@@ -14,10 +14,12 @@ const WS_QUEUE = 1 << 20
 
 const acceptor = new WebSocketServer({ noServer: true, maxPayload: MAX_MESSAGE, perMessageDeflate: false, handleProtocols: (offered) => offered.values().next().value ?? false })
 
+/** The client asks for a WebSocket. */
 export function isWebSocket(req: IncomingMessage): boolean {
   return req.headers.upgrade?.toLowerCase() === 'websocket'
 }
 
+/** The client asks for SPDY/3.1, as kubectl before 1.31 does. */
 export function isSpdy(req: IncomingMessage): boolean {
   return req.headers.upgrade?.toLowerCase() === 'spdy/3.1'
 }
@@ -57,6 +59,11 @@ export function sendMessage(ws: WebSocket, data: Buffer | string): Promise<void>
   return new Promise((resolve) => ws.send(data, () => resolve()))
 }
 
+async function callAfter(wait: Promise<void>, done: () => void): Promise<void> {
+  await wait
+  done()
+}
+
 /** The binary messages of a WebSocket as a byte stream. */
 export function asDuplex(ws: WebSocket): Duplex {
   const duplex = new Duplex({
@@ -64,7 +71,7 @@ export function asDuplex(ws: WebSocket): Duplex {
     read: () => ws.resume(),
     write(chunk: Buffer, _encoding, done) {
       const wait = sendMessage(ws, chunk)
-      if (wait) wait.then(() => done(), done)
+      if (wait) void callAfter(wait, done)
       else done()
     },
     final(done) {

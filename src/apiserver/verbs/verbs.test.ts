@@ -125,3 +125,18 @@ test('Tables and metadata-only answers are made for get, list and watch', async 
   assert.equal((await w.next())?.object.kind, 'Table')
   await w.end()
 })
+
+test('server-side apply creates, owns, conflicts, and lets go of what is no longer applied', async () => {
+  await using h = await startHarness()
+  const apply = (manager: string, data: object, force = false) =>
+    h.call<Obj & { data: object; message: string }>('PATCH', `${CM}/a?fieldManager=${manager}${force ? '&force=true' : ''}`, { apiVersion: 'v1', kind: 'ConfigMap', metadata: { name: 'a' }, data }, { headers: { 'content-type': 'application/apply-patch+yaml' } })
+  assert.equal((await apply('one', { x: '1', y: '1' })).status, 201)
+  assert.deepEqual((await apply('two', { z: '2' })).body.data, { x: '1', y: '1', z: '2' })
+  const clash = await apply('two', { x: '2', z: '2' })
+  assert.equal(clash.status, 409)
+  assert.match(clash.body.message, /conflict with "one"/)
+  assert.equal((await apply('two', { x: '2', z: '2' }, true)).status, 200)
+  const left = await apply('one', {})
+  assert.deepEqual(left.body.data, { x: '2', z: '2' })
+  assert.equal((await apply('one', {})).body.metadata.resourceVersion, left.body.metadata.resourceVersion)
+})

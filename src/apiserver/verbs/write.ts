@@ -53,7 +53,7 @@ async function sentObject(call: Call): Promise<Obj> {
 }
 
 /** Creates `object` (already decoded) as the caller; for create, apply and the server's own first objects. */
-export async function createObject(core: Core, call: Call, object: Obj, manager?: { readonly managedFields: ManagedFieldsEntry[] }): Promise<Stored> {
+export async function createObject(core: Core, call: Call, object: Obj, options: Pick<ChangeOptions, 'applied'> = {}): Promise<Stored> {
   const { def, info, query } = call
   const meta = object.metadata
   if (meta.resourceVersion) throw badRequest('resourceVersion should not be set on objects to be created')
@@ -65,7 +65,7 @@ export async function createObject(core: Core, call: Call, object: Obj, manager?
     meta.namespace = info.namespace
   } else delete meta.namespace
   const generated = !meta.name && !!meta.generateName
-  const now = new Date(core.clock.now()).toISOString().replace(/\.\d+Z$/, 'Z')
+  const now = stamp(core)
   for (let attempt = 0; ; attempt++) {
     if (generated) meta.name = generateName(meta.generateName as string)
     const next: Obj = structuredClone(object)
@@ -78,7 +78,7 @@ export async function createObject(core: Core, call: Call, object: Obj, manager?
     await core.admission.admit({ core, call, verb: 'create', object: next, old: undefined })
     checkCreate(def, next)
     await core.admission.validate({ core, call, verb: 'create', object: next, old: undefined })
-    setManaged(next, manager?.managedFields ?? managedAfterWrite(call, undefined, next, now))
+    setManaged(next, options.applied ? (object.metadata.managedFields ?? []) : managedAfterWrite(call, undefined, next, now))
     const key = keyOf(def, info.namespace, next.metadata.name as string)
     const text = toStored(next)
     if (isDryRun(query)) {
@@ -127,7 +127,7 @@ export async function changeObject(core: Core, call: Call, change: Change, optio
     if (sent.metadata.uid && sent.metadata.uid !== old.metadata.uid) {
       throw conflict(def, name, `Precondition failed: UID in precondition: ${sent.metadata.uid}, UID in object meta: ${old.metadata.uid}`)
     }
-    const now = new Date(core.clock.now()).toISOString().replace(/\.\d+Z$/, 'Z')
+    const now = stamp(core)
     const next = await nextState(core, call, old, sent, options.whole ?? false)
     setManaged(next, options.applied ? (sent.metadata.managedFields ?? []) : managedAfterWrite(call, old, next, now))
     const text = toStored(next)
@@ -172,6 +172,11 @@ export function isDryRun(query: URLSearchParams): boolean {
   const values = query.getAll('dryRun')
   for (const value of values) if (value !== 'All') throw badRequest(`invalid dryRun value ${JSON.stringify(value)}: only "All" is supported`)
   return values.length > 0
+}
+
+/** Now as metadata tells times: RFC 3339, whole seconds. */
+export function stamp(core: Core): string {
+  return new Date(core.clock.now()).toISOString().replace(/\.\d+Z$/, 'Z')
 }
 
 function setManaged(object: Obj, entries: ManagedFieldsEntry[]): void {
