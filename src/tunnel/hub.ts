@@ -76,17 +76,7 @@ class NodeHub implements Hub {
     http.once('connect', () => http.setLocalWindowSize(WINDOW))
     http.on('error', (error) => log.info('link failed', { node, remote, error: messageOf(error) }))
     http.once('close', () => this.#ended(session))
-    const hello: NodeRequest = { method: 'GET', path: `${HELLO_PATH}?detectMs=${this.#detectMs}` }
-    request(session, hello, HANDSHAKE_MS, this.#clock, undefined).then(
-      (answer) => {
-        answer.stream.resume()
-        if (answer.status === 200) this.#joined(session)
-        else end(session, `the node answered ${answer.status} to the first request`)
-      },
-      (error: unknown) => {
-        if (!http.destroyed) end(session, messageOf(error))
-      },
-    )
+    void this.#hello(session)
   }
 
   disconnect(node: string, why: string): void {
@@ -129,6 +119,19 @@ class NodeHub implements Hub {
           }),
       ),
     )
+  }
+
+  /** Never rejects: a node that does not answer is ended. */
+  async #hello(session: Session): Promise<void> {
+    const hello: NodeRequest = { method: 'GET', path: `${HELLO_PATH}?detectMs=${this.#detectMs}` }
+    try {
+      const answer = await request(session, hello, HANDSHAKE_MS, this.#clock, undefined)
+      answer.stream.resume()
+      if (answer.status === 200) this.#joined(session)
+      else end(session, `the node answered ${answer.status} to the first request`)
+    } catch (error) {
+      end(session, messageOf(error))
+    }
   }
 
   #joined(session: Session): void {

@@ -57,6 +57,7 @@ export interface JoinServer {
   renew(req: Request, res: Response): Promise<void>
 }
 
+/** Makes the handlers; they answer every request themselves, failures included. */
 export function createJoinServer(options: JoinServerOptions): JoinServer {
   const { tokens, records, clock } = options
   const grant = async (node: string, csrPem: string): Promise<object> => ({

@@ -70,16 +70,17 @@ export class LocalDialer implements NodeDialer, NodeLinks {
       near.destroy()
     }
     signal?.addEventListener('abort', onAbort, { once: true })
-    to.handler({ headers: {}, ...request }, respond).then(
-      () => {
+    const handle = async (): Promise<void> => {
+      try {
+        await to.handler({ headers: {}, ...request }, respond)
         if (!answered) respond(500).end(`answer ${request.path}: the handler ended without an answer`)
-      },
-      (error: unknown) => {
+      } catch (error) {
         if (answered) return void near.destroy(new AppError('unavailable', `stream of node '${node}': it failed`, { cause: error }))
         const { status, headers } = statusOf(error)
         respond(status, headers).end(messageOf(error))
-      },
-    )
+      }
+    }
+    void handle()
     try {
       return await answer.promise
     } finally {

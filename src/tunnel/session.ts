@@ -73,6 +73,7 @@ interface Live {
   keepalive: Timer | undefined
 }
 
+/** Makes a session that dials when the first request needs it. */
 export function createNodeSession(options: SessionOptions): NodeSession {
   return new Session(options)
 }

@@ -23,6 +23,7 @@ export function newToken(): { id: string; secret: string } {
   return { id: pick(6), secret: pick(16) }
 }
 
+/** The token's text: the long form, or the short one when it pins no CA. */
 export function formatToken(token: JoinToken): string {
   const short = `${token.id}.${token.secret}`
   return token.caHash === undefined ? short : `${PREFIX}${token.caHash}::${short}`

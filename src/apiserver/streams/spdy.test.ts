@@ -4,6 +4,7 @@ import { createServer, connect } from 'node:net'
 import { test } from 'node:test'
 import { constants, createDeflate, createInflate } from 'node:zlib'
 import * as fc from 'fast-check'
+import { until } from '../../../test/kit/until.ts'
 import { SpdyConnection, type SpdyStream } from './spdy.ts'
 import { SPDY_DICTIONARY } from './spdy-dictionary.ts'
 
@@ -85,7 +86,7 @@ test('streams carry headers and bytes both ways, end half by half, and answer on
   })
   const all = Buffer.concat([await client.open(1, { streamtype: 'data', port: '80' }), data(1, 'hello '), await client.open(3), data(3, 'x', 1), data(1, 'world', 1)])
   for (let i = 0; i < all.length; i += 7) client.side.write(all.subarray(i, i + 7)) // frames split anywhere
-  await settle()
+  await until('both ends', () => client.frames().filter((f) => f[0] === 'data' && f[2] === 1).length === 2)
   assert.deepEqual(seen, [{ streamtype: 'data', port: '80' }, { streamtype: 'data' }])
   for (const [id, text] of [[1, 'hello world'], [3, 'x']] as const) {
     const mine = client.frames().filter((f) => f[1] === id)
@@ -113,14 +114,13 @@ test('pings are answered, resets end one stream, too many streams and unknown id
   client.side.write(frame(3, 0, Buffer.concat([u32(1), u32(5)])))
   client.side.write(data(9, 'lost'))
   client.side.write(Buffer.concat([frame(4, 0, u32(0)), frame(9, 0, Buffer.concat([u32(3), u32(100)])), frame(99, 0, Buffer.alloc(0))])) // settings, window, unknown
-  await settle()
+  await until('both resets', () => client.frames().filter((f) => f[0] === 3).length === 2)
   const got = client.frames()
   assert.ok(got.some((f) => f[0] === 6 && f[1] === 77))
   assert.deepEqual(got.filter((f) => f[0] === 3).map((f) => [f[1], f[3].readUInt32BE(4)]), [[5, 3], [9, 2]])
   assert.deepEqual(streams.map((s) => s.destroyed), [true, false])
   client.side.destroy()
-  await settle()
-  assert.ok(streams[1]?.destroyed)
+  await until('the end of the other', () => streams[1]?.destroyed)
 })
 
 test('lies end the connection and say which', async () => {
