@@ -209,6 +209,26 @@ test('Always with the registry out of reach starts the image that is present and
   assert.ok(n.said.some((e) => e.startsWith('Warning RegistryUnreachable web: No registry can be reached for image "app"')))
 })
 
+test('cut off, many pods with Always ask the registry once and start what is present', async () => {
+  await using n = await testNode({ app: {} }, { online: () => false })
+  for (let i = 0; i < 4; i++) n.runtime.failNext('images.pull', new AppError('unavailable', 'no route to host'))
+  const always = { containers: [{ name: 'main', image: 'app', imagePullPolicy: 'Always' }] }
+  n.api.put('pods', testPod('a', always))
+  await n.until('the first', () => ready(n, 'a'))
+  for (const name of ['b', 'c', 'd']) n.api.put('pods', testPod(name, always))
+  await n.until('all', () => ['b', 'c', 'd'].every((name) => ready(n, name)))
+  assert.equal(n.runtime.calls.filter((c) => c.startsWith('images.pull')).length, 1)
+})
+
+test('an image that failed for want of the server is pulled as soon as the link is back', async () => {
+  await using n = await testNode({})
+  n.api.put('pods', testPod('web', { containers: [{ name: 'main', image: 'late:1', imagePullPolicy: 'IfNotPresent' }] }))
+  await n.until('the error', () => status(n, 'web')?.state?.waiting?.reason === 'ErrImagePull')
+  n.runtime.addImage('late:1', { present: false })
+  n.agent.kick()
+  await n.until('ready', () => ready(n, 'web'))
+})
+
 test('a changed image in place restarts that container only', async () => {
   await using n = await testNode({ app: {}, app2: {} })
   n.api.put('pods', testPod('web'))

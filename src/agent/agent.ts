@@ -43,6 +43,7 @@ export interface Agent {
   podAt(ip: string): { readonly namespace: string; readonly name: string } | undefined
 }
 
+/** Makes a node agent; nothing happens before `run`. The caller runs the caches and the link. */
 export function createAgent(options: AgentOptions): Agent {
   const { nodeName, client, caches, runtime, clock, dirs } = options
   const events = options.events ?? createEventRecorder({ client, clock, component: 'kubelet', host: nodeName })

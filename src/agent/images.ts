@@ -47,6 +47,7 @@ export interface ImageRequest {
   readonly signal: AbortSignal
 }
 
+/** The image side of one node; see the header. Pulls wait for each other beyond `parallel`, in order. */
 export class Images {
   readonly #options: ImagesOptions
   readonly #unreachable = new Map<string, number>()

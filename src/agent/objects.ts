@@ -25,6 +25,7 @@ export interface ObjectsOptions {
   readonly onChange: (kind: ObjectKind, namespace: string, name: string) => void
 }
 
+/** Watches of the ConfigMaps and Secrets that pods named; asking twice shares one. */
 export class Objects {
   readonly #options: ObjectsOptions
   readonly #caches = new Map<string, Cache<ConfigMap> | Cache<Secret>>()

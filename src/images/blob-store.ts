@@ -36,6 +36,7 @@ export interface TaggedImage {
 /** Largest manifest, config or index that is read into memory, bytes (containerd's own limit is 4 MiB). */
 export const MAX_DOCUMENT = 4 << 20
 
+/** One directory of images; readers and one importer may work at a time. */
 export class BlobStore {
   readonly #dir: string
   #index = new Map<string, TaggedImage>()

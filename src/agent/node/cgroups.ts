@@ -11,6 +11,7 @@ import { cpuShares, limitOf, qosOf, requestOf, type Qos } from '../pods/quantiti
 const V1 = ['cpu', 'cpuacct', 'cpuset', 'memory', 'pids', 'blkio', 'devices', 'freezer', 'systemd'] as const
 const V2_CONTROLLERS = ['cpu', 'memory', 'pids', 'cpuset', 'io'] as const
 
+/** The tree of one agent instance. All steps may be repeated; what the kernel does not offer is left out. */
 export class Cgroups {
   readonly #root: string
   readonly #mount: string

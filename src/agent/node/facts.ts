@@ -19,12 +19,15 @@ const MEMORY_LOW = 100 << 20
 const DISK_LOW = 0.1
 const INODES_LOW = 0.05
 
+/** What the node says it speaks. */
 export const KUBERNETES_VERSION = 'v1.35.0+skerry'
 
+/** This machine's architecture as Kubernetes writes it, e.g. `amd64`. */
 export function machineArch(): string {
   return ARCH[arch()] ?? arch()
 }
 
+/** Reads the machine once; takes a few milliseconds. What cannot be read is left empty. */
 export async function readFacts(options: FactsOptions): Promise<NodeFacts> {
   const text = (path: string): Promise<string> => readFile(path, 'utf8').then((s) => s.trim(), () => '')
   const [machineID, systemUUID, bootID, os, meminfo, disk, pidMax, pids] = await Promise.all([

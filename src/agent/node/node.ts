@@ -38,6 +38,7 @@ export interface NodeOptions {
   readonly onChange: () => void
 }
 
+/** One Node, written by this process alone; see the header. */
 export class NodeObject {
   readonly #o: NodeOptions
   #facts: NodeFacts | undefined

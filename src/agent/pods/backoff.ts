@@ -14,6 +14,7 @@ export const CRASH_RESET_MS = 600_000
 /** Delay written on the first container of a name: its end is followed by an immediate restart. */
 export const FIRST_DELAY_MS = 0
 
+/** The wait written on a container, ms, 0 when none; never over {@link CRASH_CAP_MS}. */
 export function delayOf(container: Container): number {
   const ms = Number(container.annotations[ANNOTATION_DELAY] ?? 0)
   return Number.isFinite(ms) && ms > 0 ? Math.min(ms, CRASH_CAP_MS) : 0

@@ -19,6 +19,7 @@ export interface SandboxInput {
   readonly cgroupParent: string
 }
 
+/** What the runtime is told of a pod's sandbox. Pure. */
 export function sandboxConfig(input: SandboxInput): SandboxConfig {
   const { pod } = input
   const spec = pod.spec

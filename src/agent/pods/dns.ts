@@ -19,6 +19,7 @@ export async function hostDns(files: readonly string[] = FILES): Promise<Dns> {
   return found
 }
 
+/** A resolv.conf as settings; at most three servers, as the resolver reads them. */
 export function parseResolv(text: string): Dns {
   const rows = text.split('\n').map((l) => l.replace(/[#;].*/, '').trim().split(/\s+/))
   const of = (word: string): string[] => rows.filter((r) => r[0] === word).flatMap((r) => r.slice(1))

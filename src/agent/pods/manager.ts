@@ -11,7 +11,7 @@ import { logger } from '../../base/log.ts'
 import type { Cache } from '../../client/mod.ts'
 import type { HostPort, NodeNetwork } from '../ports.ts'
 import type { PodContext } from './context.ts'
-import { ANNOTATION_GRACE, keyOf, uidOf } from './names.ts'
+import { ANNOTATION_GRACE, uidOf } from './names.ts'
 import { PodWorker } from './worker.ts'
 
 const log = logger('agent.pods')
@@ -26,6 +26,7 @@ export interface PodsOptions {
   readonly logRoot: string
 }
 
+/** The workers of one node; see the header. Bounded by the pods the API assigns. */
 export class Pods {
   readonly #o: PodsOptions
   readonly #workers = new Map<string, PodWorker>()
@@ -158,11 +159,6 @@ export class Pods {
     }
     for (const c of containers) if (sandboxes.length === 0) await runtime.containers.remove(c.id)
     await view.refresh()
-  }
-
-  /** Names of all pods here, for diagnostics. */
-  names(): readonly string[] {
-    return [...this.#workers.values()].map((w) => keyOf(w.pod))
   }
 }
 

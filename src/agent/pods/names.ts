@@ -27,6 +27,7 @@ export function containersOf(pod: Readonly<Pod>): readonly NamedContainer[] {
   return [...init, ...(pod.spec?.containers ?? []).map((spec): NamedContainer => ({ kind: 'main', spec }))]
 }
 
+/** An init container that keeps running beside the main ones. */
 export function isSidecar(spec: ContainerSpec): boolean {
   return spec.restartPolicy === 'Always'
 }
@@ -36,6 +37,7 @@ export function hashOf(spec: ContainerSpec): string {
   return createHash('sha256').update(JSON.stringify([spec.name, spec.image])).digest('hex').slice(0, 8)
 }
 
+/** The pod's uid; empty for an object that has none. */
 export function uidOf(pod: Readonly<Pod>): string {
   return pod.metadata?.uid ?? ''
 }
@@ -45,6 +47,7 @@ export function keyOf(pod: Readonly<Pod>): string {
   return `${pod.metadata?.namespace}/${pod.metadata?.name}`
 }
 
+/** The API says this pod has ended for good. */
 export function isTerminal(pod: Readonly<Pod>): boolean {
   return pod.status?.phase === 'Succeeded' || pod.status?.phase === 'Failed'
 }

@@ -88,6 +88,7 @@ export function latest(observed: Observed, name: string): Container | undefined 
 
 const alive = (c: Container): boolean => c.state === 'running'
 
+/** The decision for one pod. May be asked any number of times; see the header. */
 export function plan(input: PlanInput): Plan {
   const draft = new Draft(input)
   if (input.gone || input.pod.metadata?.deletionTimestamp !== undefined || isTerminal(input.pod)) planStop(input, draft)

@@ -38,6 +38,7 @@ interface Prober {
   over: boolean
 }
 
+/** The probers of one node's containers, by container id. */
 export class Probes {
   readonly #clock: Clock
   readonly #check: typeof check

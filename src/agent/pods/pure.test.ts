@@ -1,10 +1,6 @@
 import assert from 'node:assert/strict'
-import { mkdtempSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
 import test from 'node:test'
 import type { Pod } from '../../api/gen/types.ts'
-import { Cgroups } from '../node/cgroups.ts'
 import { check, portOf } from './checks.ts'
 import { hostsFile, parseResolv, podDns } from './dns.ts'
 import { environment, expand } from './env.ts'
@@ -92,28 +88,4 @@ test('checks by HTTP, TCP and gRPC', async () => {
   web.closeAllConnections()
   web.close()
   health.close()
-})
-
-test('the cgroup tree is made on v1 and v2, with limits, and removed', async () => {
-  const root = mkdtempSync(join(tmpdir(), 'skerry-cgroup-'))
-  const one = { metadata: { uid: 'u' }, spec: { containers: [{ name: 'c', resources: { limits: { memory: '64Mi', cpu: '500m' }, requests: { cpu: '100m', memory: '32Mi' } } }] } } as Pod
-  mkdirSync(join(root, 'v1', 'memory'), { recursive: true })
-  mkdirSync(join(root, 'v1', 'cpu'))
-  const v1 = new Cgroups('/skerry-a', join(root, 'v1'))
-  const dir = join(root, 'v1', 'memory', 'skerry-a/kubepods/burstable/podu')
-  mkdirSync(dir, { recursive: true })
-  writeFileSync(join(dir, 'memory.limit_in_bytes'), '')
-  await v1.ensurePod(one)
-  assert.equal(v1.parentOf('u', 'Burstable'), '/skerry-a/kubepods/burstable/podu')
-  assert.equal(readFileSync(join(dir, 'memory.limit_in_bytes'), 'utf8'), '67108864')
-  assert.deepEqual(await v1.uids(), ['u'])
-  mkdirSync(join(root, 'v2'))
-  writeFileSync(join(root, 'v2', 'cgroup.controllers'), 'cpu memory')
-  const v2 = new Cgroups('/skerry-a', join(root, 'v2'))
-  await v2.ensurePod(one)
-  assert.deepEqual(await v2.uids(), ['u'])
-  rmSync(join(dir, 'memory.limit_in_bytes'))
-  await v1.removePod('u')
-  assert.deepEqual(await v1.uids(), [])
-  rmSync(root, { recursive: true, force: true })
 })

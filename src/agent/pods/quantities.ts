@@ -24,6 +24,7 @@ export function requestOf(spec: ContainerSpec, resource: string): number {
   return amount(spec.resources?.requests?.[resource] ?? spec.resources?.limits?.[resource])
 }
 
+/** Limit of one resource in its unit, 0 when there is none. */
 export function limitOf(spec: ContainerSpec, resource: string): number {
   return amount(spec.resources?.limits?.[resource])
 }

@@ -25,6 +25,7 @@ interface Entry {
   remove: boolean
 }
 
+/** The one writer of pod status on this node. */
 export class StatusWriter {
   readonly #client: Client
   readonly #clock: Clock

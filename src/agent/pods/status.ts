@@ -28,6 +28,7 @@ export interface StatusInput {
   readonly stopped: boolean
 }
 
+/** The whole status. Conditions and fields of others are taken over from `pod.status`. */
 export function podStatus(input: StatusInput): PodStatus {
   const { pod } = input
   const all = containersOf(pod)
@@ -110,6 +111,7 @@ function lastOf(former: ContainerStatus | undefined, now: Container): ContainerS
   return former?.lastState
 }
 
+/** How often a container was started before this time, as written on it. */
 export function restartsOf(c: Container): number {
   const n = Number(c.annotations[ANNOTATION_RESTARTS])
   return Number.isInteger(n) && n >= 0 ? n : c.attempt

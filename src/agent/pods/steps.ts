@@ -25,6 +25,7 @@ const log = logger('agent.pods')
 /** After a preStop hook has used up the grace, a container still gets this long, seconds: the kubelet's figure. */
 const LEAST_GRACE = 2
 
+/** A container that could not be started; `reason` is what its status shows while it waits. */
 export class StartFailure extends Error {
   readonly reason: string
   constructor(reason: string, cause: unknown) {
@@ -42,6 +43,7 @@ export interface StepsOptions {
   readonly say: (type: 'Normal' | 'Warning', reason: string, message: string, container?: ContainerSpec) => void
 }
 
+/** The steps of one pod; each may be repeated. */
 export class Steps {
   readonly #c: PodContext
   readonly #o: StepsOptions

@@ -29,6 +29,7 @@ interface PodView extends Observed {
   readonly fingerprint: string
 }
 
+/** The newest list of the runtime, by pod; see the header. */
 export class RuntimeView {
   readonly #options: ViewOptions
   #pods = new Map<string, PodView>()

@@ -25,6 +25,7 @@ const CONFIG_RETRY_MS = 10_000
 /** How long `ErrImagePull` shows before it becomes `ImagePullBackOff`, ms. */
 const PULL_ERROR_SHOWN_MS = 2_000
 
+/** Works on one uid until the pod is gone from the API and from this machine; then calls `onDone` once. */
 export class PodWorker {
   readonly uid: string
   readonly #c: PodContext

@@ -34,6 +34,7 @@ type Respond = Parameters<NodeHandler>[1]
 
 const HTTP: Partial<Record<ErrorCode, number>> = { invalid: 400, unauthorized: 401, forbidden: 403, 'not-found': 404, conflict: 409, unavailable: 503, timeout: 504, unsupported: 501 }
 
+/** The node's answers to the server. Never throws: a refusal is an answer, a break ends its stream alone. */
 export function createHandler(options: HandlerOptions): NodeHandler {
   return async (request, respond) => {
     const url = new URL(request.path, 'http://node')

@@ -21,6 +21,7 @@ export interface RotationOptions {
   readonly maxFiles: number
 }
 
+/** Looks at all logs every half minute until the signal aborts. */
 export async function runLogRotation(options: RotationOptions, signal: AbortSignal): Promise<void> {
   while (!signal.aborted) {
     await options.clock.sleep(LOOK_MS, signal).catch(() => undefined)

@@ -49,7 +49,10 @@ test('a followed log shows what is appended, over a rotation, and ends with the 
     for await (const c of readLog({ path, clock: systemClock, running: () => running }, parseLogQuery(new URLSearchParams('follow=true'), 0), new AbortController().signal)) out += c.toString()
   })()
   const until = async (text: string): Promise<void> => {
-    for (let i = 0; i < 200 && out !== text; i++) await new Promise((r) => setTimeout(r, 10))
+    for (let i = 0; i < 200; i++) {
+      if (out === text) return
+      await new Promise((r) => setTimeout(r, 10))
+    }
     assert.equal(out, text)
   }
   await until('a\n')

@@ -25,6 +25,7 @@ interface Kept {
   readonly expiresMs: number
 }
 
+/** The kept tokens of one node; see the header. */
 export class Tokens {
   readonly #dir: string
   readonly #client: Client

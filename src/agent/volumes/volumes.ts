@@ -24,6 +24,7 @@ export interface VolumesOptions {
   readonly clock: Clock
 }
 
+/** Directories and mounts of one node's pods, by uid; see the header. */
 export class Volumes {
   readonly #options: VolumesOptions
 

@@ -1,0 +1,65 @@
+import assert from 'node:assert/strict'
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import test from 'node:test'
+import type { Node, Pod } from '../../api/gen/types.ts'
+import { setLogSink } from '../../base/log.ts'
+import { testNode } from '../testing.ts'
+import { Cgroups } from './cgroups.ts'
+import { readFacts } from './facts.ts'
+
+setLogSink(() => {})
+
+test('facts of this machine have capacity, addresses and a Kubernetes architecture', async () => {
+  const facts = await readFacts({ nodeName: 'n1', dataDir: tmpdir(), maxPods: 20, reserved: { cpu: '100m', memory: '64Mi' }, runtimeVersion: async () => 'fake://0' })
+  assert.match(facts.capacity['memory'] ?? '', /^\d+Ki$/)
+  assert.match(facts.allocatable['cpu'] ?? '', /^\d+m$/)
+  assert.equal(facts.capacity['pods'], '20')
+  assert.ok(['amd64', 'arm64'].includes(facts.nodeInfo['architecture'] ?? ''))
+  assert.deepEqual(facts.addresses.at(-1), { type: 'Hostname', address: 'n1' })
+})
+
+test('a node turns NotReady when the runtime is away and Ready when it is back', async () => {
+  await using n = await testNode()
+  const ready = (): string | undefined => (n.api.objects.get('nodes//n1') as Node | undefined)?.status?.conditions?.find((c) => c.type === 'Ready')?.status
+  await n.until('ready', () => ready() === 'True')
+  n.runtime.setAway(true)
+  await n.pass(61_000)
+  await n.until('not ready', () => ready() === 'False')
+  n.runtime.setAway(false)
+  await n.pass(5000)
+  await n.until('ready again', () => ready() === 'True')
+})
+
+test('a Node that somebody deleted registers again', async () => {
+  await using n = await testNode()
+  await n.until('registered', () => n.api.calls.includes('patch nodes n1 status'))
+  n.api.remove('nodes', undefined, 'n1')
+  await n.pass(310_000)
+  await n.until('there again', () => n.api.objects.has('nodes//n1'))
+})
+
+test('the cgroup tree is made on v1 and v2, with limits, and removed', async () => {
+  const root = mkdtempSync(join(tmpdir(), 'skerry-cgroup-'))
+  const one = { metadata: { uid: 'u' }, spec: { containers: [{ name: 'c', resources: { limits: { memory: '64Mi', cpu: '500m' }, requests: { cpu: '100m', memory: '32Mi' } } }] } } as Pod
+  mkdirSync(join(root, 'v1', 'memory'), { recursive: true })
+  mkdirSync(join(root, 'v1', 'cpu'))
+  const v1 = new Cgroups('/skerry-a', join(root, 'v1'))
+  const dir = join(root, 'v1', 'memory', 'skerry-a/kubepods/burstable/podu')
+  mkdirSync(dir, { recursive: true })
+  writeFileSync(join(dir, 'memory.limit_in_bytes'), '')
+  await v1.ensurePod(one)
+  assert.equal(v1.parentOf('u', 'Burstable'), '/skerry-a/kubepods/burstable/podu')
+  assert.equal(readFileSync(join(dir, 'memory.limit_in_bytes'), 'utf8'), '67108864')
+  assert.deepEqual(await v1.uids(), ['u'])
+  mkdirSync(join(root, 'v2'))
+  writeFileSync(join(root, 'v2', 'cgroup.controllers'), 'cpu memory')
+  const v2 = new Cgroups('/skerry-a', join(root, 'v2'))
+  await v2.ensurePod(one)
+  assert.deepEqual(await v2.uids(), ['u'])
+  rmSync(join(dir, 'memory.limit_in_bytes'))
+  await v1.removePod('u')
+  assert.deepEqual(await v1.uids(), [])
+  rmSync(root, { recursive: true, force: true })
+})
