@@ -246,7 +246,7 @@ async function nodesReady(w: World): Promise<string[]> {
 
 export interface DeviceView {
   metadata: { name: string }
-  status?: { state?: string; twins?: { propertyName: string; reported?: { value: string } }[] }
+  status?: { state?: string; twins?: { propertyName: string; reported?: { value: unknown } }[] }
 }
 
 async function devices(w: World): Promise<DeviceView[]> {
@@ -257,8 +257,8 @@ async function device(w: World, name: string): Promise<DeviceView> {
   return JSON.parse(await w.kubectl('get', 'device', name, '-o', 'json')) as DeviceView
 }
 
-function reported(d: DeviceView, property: string): string | undefined {
-  return d.status?.twins?.find((t) => t.propertyName === property)?.reported?.value
+function reported(d: DeviceView, property: string): string {
+  return String(d.status?.twins?.find((t) => t.propertyName === property)?.reported?.value)
 }
 
 /** All violation records in the order in which the collector took them. */

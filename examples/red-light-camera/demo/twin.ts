@@ -10,7 +10,7 @@ const DEVICES: ResourceRef = { group: 'devices.kubeedge.io', version: 'v1beta1',
 interface Device {
   metadata: { name: string; resourceVersion?: string }
   spec: { properties: { name: string; desired?: { value: string } }[] }
-  status?: { twins?: { propertyName: string; reported?: { value: string } }[] }
+  status?: { twins?: { propertyName: string; reported?: { value: unknown } }[] }
 }
 
 /** `kubectl patch` of one desired value. */
@@ -34,7 +34,7 @@ export async function measureTwin(w: World, name: string, property: string, sets
       for await (const event of devices.watch({ namespace: 'default', fieldSelector: `metadata.name=${name}`, ...(from === undefined ? {} : { resourceVersion: from }) }, stop.signal)) {
         if (event.type === 'BOOKMARK') continue
         from = event.object.metadata.resourceVersion
-        if (event.object.status?.twins?.find((t) => t.propertyName === property)?.reported?.value === wanted) seen?.()
+        if (String(event.object.status?.twins?.find((t) => t.propertyName === property)?.reported?.value) === wanted) seen?.()
       }
     }
   })().catch(() => {}) // Ends with the signal; a set that is not seen fails below by its own time limit.

@@ -8,7 +8,6 @@ import { request } from 'node:https'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { Lab, type Host } from '../../../test/kit/lab.ts'
-import { pathsOf } from '../../../src/cli/paths.ts'
 import { until } from './tell.ts'
 
 const run = promisify(execFile)
@@ -154,12 +153,11 @@ export class World {
     const log = openSync(this.log(name), 'a')
     const child = spawn('nsenter', [`--net=${host.netns}`, command, ...args], { stdio: ['ignore', log, log], detached: true })
     closeSync(log)
-    child.unref()
     this.#processes.set(name, child)
   }
 }
 
 /** Ends everything of one instance: containerd, shims, pods, mounts, network, cgroups. */
 async function killall(dataDir: string, netns: string): Promise<void> {
-  await run(join(ROOT, 'script/killall.sh'), ['--instance', pathsOf(dataDir).instance, ...(existsSync(netns) ? ['--netns', netns] : [])])
+  await run(join(ROOT, 'script/killall.sh'), ['--data-dir', dataDir, ...(existsSync(netns) ? ['--netns', netns] : [])])
 }
