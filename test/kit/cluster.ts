@@ -12,6 +12,7 @@ import { createCaches, createClient, createInProcessTransport, type Client } fro
 import { createControllers } from '../../src/controllers/mod.ts'
 import { createScheduler } from '../../src/scheduler/mod.ts'
 import { createMemoryStore, type Store } from '../../src/store/mod.ts'
+import { AgentNode, type AgentNodeOptions } from './agent-node.ts'
 import { TestLinks } from './links.ts'
 import { PlayNode, type PlayNodeOptions } from './play-node.ts'
 
@@ -37,6 +38,8 @@ export interface TestCluster extends AsyncDisposable {
   clientOf(user: UserInfo): Client
   /** Adds a played node and starts it. */
   addNode(options: PlayNodeOptions): PlayNode
+  /** Adds a node with a real agent on the fake runtime and starts it. */
+  addAgent(options: AgentNodeOptions): Promise<AgentNode>
 }
 
 const CONTROLLERS: UserInfo = { name: 'system:kube-controller-manager', groups: [GROUP_AUTHENTICATED] }
@@ -90,6 +93,11 @@ export async function createTestCluster(options: TestClusterOptions = {}): Promi
       const played = new PlayNode(node, api.handler, links, clock)
       scope.run(`node ${node.name}`, (signal) => played.run(signal))
       return played
+    },
+    async addAgent(node) {
+      const agent = await AgentNode.create(node, api.handler, links, clock)
+      scope.onClose(() => agent[Symbol.asyncDispose]())
+      return agent
     },
     [Symbol.asyncDispose]: () => scope.close(),
   }
