@@ -129,7 +129,8 @@ class PathMaker {
     const gvk = { group, version: sub?.version ?? def.version, kind: sub?.kind ?? def.kind }
     const scope = def.namespaced && suffix === '' ? 'Namespaced' : ''
     const [verb, rest] = word === 'deleteCollection' ? ['delete', 'Collection'] : [word, '']
-    const id = `${verb}${this.#id}${rest}${scope}${def.kind}${sub ? capital(sub.name) : ''}${suffix}`
+    const method = action === 'connect' ? capital(HTTP_METHODS[word] ?? '') : ''
+    const id = `${action === 'connect' ? 'connect' : verb}${this.#id}${method}${rest}${scope}${def.kind}${sub ? capital(sub.name) : ''}${suffix}`
     const parameters = query.map((q) => this.#parameter(q, 'query'))
     const success = { description: 'OK', ...this.#content(answer, ['application/json']) }
     const responses: Json = { 200: success, ...(word === 'create' && { 201: { ...success, description: 'Created' } }), 401: { description: 'Unauthorized' } }
@@ -176,6 +177,7 @@ const METHODS: Readonly<Record<string, readonly string[] | undefined>> = {
   patch: ['patch', 'patch', 'patch'],
   delete: ['delete', 'delete', 'delete'],
 }
+const HTTP_METHODS: Readonly<Record<string, string>> = Object.fromEntries(Object.values(METHODS).map((m) => [m?.[2], m?.[0]]))
 const SUB_TYPES: Readonly<Record<string, string>> = { TokenRequest: 'AuthenticationTokenRequest' }
 
 function describe(word: string, def: ResourceDef): string {

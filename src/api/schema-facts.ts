@@ -8,7 +8,6 @@
  */
 export const MERGE_FACTS = `
 MatchResources .=atomic excludeResourceRules=atomic resourceRules=atomic
-MutatingAdmissionPolicySpec matchConditions=map(name)+patch(merge:name) mutations=atomic variables=atomic
 MutatingWebhook admissionReviewVersions=atomic matchConditions=map(name)+patch(merge:name) rules=atomic
 MutatingWebhookConfiguration webhooks=map(name)+patch(merge:name)
 NamedRuleWithOperations .=atomic apiGroups=atomic apiVersions=atomic operations=atomic resourceNames=atomic resources=atomic
@@ -86,7 +85,6 @@ LocalObjectReference .=atomic
 NamespaceSpec finalizers=atomic
 NamespaceStatus conditions=map(type)+patch(merge:type)
 NodeAffinity preferredDuringSchedulingIgnoredDuringExecution=atomic
-NodeAllocatableResourceClaimStatus containers=set
 NodeSelector .=atomic nodeSelectorTerms=atomic
 NodeSelectorRequirement values=atomic
 NodeSelectorTerm .=atomic matchExpressions=atomic matchFields=atomic
@@ -109,7 +107,7 @@ PodSpec containers=map(name)+patch(merge:name) ephemeralContainers=map(name)+pat
   resourceClaims=map(name)+patch(merge,retainKeys:name) schedulingGates=map(name)+patch(merge:name) tolerations=atomic
   topologySpreadConstraints=map(topologyKey,whenUnsatisfiable)+patch(merge:topologyKey) volumes=map(name)+patch(merge,retainKeys:name)
 PodStatus conditions=map(type)+patch(merge:type) containerStatuses=atomic ephemeralContainerStatuses=atomic hostIPs=atomic+patch(merge:ip)
-  initContainerStatuses=atomic nodeAllocatableResourceClaimStatuses=atomic podIPs=map(ip)+patch(merge:ip)
+  initContainerStatuses=atomic podIPs=map(ip)+patch(merge:ip)
   resourceClaimStatuses=map(name)+patch(merge,retainKeys:name)
 ProjectedVolumeSource sources=atomic
 RBDPersistentVolumeSource monitors=atomic
@@ -172,7 +170,6 @@ CapacityRequestPolicy validValues=atomic
 Device bindingConditions=atomic bindingFailureConditions=atomic consumesCounters=atomic taints=atomic
 DeviceAllocationConfiguration requests=atomic
 DeviceAllocationResult config=atomic results=atomic
-DeviceAttribute bools=atomic ints=atomic strings=atomic versions=atomic
 DeviceClaim config=atomic constraints=atomic requests=atomic
 DeviceClaimConfiguration requests=atomic
 DeviceClassSpec config=atomic selectors=atomic
@@ -219,7 +216,6 @@ V2MetricValueStatus averageValue value
 ContainerStatus allocatedResources
 EmptyDirVolumeSource sizeLimit
 LimitRangeItem default defaultRequest max maxLimitRequestRatio min
-NodeAllocatableResourceClaimStatus resources
 NodeStatus allocatable capacity
 PersistentVolumeClaimStatus allocatedResources capacity
 PersistentVolumeSpec capacity
@@ -237,18 +233,19 @@ CapacityRequirements requests
 Counter value
 DeviceCapacity value
 DeviceRequestAllocationResult consumedCapacity
-NodeAllocatableResourceMapping allocationMultiplier
 CSIStorageCapacity capacity maximumVolumeSize
 `
 
-/** Fields that hold any JSON object, though the models say nothing of their type. */
-export const OBJECT_FACTS = `
-AllocatedDeviceStatus data
-ControllerRevision data
-CustomResourceSubresources status
-ManagedFieldsEntry fieldsV1
-OpaqueDeviceConfiguration parameters
-WatchEvent object
+/** Fields of which the models say nothing, and the open type they are: `Type field=OpenType ...`. */
+export const OPEN_FACTS = `
+AllocatedDeviceStatus data=RawExtension
+ControllerRevision data=RawExtension
+CustomResourceSubresources status=CustomResourceSubresourceStatus
+JSONSchemaProps additionalItems=JSONSchemaPropsOrBool additionalProperties=JSONSchemaPropsOrBool default=JSON enum=JSON example=JSON
+  items=JSONSchemaPropsOrArray dependencies=JSONSchemaPropsOrStringArray
+ManagedFieldsEntry fieldsV1=FieldsV1
+OpaqueDeviceConfiguration parameters=RawExtension
+WatchEvent object=RawExtension
 `
 
 /** Defaults that list-map keys rely on: `Type field value`. */
@@ -259,7 +256,25 @@ ServicePort protocol TCP
 
 /** Types (`Type`) and fields (`Type field field ...`) of the models that came after Kubernetes 1.35. */
 export const NEWER_FACTS = `
+ApplyConfiguration
+CSIDriverSpec preventPodSchedulingIfMissing
+Device nodeAllocatableResourceMappings
+DeviceAttribute bools ints strings versions
+JSONPatch
 ListMeta shardInfo
+MutatingAdmissionPolicy
+MutatingAdmissionPolicyBinding
+MutatingAdmissionPolicyBindingList
+MutatingAdmissionPolicyBindingSpec
+MutatingAdmissionPolicyList
+MutatingAdmissionPolicySpec
+Mutation
+NodeAllocatableResourceClaimStatus
+NodeAllocatableResourceMapping
+PodSchedulingGroup
+PodSpec schedulingGroup
+PodStatus nodeAllocatableResourceClaimStatuses
+ResourceHealth message
 ShardInfo
 `
 

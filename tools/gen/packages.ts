@@ -5,7 +5,7 @@
 
 const META = `APIGroup APIGroupList APIResource APIResourceList APIVersions Condition DeleteOptions FieldSelectorRequirement
 GroupVersionForDiscovery LabelSelector LabelSelectorRequirement ListMeta ManagedFieldsEntry ObjectMeta OwnerReference
-Preconditions ServerAddressByClientCIDR ShardInfo Status StatusCause StatusDetails WatchEvent GroupResource`
+Preconditions ServerAddressByClientCIDR Status StatusCause StatusDetails WatchEvent GroupResource`
 
 /** Package and its roots; a `!` stops at exactly the named types instead of following what they use. */
 const PACKAGES: readonly (readonly [name: string, roots: string])[] = [
@@ -37,8 +37,7 @@ const PACKAGES: readonly (readonly [name: string, roots: string])[] = [
   ['io.k8s.api.storage.v1', 'CSIDriverList CSINodeList CSIStorageCapacityList StorageClassList VolumeAttachmentList VolumeAttributesClassList'],
   [
     'io.k8s.api.admissionregistration.v1',
-    `MutatingWebhookConfigurationList ValidatingAdmissionPolicyList ValidatingAdmissionPolicyBindingList ValidatingWebhookConfigurationList
-    MutatingAdmissionPolicyList MutatingAdmissionPolicyBindingList`,
+    'MutatingWebhookConfigurationList ValidatingAdmissionPolicyList ValidatingAdmissionPolicyBindingList ValidatingWebhookConfigurationList',
   ],
   ['io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1', 'CustomResourceDefinitionList'],
   ['io.k8s.kube-aggregator.pkg.apis.apiregistration.v1', 'APIServiceList'],

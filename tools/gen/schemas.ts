@@ -1,5 +1,5 @@
 /** Turns models into the schema table: references, types, formats, required fields, and our own facts about merging. */
-import { DEFAULT_FACTS, MERGE_FACTS, NEWER_FACTS, OBJECT_FACTS, QUANTITY_FACTS, factLines } from '../../src/api/schema-facts.ts'
+import { DEFAULT_FACTS, MERGE_FACTS, NEWER_FACTS, OPEN_FACTS, QUANTITY_FACTS, factLines } from '../../src/api/schema-facts.ts'
 import { ourName } from './models.ts'
 import type { Model } from './models.ts'
 import { publishedNames } from './packages.ts'
@@ -20,15 +20,29 @@ const BUILT_IN: Record<string, Mutable> = {
   Quantity: { 'x-name': 'io.k8s.apimachinery.pkg.api.resource.Quantity', type: 'string', format: 'quantity' },
   IntOrString: { 'x-name': 'io.k8s.apimachinery.pkg.util.intstr.IntOrString', 'x-kubernetes-int-or-string': true },
   Time: { 'x-name': 'io.k8s.apimachinery.pkg.apis.meta.v1.Time', type: 'string', format: 'date-time' },
+  ...openTypes('io.k8s.apimachinery.pkg.apis.meta.v1', { FieldsV1: true }),
+  ...openTypes('io.k8s.apimachinery.pkg.runtime', { RawExtension: true }),
+  ...openTypes('io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1', {
+    CustomResourceSubresourceStatus: true, JSON: false, JSONSchemaPropsOrArray: false, JSONSchemaPropsOrBool: false, JSONSchemaPropsOrStringArray: false,
+  }),
   Patch: { 'x-name': 'io.k8s.apimachinery.pkg.apis.meta.v1.Patch', type: 'object', 'x-kubernetes-preserve-unknown-fields': true },
   MicroTime: { 'x-name': 'io.k8s.apimachinery.pkg.apis.meta.v1.MicroTime', type: 'string', format: 'date-time' },
+}
+
+/** Types whose content is anything: any object where true, else any JSON. */
+function openTypes(group: string, types: Readonly<Record<string, boolean>>): Record<string, Mutable> {
+  const entry = ([name, object]: [string, boolean]): [string, Mutable] => [
+    name,
+    { 'x-name': `${group}.${name}`, ...(object && { type: 'object' }), 'x-kubernetes-preserve-unknown-fields': true },
+  ]
+  return Object.fromEntries(Object.entries(types).map(entry))
 }
 
 /** @throws Error when a fact names a type or field that the models do not have, so that the table cannot rot */
 export function buildSchemas(models: readonly Model[]): Built {
   const newer = new Map(factLines(NEWER_FACTS).map(([type, ...fields]) => [type as string, new Set(fields)]))
   const quantities = fieldSet(QUANTITY_FACTS)
-  const objects = fieldSet(OBJECT_FACTS)
+  const open = new Map<string, string>(factLines(OPEN_FACTS).flatMap(([type, ...facts]) => facts.map((f) => [`${type}.${splitOnce(f, '=')[0]}`, splitOnce(f, '=')[1]] as const)))
   const trimmed = models
     .filter((m) => newer.get(m.name)?.size !== 0)
     .map((m) => ({ ...m, fields: m.fields.filter((f) => !newer.get(m.name)?.has(f.name)) }))
@@ -40,7 +54,8 @@ export function buildSchemas(models: readonly Model[]): Built {
     const properties: Record<string, Mutable> = {}
     for (const f of m.fields) {
       const key = `${m.name}.${f.name}`
-      properties[f.name] = fieldSchema(f.type, f.format, quantities.delete(key), objects.delete(key))
+      properties[f.name] = fieldSchema(f.type, f.format, quantities.delete(key) ? 'Quantity' : open.get(key))
+      open.delete(key)
     }
     const required = m.fields.filter((f) => f.required).map((f) => f.name)
     schemas[m.name] = {
@@ -52,7 +67,7 @@ export function buildSchemas(models: readonly Model[]): Built {
     const texts = m.fields.flatMap((f) => (f.description === undefined ? [] : [[f.name, f.description] as const]))
     descriptions[m.name] = [m.description ?? '', Object.fromEntries(texts)]
   }
-  const unused = [...quantities, ...objects]
+  const unused = [...quantities, ...open.keys()]
   if (unused.length > 0) throw new Error(`generating schemas: facts name fields that no model has: ${unused.join(' ')}`)
   applyMergeFacts(schemas)
   return { schemas, descriptions, kept }
@@ -63,7 +78,7 @@ function usesOf(models: readonly Model[]): Map<string, readonly string[]> {
   const uses = new Map<string, readonly string[]>()
   for (const m of models) {
     uses.set(m.name, m.fields.flatMap((f) => refIn(f.type) ?? []))
-    if (/^[A-Z][a-z]+V\d/.test(m.source)) uses.set(`=${m.name}`, [])
+    if (/^(?!Core)[A-Z][a-z]+V\d/.test(m.source)) uses.set(`=${m.name}`, [])
   }
   return uses
 }
@@ -73,13 +88,13 @@ function refIn(type: string): string | undefined {
   return m ? ourName(m[1] as string) : undefined
 }
 
-function fieldSchema(type: string, format: string, quantity: boolean, object: boolean): Mutable {
+/** `leaf` is the well-known type at the bottom of the field, where a fact names one. */
+function fieldSchema(type: string, format: string, leaf: string | undefined): Mutable {
   const array = /^Array<(.*)>$/.exec(type)
-  if (array) return { type: 'array', items: fieldSchema(array[1] as string, format, quantity, object) }
+  if (array) return { type: 'array', items: fieldSchema(array[1] as string, format, leaf) }
   const map = /^\{ \[key: string\]: (.*); \}$/.exec(type)
-  if (map) return { type: 'object', additionalProperties: fieldSchema(map[1] as string, format, quantity, object) }
-  if (object) return { type: 'object', 'x-kubernetes-preserve-unknown-fields': true }
-  if (quantity) return { $ref: 'Quantity' }
+  if (map) return { type: 'object', additionalProperties: fieldSchema(map[1] as string, format, leaf) }
+  if (leaf !== undefined) return { $ref: leaf }
   switch (type) {
     case 'any':
       return { 'x-kubernetes-preserve-unknown-fields': true }

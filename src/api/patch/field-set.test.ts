@@ -37,9 +37,9 @@ test('union, intersection and difference are those of the members', () => {
   fc.assert(
     fc.property(fields, fields, (a, b) => {
       const [x, y] = [members(a), members(b)]
-      assert.deepEqual(members(union(a, b)), x.union(y))
-      assert.deepEqual(members(intersection(a, b)), x.intersection(y))
-      assert.deepEqual(members(difference(a, b)), x.difference(y))
+      assert.deepEqual(members(union(a, b)), new Set([...x, ...y]))
+      assert.deepEqual(members(intersection(a, b)), new Set([...x].filter((p) => y.has(p))))
+      assert.deepEqual(members(difference(a, b)), new Set([...x].filter((p) => !y.has(p))))
     }),
   )
 })
