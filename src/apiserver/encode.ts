@@ -1,9 +1,10 @@
 /** Objects as the caller asked for them: whole, as a Table, or metadata only, from stored texts. Used by the verbs. */
 import type { ResourceDef } from '../api/kinds.ts'
 import { tableOf } from '../api/table.ts'
+import { converts, fromStorage, toStorage } from './convert.ts'
 import type { Call } from './core.ts'
 import { apiVersionOf } from './resources.ts'
-import { fromStored, itemText, wireText, type Obj } from './stored-text.ts'
+import { fromStored, itemText, toStored, wireText, type Obj } from './stored-text.ts'
 
 /** One stored object, for an answer or a watch event. */
 export interface Stored {
@@ -11,7 +12,17 @@ export interface Stored {
   readonly revision: number
 }
 
+/** A stored object in the shape of `def`, fresh and the caller's to change. */
 export function objectOf(def: ResourceDef, stored: Stored): Obj {
+  return fromStorage(def, storedShape(def, stored))
+}
+
+/** The text to store for an object in the shape of `def`. */
+export function textOf(def: ResourceDef, object: Obj): string {
+  return toStored(toStorage(def, object))
+}
+
+function storedShape(def: ResourceDef, stored: Stored): Obj {
   return fromStored(stored.text, stored.revision, def.kind, apiVersionOf(def))
 }
 
@@ -20,13 +31,14 @@ export function encodeOne(call: Pick<Call, 'def' | 'accepted' | 'query'>, stored
   const { def, accepted } = call
   switch (accepted.shape) {
     case 'table': {
-      const table = tableOf(def, [objectOf(def, stored)], { now, includeObject: includeObject(call.query) })
+      const table = tableOf(def, [storedShape(def, stored)], { now, includeObject: includeObject(call.query) })
       table.metadata = { resourceVersion: String(stored.revision) }
       return JSON.stringify(first ? table : { ...table, columnDefinitions: null })
     }
     case 'meta':
       return JSON.stringify({ kind: 'PartialObjectMetadata', apiVersion: 'meta.k8s.io/v1', metadata: objectOf(def, stored).metadata })
     default:
+      if (converts(def)) return JSON.stringify(objectOf(def, stored))
       return wireText(stored.text, stored.revision, def.kind, apiVersionOf(def))
   }
 }
@@ -46,7 +58,7 @@ export function encodeList(call: Pick<Call, 'def' | 'accepted' | 'query'>, items
     ...(end.remaining === undefined ? {} : { remainingItemCount: end.remaining }),
   }
   if (accepted.shape === 'table') {
-    const objects = items.map((i) => objectOf(def, i))
+    const objects = items.map((i) => storedShape(def, i))
     const table = tableOf(def, objects, { now, includeObject: includeObject(call.query) })
     return JSON.stringify({ ...table, metadata })
   }
@@ -55,7 +67,7 @@ export function encodeList(call: Pick<Call, 'def' | 'accepted' | 'query'>, items
     return JSON.stringify({ kind: 'PartialObjectMetadataList', apiVersion: 'meta.k8s.io/v1', metadata, items: partial })
   }
   const apiVersion = apiVersionOf(def)
-  const texts = def.custom ? items.map((i) => wireText(i.text, i.revision, def.kind, apiVersion)) : items.map((i) => itemText(i.text, i.revision))
+  const texts = converts(def) ? items.map((i) => JSON.stringify(objectOf(def, i))) : def.custom ? items.map((i) => wireText(i.text, i.revision, def.kind, apiVersion)) : items.map((i) => itemText(i.text, i.revision))
   return `{"kind":"${def.listKind}","apiVersion":"${apiVersion}","metadata":${JSON.stringify(metadata)},"items":[${texts.join(',')}]}`
 }
 

@@ -5,6 +5,7 @@
 import { KINDS } from '../../api/kinds.ts'
 import { forbidden } from '../../api/status.ts'
 import { nodeName } from '../authz/node.ts'
+import type { Core } from '../core.ts'
 import type { Obj } from '../stored-text.ts'
 import type { AdmissionEvent, AdmissionPlugin } from './chain.ts'
 
@@ -22,11 +23,12 @@ export const nodeRestriction: AdmissionPlugin = {
   },
 }
 
-/** Why a node may not do this write; undefined when it may; pure. */
-function refusal({ call, verb, object, old }: AdmissionEvent, node: string): string | undefined {
-  const { def, info } = call
+/** Why a node may not do this write; undefined when it may. */
+function refusal(event: AdmissionEvent, node: string): string | undefined {
+  const { call, verb, object, old } = event
+  const { def } = call
   const bound = (o: Obj | undefined): string | undefined => (o?.spec as { nodeName?: string } | undefined)?.nodeName
-  if (DEVICE_GROUPS.has(def.group)) return deviceRefusal(def.resource, verb, info.subresource, object, old, node)
+  if (DEVICE_GROUPS.has(def.group)) return deviceRefusal(event, node)
   switch (def) {
     case KINDS.Node: {
       if (object.metadata.name !== node) return `node "${node}" is not allowed to modify node "${object.metadata.name}"`
@@ -54,18 +56,22 @@ function refusal({ call, verb, object, old }: AdmissionEvent, node: string): str
   }
 }
 
-/** A node reports on devices whose `spec.nodeName` is itself; the desired state is not its own. */
-function deviceRefusal(resource: string, verb: string, subresource: string | undefined, object: Obj, old: Obj | undefined, node: string): string | undefined {
-  const of = (o: Obj | undefined): string | undefined => {
-    const spec = o?.spec as { nodeName?: string } | undefined
-    return spec?.nodeName ?? o?.metadata.labels?.['skerry.io/node']
-  }
-  if (resource === 'devices' && (verb !== 'update' || subresource !== 'status')) return `node "${node}" may only update the status of devices`
-  if (resource === 'devicemodels') return `node "${node}" may not write device models`
-  const owner = of(old) ?? of(object)
-  if (owner !== undefined && owner !== node) return `node "${node}" may only write objects of devices bound to it, this one is bound to "${owner}"`
-  if (owner === undefined && resource === 'devices') return `node "${node}" may only write devices bound to it, this one is bound to no node`
-  return undefined
+/** A node reports on devices whose `spec.nodeName` is itself; the desired state, models and other nodes' devices are not its own. */
+function deviceRefusal({ core, call, verb, object, old }: AdmissionEvent, node: string): string | undefined {
+  const { def, info } = call
+  if (def.resource === 'devicemodels') return `node "${node}" may not write device models`
+  if (def.resource === 'devices' && (verb !== 'update' || info.subresource !== 'status')) return `node "${node}" may only update the status of devices`
+  // A DeviceStatus belongs to the device of its name; one whose device is gone may be cleared away by anyone who reported it.
+  const subject = def.resource === 'devicestatuses' ? deviceOf(core, object) : (old ?? object)
+  if (!subject && verb === 'delete') return undefined
+  const owner = (subject?.spec as { nodeName?: string } | undefined)?.nodeName ?? subject?.metadata.labels?.['skerry.io/node']
+  if (owner === node) return undefined
+  return `node "${node}" may only write what belongs to devices bound to it, this is bound to ${owner === undefined ? 'no node' : `"${owner}"`}`
+}
+
+function deviceOf(core: Core, status: Obj): Readonly<Obj> | undefined {
+  const devices = core.cache.resource('devices.devices.kubeedge.io')
+  return devices.get(`${devices.prefix}${status.metadata.namespace}/${status.metadata.name}`)?.parsed()
 }
 
 function changedLabels(object: Obj, old: Obj | undefined): string[] {

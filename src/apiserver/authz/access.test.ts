@@ -114,3 +114,25 @@ test('access reviews answer as the authorizer decides', async () => {
   assert.equal(other.body.status.allowed, true)
   assert.equal((await h.call('POST', '/apis/authorization.k8s.io/v1/subjectaccessreviews', { spec: {} }, { user: ALICE })).status, 403)
 })
+
+test('a node reports on the devices bound to it, and changes neither what is wanted of them nor those of others', async () => {
+  await using h = await startHarness()
+  const group = 'devices.kubeedge.io'
+  const open = { type: 'object', 'x-kubernetes-preserve-unknown-fields': true }
+  for (const [plural, kind] of [['devices', 'Device'], ['devicestatuses', 'DeviceStatus']] as const) {
+    const schema = { openAPIV3Schema: { type: 'object', properties: { spec: open, status: open } } }
+    const versions = [{ name: 'v1beta1', served: true, storage: true, schema, subresources: { status: {} } }]
+    const made = await h.call('POST', '/apis/apiextensions.k8s.io/v1/customresourcedefinitions', { metadata: { name: `${plural}.${group}` }, spec: { group, names: { plural, kind }, scope: 'Namespaced', versions } })
+    assert.equal(made.status, 201, JSON.stringify(made.body))
+  }
+  const at = `/apis/${group}/v1beta1/namespaces/default`
+  for (const n of ['1', '2']) await h.call('POST', `${at}/devices`, { metadata: { name: `cam-${n}` }, spec: { nodeName: `n${n}` } })
+  const patch = async (path: string, body: object) => (await h.call('PATCH', `${at}/${path}`, body, { user: N1, headers: MERGE })).status
+  assert.equal(await patch('devices/cam-1/status', { status: { state: 'online' } }), 200)
+  assert.equal(await patch('devices/cam-1', { spec: { nodeName: 'n1', fps: 9 } }), 403)
+  assert.equal(await patch('devices/cam-2/status', { status: { state: 'online' } }), 403)
+  const report = async (name: string) => (await h.call('POST', `${at}/devicestatuses`, { metadata: { name } }, { user: N1 })).status
+  assert.equal(await report('cam-1'), 201)
+  assert.equal(await report('cam-2'), 403)
+  assert.equal((await h.call('GET', `${at}/devices`, undefined, { user: N1 })).status, 200)
+})

@@ -8,10 +8,10 @@ import { badRequest, conflict, deleted, forbidden, notFound } from '../../api/st
 import { hasCode } from '../../base/errors.ts'
 import { readObject } from '../body.ts'
 import { answer, type Call, type Core } from '../core.ts'
-import { encodeList, encodeOne, objectOf, type Stored } from '../encode.ts'
+import { encodeList, encodeOne, objectOf, textOf, type Stored } from '../encode.ts'
 import { keyOf, storageName } from '../resources.ts'
 import { selection } from '../selection.ts'
-import { toStored, type Obj } from '../stored-text.ts'
+import type { Obj } from '../stored-text.ts'
 import { isDryRun } from './write.ts'
 
 const ORPHAN = 'orphan'
@@ -122,7 +122,7 @@ export async function removeObject(core: Core, call: Call, name: string, options
     await core.admission.validate({ core, call, verb: 'delete', object: old, old })
     const next = markDeleted(def, old, options, core.clock.now())
     const gone = removable(def, next)
-    const text = toStored(next)
+    const text = textOf(def, next)
     if (dryRun || (!gone && text === current.text)) return { stored: dryRun && gone ? current : { text, revision: entry.revision }, gone }
     const event = { core, call, verb: 'delete' as const, object: next, old }
     try {

@@ -140,3 +140,15 @@ test('server-side apply creates, owns, conflicts, and lets go of what is no long
   assert.deepEqual(left.body.data, { x: '2', z: '2' })
   assert.equal((await apply('one', {})).body.metadata.resourceVersion, left.body.metadata.resourceVersion)
 })
+
+test('an event is one object under both of its groups, each in its own words, and selectors find it in both', async () => {
+  await using h = await startHarness()
+  const core = { metadata: { name: 'e', namespace: 'default' }, involvedObject: { kind: 'Pod', name: 'p', namespace: 'default' }, message: 'hello', reason: 'Test', type: 'Normal', source: { component: 'me' } }
+  assert.equal((await h.call('POST', '/api/v1/namespaces/default/events', core)).status, 201)
+  const other = await h.call<Obj & { note: string; regarding: { name: string } }>('GET', '/apis/events.k8s.io/v1/namespaces/default/events/e')
+  assert.deepEqual([other.body.note, other.body.regarding.name, other.body.apiVersion], ['hello', 'p', 'events.k8s.io/v1'])
+  const found = await h.call<List>('GET', '/api/v1/namespaces/default/events?fieldSelector=involvedObject.name%3Dp')
+  assert.equal(found.body.items.length, 1)
+  const both = await h.call<List>('GET', '/apis/events.k8s.io/v1/events?fieldSelector=regarding.name%3Dq')
+  assert.equal(both.body.items.length, 0)
+})

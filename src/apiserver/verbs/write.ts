@@ -9,11 +9,11 @@ import { alreadyExists, badRequest, conflict, notFound, serverTimeout } from '..
 import { hasCode } from '../../base/errors.ts'
 import { readObject } from '../body.ts'
 import { answer, type Call, type Core } from '../core.ts'
-import { encodeOne, objectOf, type Stored } from '../encode.ts'
+import { encodeOne, objectOf, textOf, type Stored } from '../encode.ts'
 import { checkCreate, checkUpdate, decodeObject } from '../kind-rules.ts'
 import { beforeCreate, beforeUpdate } from '../strategies.ts'
 import { keyOf } from '../resources.ts'
-import { toStored, type Obj } from '../stored-text.ts'
+import type { Obj } from '../stored-text.ts'
 import { managedAfterWrite } from '../managed-fields.ts'
 import { removable } from './delete.ts'
 
@@ -80,7 +80,7 @@ export async function createObject(core: Core, call: Call, object: Obj, options:
     await core.admission.validate({ core, call, verb: 'create', object: next, old: undefined })
     setManaged(next, options.applied ? (object.metadata.managedFields ?? []) : managedAfterWrite(call, undefined, next, now))
     const key = keyOf(def, info.namespace, next.metadata.name as string)
-    const text = toStored(next)
+    const text = textOf(def, next)
     if (isDryRun(query)) {
       if ((await core.store.get(key)).entry) throw alreadyExists(def, next.metadata.name as string)
       return { text, revision: 0 }
@@ -130,7 +130,7 @@ export async function changeObject(core: Core, call: Call, change: Change, optio
     const now = stamp(core)
     const next = await nextState(core, call, old, sent, options.whole ?? false)
     setManaged(next, options.applied ? (sent.metadata.managedFields ?? []) : managedAfterWrite(call, old, next, now))
-    const text = toStored(next)
+    const text = textOf(def, next)
     if (text === current.text) return current
     if (isDryRun(query)) return { text, revision: entry.revision }
     const event = { core, call, verb: 'update' as const, object: next, old }
