@@ -74,7 +74,8 @@ export async function runReflector<T extends KubeObject>(options: ReflectorOptio
         }
       }
       failures = clock.monotonic() - started >= STABLE_MS ? 1 : failures + 1
-      const level = failures === 1 || hasCode(error, 'unavailable') ? 'debug' : 'warn'
+      // The first failure is everyday; an outage is told once; a refusal is told each time, since somebody must act.
+      const level = hasCode(error, 'unavailable') ? (failures === 3 ? 'info' : 'debug') : failures === 1 ? 'debug' : 'warn'
       log[level]('list or watch failed', { resource: resource.ref.resource, failures, error: messageOf(error) })
     }
     if (failures > 0) await pause(clock, waitAfter(schedule, failures), signal, options.wake?.())

@@ -3,12 +3,12 @@
  * all talking in process. Nodes are played (`play-node.ts`) or real agents given by the test. Used by integration tests.
  */
 import { generateKeyPairSync } from 'node:crypto'
-import { createApiServer } from '../../src/apiserver/mod.ts'
+import { createApiServer, listen } from '../../src/apiserver/mod.ts'
 import { GROUP_AUTHENTICATED, GROUP_MASTERS, type UserInfo } from '../../src/api/contract.ts'
 import { systemClock, type Clock } from '../../src/base/clock.ts'
-import { createCa, issue } from '../../src/base/pki.ts'
+import { createCa, createKey, issue } from '../../src/base/pki.ts'
 import { Scope } from '../../src/base/scope.ts'
-import { createCaches, createClient, createInProcessTransport, type Client } from '../../src/client/mod.ts'
+import { createCaches, createClient, createInProcessTransport, formatKubeconfig, type Client } from '../../src/client/mod.ts'
 import { createControllers } from '../../src/controllers/mod.ts'
 import { createScheduler } from '../../src/scheduler/mod.ts'
 import { createMemoryStore, type Store } from '../../src/store/mod.ts'
@@ -36,6 +36,8 @@ export interface TestCluster extends AsyncDisposable {
   readonly admin: Client
   /** A client of anyone else, in process. */
   clientOf(user: UserInfo): Client
+  /** Opens the port with TLS and returns a kubeconfig of an administrator. */
+  listen(): Promise<string>
   /** Adds a played node and starts it. */
   addNode(options: PlayNodeOptions): PlayNode
   /** Adds a node with a real agent on the fake runtime and starts it. */
@@ -60,9 +62,9 @@ export async function createTestCluster(options: TestClusterOptions = {}): Promi
   const clientOf = (user: UserInfo): Client => createClient(createInProcessTransport(api.handler, user))
   const links = new TestLinks(clock)
 
+  // The certificate library is slow to load: a CA is made only when something is to be signed.
+  let authority: ReturnType<typeof createCa> | undefined
   if (options.control !== false) {
-    // The certificate library is slow to load: a CA is made only when something is to be signed.
-    let ca: ReturnType<typeof createCa> | undefined
     const client = clientOf(CONTROLLERS)
     const caches = createCaches(client, { clock })
     const parts = { client, caches, clock, links }
@@ -71,7 +73,7 @@ export async function createTestCluster(options: TestClusterOptions = {}): Promi
         ...parts,
         clusterCidr: options.clusterCidr ?? '10.42.0.0/16',
         caPem: '-----BEGIN CERTIFICATE-----\ntest\n-----END CERTIFICATE-----\n',
-        sign: async ({ csrPem, cn, o, days }) => await issue({ ca: await (ca ??= createCa({ cn: 'test', years: 1 })), csrPem, cn, o, days, usage: 'client' }),
+        sign: async ({ csrPem, cn, o, days }) => await issue({ ca: await (authority ??= createCa({ cn: 'test CA', years: 1 })), csrPem, cn, o, days, usage: 'client' }),
       }),
     ]
     scope.run('caches', (signal) => caches.run(signal))
@@ -89,6 +91,16 @@ export async function createTestCluster(options: TestClusterOptions = {}): Promi
     clock,
     admin: clientOf({ name: 'admin', groups: [GROUP_MASTERS, GROUP_AUTHENTICATED] }),
     clientOf,
+    async listen() {
+      const ca = await (authority ??= createCa({ cn: 'test CA', years: 1 }))
+      const { keyPem, publicKeyPem } = await createKey()
+      const certPem = await issue({ ca, publicKeyPem, cn: 'test server', sans: { ip: ['127.0.0.1'] }, usage: 'server', days: 1 })
+      const admin = await createKey()
+      const adminCert = await issue({ ca, publicKeyPem: admin.publicKeyPem, cn: 'admin', o: [GROUP_MASTERS], usage: 'client', days: 1 })
+      const listener = await listen({ port: 0, bindAddress: '127.0.0.1', key: keyPem, cert: certPem, ca: ca.certPem, api })
+      scope.onClose(() => listener.close(0))
+      return formatKubeconfig({ server: `https://127.0.0.1:${listener.port}`, caPem: ca.certPem, certPem: adminCert, keyPem: admin.keyPem })
+    },
     addNode(node) {
       const played = new PlayNode(node, api.handler, links, clock)
       scope.run(`node ${node.name}`, (signal) => played.run(signal))
