@@ -56,10 +56,12 @@ export function converts(def: ResourceDef): boolean {
   return CONVERTERS.has(def)
 }
 
+/** The object in the stored shape; the same object when shapes agree. */
 export function toStorage(def: ResourceDef, object: Obj): Obj {
   return CONVERTERS.get(def)?.toStorage(object) ?? object
 }
 
+/** The stored object in the shape of `def`; the same object when shapes agree. */
 export function fromStorage(def: ResourceDef, object: Obj): Obj {
   return CONVERTERS.get(def)?.fromStorage(object) ?? object
 }

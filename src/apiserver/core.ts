@@ -8,6 +8,7 @@ import type { Authenticator } from './authn/authenticator.ts'
 import type { ServiceAccountTokens } from './authn/service-account.ts'
 import type { Authorizer } from './authz/authorizer.ts'
 import type { Rbac } from './authz/rbac.ts'
+import { badRequest } from '../api/status.ts'
 import type { Accepted } from './negotiate.ts'
 import type { PodStreams } from './ports.ts'
 import type { ResourceRequest } from './request-info.ts'
@@ -52,4 +53,16 @@ export function answer(call: Pick<Call, 'warnings'>, status: number, body: strin
 function warningText(text: string): string {
   // Header values are one line of printable ASCII; a quoted string escapes quotes and backslashes.
   return `299 - "${text.replace(/[^\x20-\x7e]/g, '?').slice(0, 4_096).replace(/["\\]/g, '\\$&')}"`
+}
+
+/** @throws ApiError 400 for another value than `All` */
+export function isDryRun(query: URLSearchParams): boolean {
+  const values = query.getAll('dryRun')
+  for (const value of values) if (value !== 'All') throw badRequest(`invalid dryRun value ${JSON.stringify(value)}: only "All" is supported`)
+  return values.length > 0
+}
+
+/** Now as metadata tells times: RFC 3339, whole seconds. */
+export function stamp(core: Core): string {
+  return new Date(core.clock.now()).toISOString().replace(/\.\d+Z$/, 'Z')
 }

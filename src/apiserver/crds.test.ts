@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { startHarness, type Harness } from './testing/harness.ts'
+import { startHarness, type Harness } from '../../test/kit/api-harness.ts'
 import type { Obj } from './stored-text.ts'
 
 const CRDS = '/apis/apiextensions.k8s.io/v1/customresourcedefinitions'

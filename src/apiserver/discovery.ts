@@ -9,6 +9,7 @@ import type { Resources } from './resources.ts'
 /** Groups in the order kubectl users know; others follow in the order of the table. */
 const FIRST = ['', 'apps', 'events.k8s.io', 'authentication.k8s.io', 'authorization.k8s.io', 'autoscaling', 'batch', 'certificates.k8s.io', 'networking.k8s.io', 'policy', 'rbac.authorization.k8s.io', 'storage.k8s.io', 'admissionregistration.k8s.io', 'apiextensions.k8s.io', 'scheduling.k8s.io', 'coordination.k8s.io', 'node.k8s.io', 'discovery.k8s.io']
 
+/** Answers the discovery paths from the table of kinds; documents are remade when what is served changes. */
 export class Discovery {
   readonly #resources: Resources
   #memo = new Map<string, string>()

@@ -19,6 +19,7 @@ export interface HealthParts {
   readonly checks: Readonly<Record<string, () => boolean>>
 }
 
+/** The answer for one of these paths; undefined for any other. */
 export function healthPath(parts: HealthParts, path: string, query: URLSearchParams): ApiResponse | undefined {
   switch (path) {
     case '/version':

@@ -2,6 +2,7 @@
  * HTTP around the pipeline: reads a bounded body, turns the answer into bytes, honours backpressure and disconnects.
  * A reader that stops reading stops the writing; its watch's queue is bounded elsewhere. Used by the server and the listener.
  */
+import type { ServerResponse } from 'node:http'
 import { promisify } from 'node:util'
 import { gzip } from 'node:zlib'
 import type { ApiRequest, ApiResponse } from '../api/contract.ts'
@@ -47,7 +48,7 @@ export function plainHeaders(req: HttpRequest): Record<string, string> {
 export async function sendResponse(res: HttpResponse, response: ApiResponse, acceptEncoding: string): Promise<void> {
   const { status, headers, body } = response
   // Http1 and http2 responses have the same methods but not one type; the common shape is enough here.
-  const out = res as import('node:http').ServerResponse
+  const out = res as ServerResponse
   if (typeof body === 'string') {
     let bytes: Uint8Array = Buffer.from(body)
     const extra: Record<string, string | number> = { vary: 'Accept' }
@@ -73,18 +74,18 @@ export async function sendResponse(res: HttpResponse, response: ApiResponse, acc
 export function sendStatus(res: HttpResponse, error: unknown): void {
   const status = toStatus(error)
   const text = JSON.stringify(status)
-  const out = res as import('node:http').ServerResponse
+  const out = res as ServerResponse
   const retry = status.details?.retryAfterSeconds
   out.writeHead(status.code ?? 500, {
     'content-type': 'application/json',
     'content-length': Buffer.byteLength(text),
     ...(retry ? { 'retry-after': String(retry) } : {}),
-    ...(status.code === 413 ? { connection: 'close' } : {}),
+    ...(status.code === 413 && !('stream' in res) ? { connection: 'close' } : {}),
   })
   out.end(text)
 }
 
-function drained(out: import('node:http').ServerResponse): Promise<void> {
+function drained(out: ServerResponse): Promise<void> {
   return new Promise((resolve) => {
     const done = (): void => {
       out.off('drain', done)

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { existsSync } from 'node:fs'
 import { after, before, test } from 'node:test'
 import { setLogSink } from '../base/log.ts'
-import { KUBECTL, startTls, type TlsServer } from './testing/tls.ts'
+import { KUBECTL, startTls, type TlsServer } from '../../test/kit/api-tls.ts'
 
 const skip = existsSync(KUBECTL) ? false : 'no kubectl in dist/clients: run tools/unpack-clients.ts'
 let server: TlsServer

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { connect as connectH2 } from 'node:http2'
+import type { ServerResponse } from 'node:http'
 import { request } from 'node:https'
 import { connect as connectTls, type TLSSocket } from 'node:tls'
 import { after, before, test } from 'node:test'
@@ -8,7 +9,7 @@ import { AppError } from '../base/errors.ts'
 import { setLogSink } from '../base/log.ts'
 import { createKey, issue, type KeyedCert } from '../base/pki.ts'
 import { listen } from './listen.ts'
-import { startTls, type TlsServer } from './testing/tls.ts'
+import { startTls, type TlsServer } from '../../test/kit/api-tls.ts'
 
 let server: TlsServer
 let admin: KeyedCert
@@ -22,8 +23,8 @@ before(async () => {
       socket.end('hello')
     },
     routes: [
-      { prefix: '/extra/', auth: 'required', handler: (_req, res, { user }) => void (res as import('node:http').ServerResponse).end(user?.name) },
-      { prefix: '/open', auth: 'optional', handler: (_req, res, { user }) => void (res as import('node:http').ServerResponse).end(user?.name ?? 'nobody') },
+      { prefix: '/extra/', auth: 'required', handler: (_req, res, { user }) => void (res as ServerResponse).end(user?.name) },
+      { prefix: '/open', auth: 'optional', handler: (_req, res, { user }) => void (res as ServerResponse).end(user?.name ?? 'nobody') },
     ],
   })
   ;[admin, node] = await Promise.all([server.client('admin', ['system:masters']), server.client('system:node:n1', ['system:nodes'])])

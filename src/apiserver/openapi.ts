@@ -11,6 +11,7 @@ import type { Resources } from './resources.ts'
 
 const KEPT = 3
 
+/** Answers the OpenAPI paths. */
 export class OpenApi {
   readonly #resources: Resources
   readonly #version: string

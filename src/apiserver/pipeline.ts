@@ -28,6 +28,7 @@ export interface Pipeline {
   handle(request: ApiRequest, user: UserInfo, signal: AbortSignal): Promise<ApiResponse>
 }
 
+/** @param paths answers what is not a resource, after authorization */
 export function createPipeline(core: Core, paths: PathHandler): Pipeline {
   const handle = async (request: ApiRequest, user: UserInfo, signal: AbortSignal): Promise<ApiResponse> => {
     const query = request.query ?? new URLSearchParams()

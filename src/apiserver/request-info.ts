@@ -1,6 +1,6 @@
 /**
  * What a path asks for: verb, group, version, resource, subresource, namespace, name; pure. Paths are taken as they came,
- * split first and decoded part by part, so an encoded slash never becomes a separator. Used by the pipeline and authorization.
+ * split first and decoded part by part, so an encoded slash never becomes a separator (and is refused in names). Used by the pipeline and authorization.
  */
 import { AppError } from '../base/errors.ts'
 
@@ -54,6 +54,10 @@ export function requestInfo(method: string, path: string, query: URLSearchParams
   }
   const [resource, name, subresource, ...tail] = rest
   if (resource === undefined || resource === '') return nonResource
+  // A slash inside a segment could only ever mean another object's key.
+  for (const part of [namespace, resource, name, subresource]) {
+    if (part?.includes('/')) throw new AppError('invalid', `read path: "${part}" must not contain a slash`)
+  }
   if (resource === 'namespaces' && at === 1) namespace = name
   const verb: Verb =
     method === 'GET' || method === 'HEAD'
@@ -68,6 +72,7 @@ export function requestInfo(method: string, path: string, query: URLSearchParams
   return { isResource: true, verb, group, version, namespace, resource, name, subresource, rest: tail.length > 0 ? `/${tail.map(encodeURIComponent).join('/')}` : '' }
 }
 
+/** A boolean of a query: there and not `false` or `0`. */
 export function isTrue(value: string | null): boolean {
   return value !== null && value !== 'false' && value !== '0' && value !== 'False'
 }

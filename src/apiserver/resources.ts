@@ -5,6 +5,7 @@
 import { apiVersionOf, RESOURCES, type ResourceDef } from '../api/kinds.ts'
 import { ROOT } from './watch-cache.ts'
 
+/** The live table: built-in rows are fixed, custom ones change. */
 export class Resources {
   readonly #builtin: readonly ResourceDef[]
   #custom: readonly ResourceDef[] = []

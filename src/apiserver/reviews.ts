@@ -18,6 +18,7 @@ interface AccessSpec {
   namespace?: string
 }
 
+/** Answers a create of a kind that is never kept. @throws ApiError 400, 405 */
 export async function virtualCreate(core: Core, call: Call): Promise<ApiResponse> {
   const { def, info } = call
   if (def.kind === 'ComponentStatus') return answer(call, 200, JSON.stringify({ kind: 'ComponentStatusList', apiVersion: 'v1', metadata: {}, items: [] }))

@@ -17,6 +17,7 @@ interface ScalePaths {
 }
 const BUILTIN: ScalePaths = { spec: 'spec.replicas', status: 'status.replicas' }
 
+/** GET of a Scale. */
 export async function scaleGet(core: Core, call: Call): Promise<ApiResponse> {
   const { def, info } = call
   const { entry } = await core.store.get(keyOf(def, info.namespace, info.name))
@@ -24,12 +25,14 @@ export async function scaleGet(core: Core, call: Call): Promise<ApiResponse> {
   return answer(call, 200, JSON.stringify(scaleOf(call, { text: entry.value, revision: entry.revision })))
 }
 
+/** PUT of a Scale; its resourceVersion is a precondition. */
 export async function scaleUpdate(core: Core, call: Call): Promise<ApiResponse> {
   const scale = (await readObject(call)).sent as (Partial<Obj> & { spec?: { replicas?: number } }) | undefined
   const metadata = scale?.metadata
   return setReplicas(core, call, () => scale?.spec?.replicas ?? 0, metadata?.resourceVersion)
 }
 
+/** PATCH of a Scale. */
 export async function scalePatch(core: Core, call: Call): Promise<ApiResponse> {
   return setReplicas(core, call, async (current) => {
     const next = (await applyPatch(call, current)) as { spec?: { replicas?: number } }

@@ -19,10 +19,12 @@ export function parseCidr(cidr: string): Range {
   return { base: address - (address % size), size }
 }
 
+/** Dotted text of an address. */
 export function addressText(n: number): string {
   return [n >>> 24, (n >>> 16) & 255, (n >>> 8) & 255, n & 255].join('.')
 }
 
+/** The API's own address: the first of the range. @throws AppError `invalid` */
 export function firstAddress(cidr: string): string {
   return addressText(parseCidr(cidr).base + 1)
 }
@@ -40,6 +42,7 @@ export function freeAddress(cidr: string, used: ReadonlySet<string>): string {
   throw new AppError('full', `give out a cluster IP: all ${usable} addresses of ${cidr} are taken`)
 }
 
+/** True when an IPv4 address lies in the range. */
 export function inCidr(cidr: string, address: string): boolean {
   const { base, size } = parseCidr(cidr)
   const parts = address.split('.').map(Number)

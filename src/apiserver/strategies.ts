@@ -6,7 +6,7 @@ import { KINDS } from '../api/kinds.ts'
 import { prepareCreate, prepareUpdate } from '../api/prepare.ts'
 import { fieldInvalid, invalid } from '../api/status.ts'
 import { AppError } from '../base/errors.ts'
-import { acceptDefinition } from './crds.ts'
+import { acceptDefinition } from './crd-status.ts'
 import type { Call, Core } from './core.ts'
 import { freeAddress, inCidr } from './service-ips.ts'
 import type { Obj } from './stored-text.ts'
@@ -56,6 +56,7 @@ export function beforeCreate(core: Core, call: Call, object: Obj): void {
   STRATEGIES[`${def.group}/${def.resource}`]?.create?.(core, call, object)
 }
 
+/** The same for an update: what the old state keeps, then what this server gives out. */
 export function beforeUpdate(core: Core, call: Call, next: Obj, old: Obj): void {
   const { def, info } = call
   prepareUpdate(def, next, old, info.subresource)

@@ -16,6 +16,7 @@ import { removeObject } from './verbs/delete.ts'
 const STATUS_LIKE = new Set(['status', 'ephemeralcontainers', 'resize', 'approval', 'finalize'])
 const STREAMS = new Set(['log', 'exec', 'attach', 'portforward'])
 
+/** Answers a request below an object. @throws ApiError 404 for a subresource the kind has not, 405 for a verb it has not */
 export function subresourceCall(core: Core, call: Call): Promise<ApiResponse> {
   const { def, info } = call
   const name = info.subresource as string

@@ -175,6 +175,7 @@ export class ResourceCache {
   }
 }
 
+/** All resources' memory; `load` once, then `run`. */
 export class WatchCache {
   readonly #store: Store
   readonly #clock: Clock

@@ -24,6 +24,7 @@ export interface AdmissionPlugin {
   after?(event: AdmissionEvent, revision: number): void | Promise<void>
 }
 
+/** The chain; the first refusal ends a write. */
 export class Admission {
   readonly #plugins: readonly AdmissionPlugin[]
 

@@ -14,6 +14,7 @@ const serveAtOnce: AdmissionPlugin = {
   },
 }
 
+/** The list, written out: order matters for `admit`. */
 export function admissionPlugins(): AdmissionPlugin[] {
   return [namespaceLifecycle, serviceAccount, nodeRestriction, escalation, serveAtOnce]
 }

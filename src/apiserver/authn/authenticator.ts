@@ -15,6 +15,7 @@ export const ANONYMOUS: UserInfo = { name: 'system:anonymous', groups: ['system:
 type Headers = Readonly<Record<string, string | string[] | undefined>>
 const WS_BEARER = 'base64url.bearer.authorization.k8s.io.'
 
+/** Judges credentials against the CA's verdict, the token Secrets and the token key; keeps nothing of its own. */
 export class Authenticator {
   readonly #cache: WatchCache
   readonly #clock: Clock

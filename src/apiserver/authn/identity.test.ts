@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { FakeClock } from '../../base/clock.ts'
 import { AppError } from '../../base/errors.ts'
-import { startHarness, type Harness } from '../testing/harness.ts'
+import { startHarness, type Harness } from '../../../test/kit/api-harness.ts'
 import type { Obj } from '../stored-text.ts'
 
 const ID = 'abcdef'

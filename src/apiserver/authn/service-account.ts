@@ -30,6 +30,7 @@ interface KubernetesClaim {
   node?: { name: string; uid?: string }
 }
 
+/** Signs and verifies the tokens of one server's key. */
 export class ServiceAccountTokens {
   readonly #clock: Clock
   readonly #cache: WatchCache

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { nodeUser, type UserInfo } from '../../api/contract.ts'
-import { startHarness, type Harness } from '../testing/harness.ts'
+import { startHarness, type Harness } from '../../../test/kit/api-harness.ts'
 
 const ALICE: UserInfo = { name: 'alice', groups: ['system:authenticated'] }
 const N1 = nodeUser('n1')

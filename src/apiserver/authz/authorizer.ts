@@ -7,6 +7,7 @@ import type { Rbac } from './rbac.ts'
 /** Answered for anyone, as Kubernetes' probes need. */
 const OPEN_PATHS = new Set(['/healthz', '/livez', '/readyz', '/version'])
 
+/** Decides from memory, at once; never throws. */
 export class Authorizer {
   readonly #node: NodeAuthorizer
   readonly #rbac: Rbac

@@ -31,6 +31,7 @@ interface PodRefs {
   readonly refs: readonly string[]
 }
 
+/** Knows which node needs what; decides from memory. */
 export class NodeAuthorizer {
   readonly #pods = new Map<string, PodRefs>()
   /** Per node: how many of its pods need a thing. */

@@ -45,6 +45,7 @@ interface Compiled {
   readonly namespaces: Map<string, Map<string, Grant[]>>
 }
 
+/** RBAC as of the watch cache: a change counts as soon as the server has seen it. */
 export class Rbac {
   readonly #cache: WatchCache
   #compiled: Compiled | undefined

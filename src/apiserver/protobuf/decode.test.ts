@@ -4,7 +4,7 @@ import { ApiError } from '../../api/status.ts'
 import { decodeProtobuf } from './decode.ts'
 
 // Recorded from a typed client: `create namespace demo`.
-const NAMESPACE = Buffer.from('6b3873000a0f0a02763112094e616d657370616365121c0a140a0464656d6f12001a0022002a003200380042001200' + '1a020a001a002200', 'hex')
+const NAMESPACE = Buffer.from('6b3873000a0f0a02763112094e616d657370616365121c0a140a0464656d6f12001a0022002a0032003800420012001a020a001a002200', 'hex')
 
 const field = (number: number, bytes: Uint8Array): Buffer => Buffer.concat([Buffer.from([(number << 3) | 2, bytes.length]), bytes])
 const text = (number: number, value: string): Buffer => field(number, Buffer.from(value))

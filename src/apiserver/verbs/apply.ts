@@ -5,14 +5,15 @@ import { serverSideApply } from '../../api/patch/mod.ts'
 import { badRequest } from '../../api/status.ts'
 import { hasCode } from '../../base/errors.ts'
 import { bodyText, parseBody } from '../body.ts'
-import { answer, type Call, type Core } from '../core.ts'
+import { answer, stamp, type Call, type Core } from '../core.ts'
 import { encodeOne } from '../encode.ts'
 import { decodeObject } from '../kind-rules.ts'
 import { schemaFor, writerOf } from '../managed-fields.ts'
 import { isTrue } from '../request-info.ts'
 import type { Obj } from '../stored-text.ts'
-import { changeObject, createObject, stamp } from './write.ts'
+import { changeObject, createObject } from './write.ts'
 
+/** PATCH with an apply body. @throws ApiError 409 naming each conflict and its owner */
 export async function applyObject(core: Core, call: Call): Promise<ApiResponse> {
   const { def, info, query } = call
   if (!query.get('fieldManager')) throw badRequest('PatchOptions.meta.k8s.io "" is invalid: fieldManager: Required value: is required for apply patch')

@@ -1,77 +1,23 @@
 /**
- * delete and deletecollection. Removal is decided by one pure function from object and options: now, or later (finalizers,
- * a pod's grace time: the node confirms with grace 0). Propagation policies become finalizers; the garbage collector does the rest.
+ * delete and deletecollection: removed now, or marked for later (finalizers, a pod's grace time: the node confirms with
+ * grace 0), as `deletion.ts` decides, by compare-and-swap.
  */
 import type { ApiResponse } from '../../api/contract.ts'
-import type { ResourceDef } from '../../api/kinds.ts'
 import { badRequest, conflict, deleted, forbidden, notFound } from '../../api/status.ts'
 import { hasCode } from '../../base/errors.ts'
 import { readObject } from '../body.ts'
-import { answer, type Call, type Core } from '../core.ts'
+import { answer, isDryRun, type Call, type Core } from '../core.ts'
+import { markDeleted, removable, type DeleteOptions } from '../deletion.ts'
 import { encodeList, encodeOne, objectOf, textOf, type Stored } from '../encode.ts'
 import { keyOf, storageName } from '../resources.ts'
 import { selection } from '../selection.ts'
-import type { Obj } from '../stored-text.ts'
-import { isDryRun } from './write.ts'
 
-const ORPHAN = 'orphan'
-const FOREGROUND = 'foregroundDeletion'
 /** Namespaces the cluster cannot live without. */
 const IMMORTAL = new Set(['default', 'kube-system', 'kube-public'])
 /** Kinds whose delete answers the object as it was; the others answer a Status. */
 const RETURNS_OBJECT = new Set(['pods', 'services', 'persistentvolumeclaims', 'persistentvolumes', 'serviceaccounts', 'podtemplates', 'resourcequotas', 'replicationcontrollers'])
 
-export interface DeleteOptions {
-  readonly gracePeriodSeconds?: number
-  readonly propagationPolicy?: string
-  readonly orphanDependents?: boolean
-  readonly preconditions?: { readonly uid?: string; readonly resourceVersion?: string }
-  readonly dryRun?: readonly string[]
-}
-
-/** True when nothing holds an object back any more that is marked for deletion; pure. */
-export function removable(def: ResourceDef, object: Obj): boolean {
-  if (object.metadata.deletionTimestamp === undefined) return false
-  if ((object.metadata.finalizers ?? []).length > 0) return false
-  if (def.resource === 'namespaces' && def.group === '') return ((object.spec as { finalizers?: string[] } | undefined)?.finalizers ?? []).length === 0
-  return (object.metadata.deletionGracePeriodSeconds ?? 0) === 0
-}
-
-/** The next state of an object asked to be deleted; the same object back when it is already on its way; pure. */
-export function markDeleted(def: ResourceDef, object: Obj, options: DeleteOptions, nowMs: number): Obj {
-  const next = structuredClone(object)
-  const meta = next.metadata
-  const policy = options.propagationPolicy ?? (options.orphanDependents === undefined ? undefined : options.orphanDependents ? 'Orphan' : 'Background')
-  if (policy !== undefined) {
-    const others = (meta.finalizers ?? []).filter((f) => f !== ORPHAN && f !== FOREGROUND)
-    if (policy === 'Orphan') others.push(ORPHAN)
-    if (policy === 'Foreground') others.push(FOREGROUND)
-    if (others.length > 0 || meta.finalizers) meta.finalizers = others
-  }
-  const grace = graceSeconds(def, object, options)
-  if (meta.deletionTimestamp === undefined) {
-    meta.deletionTimestamp = new Date(nowMs + grace * 1_000).toISOString().replace(/\.\d+Z$/, 'Z')
-    meta.deletionGracePeriodSeconds = grace
-    if (meta.generation !== undefined) meta.generation++
-  } else if (grace < (meta.deletionGracePeriodSeconds ?? 0)) {
-    // Grace may be shortened, never extended: counted from when the deletion began.
-    const began = Date.parse(meta.deletionTimestamp) - (meta.deletionGracePeriodSeconds ?? 0) * 1_000
-    meta.deletionTimestamp = new Date(began + grace * 1_000).toISOString().replace(/\.\d+Z$/, 'Z')
-    meta.deletionGracePeriodSeconds = grace
-  }
-  if (def.resource === 'namespaces' && def.group === '') next.status = { ...(object.status as object | undefined), phase: 'Terminating' }
-  return next
-}
-
-function graceSeconds(def: ResourceDef, object: Obj, options: DeleteOptions): number {
-  if (def.resource !== 'pods' || def.group !== '') return 0
-  const spec = (object.spec ?? {}) as { nodeName?: string; terminationGracePeriodSeconds?: number }
-  const phase = (object.status as { phase?: string } | undefined)?.phase
-  if (!spec.nodeName || phase === 'Succeeded' || phase === 'Failed') return 0
-  const grace = options.gracePeriodSeconds ?? spec.terminationGracePeriodSeconds ?? 30
-  return grace < 0 ? 1 : grace
-}
-
+/** DELETE of one object: answers it as it is on its way out, or a Status when it is gone. */
 export async function deleteOne(core: Core, call: Call): Promise<ApiResponse> {
   const { def, info } = call
   const options = await deleteOptions(call)
@@ -82,6 +28,7 @@ export async function deleteOne(core: Core, call: Call): Promise<ApiResponse> {
   return answer(call, 200, JSON.stringify(deleted(def, name, object.metadata.uid)))
 }
 
+/** DELETE of what a list with the same selectors would show; answers that list. */
 export async function deleteCollection(core: Core, call: Call): Promise<ApiResponse> {
   const { def, info, query } = call
   const options = await deleteOptions(call)

@@ -15,6 +15,7 @@ import { changeObject } from './write.ts'
 
 const TYPES: readonly string[] = Object.values(PATCH_TYPES)
 
+/** PATCH by content type. @throws ApiError 415 for a type the resource does not take, 422 for a patch that does not fit */
 export async function patch(core: Core, call: Call): Promise<ApiResponse> {
   const type = mediaType(call.headers)
   if (type === PATCH_TYPES.apply || type === 'application/apply-patch+cbor') return applyObject(core, call)

@@ -15,6 +15,7 @@ import { CacheEntry } from '../watch-cache.ts'
 /** Entries read from the store at a time when a selector thins them out. */
 const PAGE = 500
 
+/** GET of one object. @throws ApiError 404 */
 export async function get(core: Core, call: Call): Promise<ApiResponse> {
   const { def, info, query } = call
   const key = keyOf(def, info.namespace, info.name as string)
@@ -37,6 +38,7 @@ interface Continue {
   readonly key: string
 }
 
+/** GET of a collection. @throws ApiError 400, 410, 504 by the rules of resourceVersion */
 export async function list(core: Core, call: Call): Promise<ApiResponse> {
   const { def, info, query } = call
   const limit = Math.max(0, Number(query.get('limit') ?? 0) || 0)

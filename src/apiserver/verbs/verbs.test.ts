@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { startHarness } from '../testing/harness.ts'
+import { startHarness } from '../../../test/kit/api-harness.ts'
 import type { Obj } from '../stored-text.ts'
 
 const CM = '/api/v1/namespaces/default/configmaps'

@@ -20,6 +20,7 @@ const QUEUE_BYTES = 4 << 20
 const INITIAL_BYTES = 1 << 20
 const BOOKMARK_MS = 60_000
 
+/** GET with `watch`: a stream of JSON lines. @throws ApiError 400, 410, 504 before it starts */
 export async function watch(core: Core, call: Call): Promise<ApiResponse> {
   const { def, info, query, accepted } = call
   const select = selection(def, query)

@@ -8,14 +8,14 @@ import type { ManagedFieldsEntry } from '../../api/meta.ts'
 import { alreadyExists, badRequest, conflict, notFound, serverTimeout } from '../../api/status.ts'
 import { hasCode } from '../../base/errors.ts'
 import { readObject } from '../body.ts'
-import { answer, type Call, type Core } from '../core.ts'
+import { answer, isDryRun, stamp, type Call, type Core } from '../core.ts'
+import { removable } from '../deletion.ts'
 import { encodeOne, objectOf, textOf, type Stored } from '../encode.ts'
 import { checkCreate, checkUpdate, decodeObject } from '../kind-rules.ts'
 import { beforeCreate, beforeUpdate } from '../strategies.ts'
 import { keyOf } from '../resources.ts'
 import type { Obj } from '../stored-text.ts'
 import { managedAfterWrite } from '../managed-fields.ts'
-import { removable } from './delete.ts'
 
 /** Random part of a generated name, as Kubernetes makes it: no vowels, no look-alikes. */
 const NAME_LETTERS = 'bcdfghjklmnpqrstvwxz2456789'
@@ -37,6 +37,7 @@ export interface ChangeOptions {
   readonly whole?: boolean
 }
 
+/** POST of one object. */
 export async function create(core: Core, call: Call): Promise<ApiResponse> {
   const { def, info } = call
   const object = await sentObject(call)
@@ -97,6 +98,7 @@ export async function createObject(core: Core, call: Call, object: Obj, options:
   }
 }
 
+/** PUT of one object or of one of its status-like parts. */
 export async function update(core: Core, call: Call): Promise<ApiResponse> {
   const { info } = call
   const sent = await sentObject(call)
@@ -166,17 +168,6 @@ async function nextState(core: Core, call: Call, old: Obj, next: Obj, whole: boo
   if (!whole) checkUpdate(def, next, old, info.subresource)
   await core.admission.validate({ core, call, verb: 'update', object: next, old })
   return next
-}
-
-export function isDryRun(query: URLSearchParams): boolean {
-  const values = query.getAll('dryRun')
-  for (const value of values) if (value !== 'All') throw badRequest(`invalid dryRun value ${JSON.stringify(value)}: only "All" is supported`)
-  return values.length > 0
-}
-
-/** Now as metadata tells times: RFC 3339, whole seconds. */
-export function stamp(core: Core): string {
-  return new Date(core.clock.now()).toISOString().replace(/\.\d+Z$/, 'Z')
 }
 
 function setManaged(object: Obj, entries: ManagedFieldsEntry[]): void {

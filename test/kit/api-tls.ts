@@ -1,16 +1,16 @@
-/** A listening API server with a CA of its own, and kubectl against it. Used by this area's tests. */
+/** A listening API server with a CA of its own, and kubectl against it. Used by the tests of `src/apiserver`. */
 import { execFile } from 'node:child_process'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import type { TLSSocket } from 'node:tls'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { createCa, createKey, issue, type KeyedCert } from '../../base/pki.ts'
-import { listen, type Listener } from '../listen.ts'
-import type { Route } from '../ports.ts'
-import { startHarness, type Harness } from './harness.ts'
+import { createCa, createKey, issue, type KeyedCert } from '../../src/base/pki.ts'
+import { listen, type Listener } from '../../src/apiserver/listen.ts'
+import type { Route } from '../../src/apiserver/ports.ts'
+import { startHarness, type Harness } from './api-harness.ts'
 
 /** Where `tools/unpack-clients.ts` puts the real client. */
-export const KUBECTL = join(import.meta.dirname, '../../../dist/clients/kubectl')
+export const KUBECTL = join(import.meta.dirname, '../../dist/clients/kubectl')
 
 export interface TlsServer extends AsyncDisposable {
   readonly harness: Harness
@@ -21,6 +21,7 @@ export interface TlsServer extends AsyncDisposable {
   kubectl(args: readonly string[], stdin?: string): Promise<{ code: number; out: string; err: string }>
 }
 
+/** Starts one on a free loopback port. */
 export async function startTls(options: { routes?: readonly Route[]; onLink?: (socket: TLSSocket, node: string) => void } = {}): Promise<TlsServer> {
   const [ca, key] = await Promise.all([createCa({ cn: 'test-ca', years: 1 }), createKey()])
   const client = async (cn: string, o: readonly string[] = []): Promise<KeyedCert> => {

@@ -1,12 +1,12 @@
-/** A whole API server on a memory store, and short ways to call it in process. Used by this area's tests. */
+/** A whole API server on a memory store, and short ways to call it in process. Used by the tests of `src/apiserver`. */
 import { generateKeyPairSync } from 'node:crypto'
-import { GROUP_MASTERS, type ApiRequest, type ApiResponse, type UserInfo } from '../../api/contract.ts'
-import { systemClock, type Clock } from '../../base/clock.ts'
-import { createMemoryStore } from '../../store/mod.ts'
-import type { Store } from '../../store/store.ts'
-import { createApiServer } from '../server.ts'
-import type { ApiServer, ApiServerOptions } from '../ports.ts'
-import type { Obj } from '../stored-text.ts'
+import { GROUP_MASTERS, type ApiRequest, type ApiResponse, type UserInfo } from '../../src/api/contract.ts'
+import { systemClock, type Clock } from '../../src/base/clock.ts'
+import { createMemoryStore } from '../../src/store/mod.ts'
+import type { Store } from '../../src/store/store.ts'
+import { createApiServer } from '../../src/apiserver/server.ts'
+import type { ApiServer, ApiServerOptions } from '../../src/apiserver/ports.ts'
+import type { Obj } from '../../src/apiserver/stored-text.ts'
 
 export const ADMIN: UserInfo = { name: 'admin', groups: [GROUP_MASTERS, 'system:authenticated'] }
 
@@ -24,11 +24,13 @@ export interface Harness extends AsyncDisposable {
   watch(path: string, user?: UserInfo, headers?: Record<string, string>): Promise<{ next(): Promise<{ type: string; object: Obj } | undefined>; end(): Promise<void>; status: number }>
 }
 
+/** A fresh key for service-account tokens. */
 export function testKey(): { privateKeyPem: string; publicKeyPem: string } {
   const { privateKey, publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' })
   return { privateKeyPem: privateKey.export({ type: 'pkcs8', format: 'pem' }) as string, publicKeyPem: publicKey.export({ type: 'spki', format: 'pem' }) as string }
 }
 
+/** Starts a server; dispose it when done. Anything not given is a default fit for tests. */
 export async function startHarness(options: Partial<ApiServerOptions> & { clock?: Clock } = {}): Promise<Harness> {
   const store = options.store ?? createMemoryStore()
   const api = await createApiServer({ clock: systemClock, serviceAccountKey: testKey(), serviceCidr: '10.43.0.0/16', ...options, store })
