@@ -196,8 +196,11 @@ function bindError(cause: NodeJS.ErrnoException, { port, bindAddress }: ListenOp
   if (cause.code === 'EACCES') {
     return new AppError('forbidden', `listen on ${where}: no right to bind this port, run as root or choose one over 1023 with --port`, { cause })
   }
+  if (cause.code === 'ENOTFOUND' || cause.code === 'EAI_AGAIN') {
+    return new AppError('invalid', `listen on ${where}: "${bindAddress}" is no address, and no name that is known here: give an address of this machine with --bind-address`)
+  }
   if (cause.code === 'EADDRNOTAVAIL') {
-    return new AppError('invalid', `listen on ${where}: this machine has no such address, see \`ip addr\``, { cause })
+    return new AppError('invalid', `listen on ${where}: this machine has no such address, give one that \`ip addr\` shows with --bind-address`, { cause })
   }
   return new AppError('internal', `listen on ${where}: ${cause.message}`, { cause })
 }

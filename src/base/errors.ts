@@ -51,6 +51,8 @@ export function messageOf(error: unknown): string {
   if (error instanceof AggregateError && error.errors.length > 0) {
     return [...new Set(error.errors.map(messageOf))].join('; ')
   }
-  const cause = error.cause === undefined ? '' : `: ${messageOf(error.cause)}`
-  return (error.message || error.name) + cause
+  const message = error.message || error.name
+  const cause = error.cause === undefined ? '' : messageOf(error.cause)
+  // A message that was made of its cause's words does not say them twice.
+  return cause === '' || message.includes(cause) ? message : `${message}: ${cause}`
 }

@@ -34,4 +34,8 @@ test('mistakes name the value seen and what is possible', () => {
   assert.throws(() => parse(['--port', 'x']), /--port is "x", expected a number/)
   assert.throws(() => parse([], { SKERRY_NO_AGENT: 'yes' }), /SKERRY_NO_AGENT is "yes", expected true or false/)
   assert.throws(() => parse(['--port']), /--port needs a value/)
+  const file = join(mkdtempSync(join(tmpdir(), 'skerry-config-')), 'config.yaml')
+  writeFileSync(file, 'prot: 1\n')
+  assert.throws(() => parse([], {}, file), /unknown key "prot" in .*config.yaml, known are port data-dir/)
+  assert.deepEqual(parseSettings(FLAGS, [], {}, file, new Set(['prot'])).settings['port'], 6443, 'a key of another command is none of our business')
 })

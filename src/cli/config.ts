@@ -30,6 +30,8 @@ export function parseSettings(
   argv: readonly string[],
   env: Readonly<Record<string, string | undefined>>,
   configFile = env['SKERRY_CONFIG'] ?? CONFIG_FILE,
+  /** All flag names there are: a settings file may serve several commands, but a key of none is a mistake. */
+  everyName: ReadonlySet<string> = new Set(flags.map((f) => f.name)),
 ): Parsed {
   const byName = new Map(flags.map((f) => [f.name, f]))
   const given = new Map<string, string[]>()
@@ -57,7 +59,7 @@ export function parseSettings(
     if (value === undefined) throw new AppError('invalid', `read flags: --${name} needs a value`)
     given.set(name, [...(given.get(name) ?? []), value])
   }
-  const file = existsSync(config) ? readConfig(config, byName) : {}
+  const file = existsSync(config) ? readConfig(config, byName, everyName) : {}
   const settings: Record<string, string | number | boolean | readonly string[] | undefined> = {}
   for (const flag of flags) {
     const variable = `SKERRY_${flag.name.toUpperCase().replaceAll('-', '_')}`
@@ -104,7 +106,7 @@ function convert(flag: Flag, values: readonly string[], origin: string): string 
   }
 }
 
-function readConfig(path: string, known: ReadonlyMap<string, Flag>): Record<string, unknown> {
+function readConfig(path: string, known: ReadonlyMap<string, Flag>, everyName: ReadonlySet<string>): Record<string, unknown> {
   let value: unknown
   try {
     value = load(readFileSync(path, 'utf8'))
@@ -113,7 +115,9 @@ function readConfig(path: string, known: ReadonlyMap<string, Flag>): Record<stri
   }
   if (value === undefined || value === null) return {}
   if (typeof value !== 'object' || Array.isArray(value)) throw new AppError('invalid', `read settings: "${path}" is not a mapping of flag names to values`)
-  // A file may serve server and agent alike: keys of other commands are fine, keys of none are a mistake told by `known`.
+  // A file may serve server and agent alike: keys of other commands are fine.
+  const unknown = Object.keys(value).find((k) => !everyName.has(k))
+  if (unknown !== undefined) throw new AppError('invalid', `read settings: unknown key "${unknown}" in ${path}, known are ${[...everyName].join(' ')}`)
   return Object.fromEntries(Object.entries(value).filter(([k]) => known.has(k)))
 }
 

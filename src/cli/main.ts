@@ -53,9 +53,12 @@ async function main(argv: readonly string[]): Promise<number> {
     console.log(`Usage: skerry ${command.name} ${command.usage ?? ''} [flags]\n\n${command.help}\n\n${helpOf(flags)}`)
     return 0
   }
-  const { settings, positionals } = parseSettings(flags, rest, process.env)
+  const everyName = new Set([...COMMANDS.flatMap((c) => c.flags), ...LOG_FLAGS].map((f) => f.name))
+  const { settings, positionals } = parseSettings(flags, rest, process.env, undefined, everyName)
+  if (command.usage === undefined && positionals.length > 0) throw new AppError('invalid', `read flags: \`skerry ${command.name}\` takes no argument, "${positionals[0]}" was given: see skerry ${command.name} --help`)
   const level = String(settings['log-level'])
   if (!['debug', 'info', 'warn', 'error'].includes(level)) throw new AppError('invalid', `read settings: --log-level is "${level}", expected debug, info, warn or error`)
+  if (!['text', 'json'].includes(String(settings['log-format']))) throw new AppError('invalid', `read settings: --log-format is "${String(settings['log-format'])}", expected text or json`)
   setLogSink(settings['log-format'] === 'json' ? jsonSink(level as Level) : textSink(level as Level))
   const stop = new AbortController()
   for (const name of ['SIGINT', 'SIGTERM'] as const) {

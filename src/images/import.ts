@@ -41,7 +41,7 @@ export async function importArchive(path: string, store: BlobStore, options: { n
 async function readAll(path: string, store: BlobStore, signal: AbortSignal | undefined): Promise<Seen> {
   const head = Buffer.alloc(2)
   const file = await open(path, 'r').catch((cause: unknown) => {
-    throw new AppError('not-found', `import "${path}": ${messageOf(cause)}`, { cause })
+    throw new AppError('not-found', `import "${path}": it cannot be read (${(cause as NodeJS.ErrnoException).code}): give the path of an image archive`)
   })
   await file.read(head, 0, 2, 0)
   await file.close()
@@ -58,7 +58,7 @@ async function readAll(path: string, store: BlobStore, signal: AbortSignal | und
     }
   } catch (error) {
     if (error instanceof AppError || signal?.aborted) throw error
-    throw new AppError('invalid', `import "${path}": it is no readable tar archive: ${messageOf(error)}`, { cause: error })
+    throw new AppError('invalid', `import "${path}": it is no readable tar archive (${messageOf(error)}): make it with \`buildah push … oci-archive:\` or \`docker save\``, { cause: error })
   } finally {
     source.destroy()
   }

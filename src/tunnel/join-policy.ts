@@ -39,10 +39,10 @@ export type JoinDecision =
   | { readonly allow: false; readonly status: 401 | 403; readonly message: string; /** The name waits for a person's approval. */ readonly waits: boolean }
 
 /** Decides a join. `token` is what is kept under the shown id, if anything; `secret` is what was shown. */
-export function decideJoin(token: StoredToken | undefined, secret: string, request: JoinRequest, record: NodeRecord | undefined, now: number): JoinDecision {
+export function decideJoin(token: StoredToken | undefined, shownId: string, secret: string, request: JoinRequest, record: NodeRecord | undefined, now: number): JoinDecision {
   const refuse = (status: 401 | 403, message: string, waits = false): JoinDecision => ({ allow: false, status, message: `join as '${request.node}': ${message}`, waits })
   // One message for an unknown id and a wrong secret, so that ids cannot be probed.
-  if (!token || !sameSecret(token.secret, secret)) return refuse(401, 'the token is not known to this server (wrong, revoked or expired); make one with `skerry token create`')
+  if (!token || !sameSecret(token.secret, secret)) return refuse(401, `token '${shownId}' is not known to this server (wrong, revoked or expired); make one with \`skerry token create\` on the server`)
   if (token.expiresAtMs !== undefined && now >= token.expiresAtMs) {
     return refuse(401, `token '${token.id}' expired at ${new Date(token.expiresAtMs).toISOString()}; make one with \`skerry token create\``)
   }

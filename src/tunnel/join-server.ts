@@ -75,12 +75,12 @@ export function createJoinServer(options: JoinServerOptions): JoinServer {
         const [id, secret] = [shown[1] as string, shown[2] as string]
         const body = await readJson(req)
         const { node, csrPem, machineId = '' } = body
-        if (typeof node !== 'string' || !isName(node)) throw new AppError('invalid', `join: node name '${String(node).slice(0, 80)}' is not made of lower-case letters, digits, '-' and '.', beginning and ending with a letter or digit (at most 253)`)
+        if (typeof node !== 'string' || !isName(node)) throw new AppError('invalid', `join: node name '${String(node).slice(0, 80)}' is not made of lower-case letters, digits, '-' and '.', beginning and ending with a letter or digit (at most 253); give another --node-name`)
         if (typeof csrPem !== 'string') throw new AppError('invalid', `join as '${node}': no certificate request (csrPem) in the body`)
         if (typeof machineId !== 'string' || machineId.length > 256) throw new AppError('invalid', `join as '${node}': the machine id is not a text of at most 256 characters`)
         const keyHash = await keyOf(csrPem, node)
         const [token, record] = await Promise.all([tokens.get(id), records.get(node)])
-        const decision = decideJoin(token, secret, { node, keyHash, machineId }, record, clock.now())
+        const decision = decideJoin(token, id, secret, { node, keyHash, machineId }, record, clock.now())
         const remote = String(req.socket?.remoteAddress)
         if (!decision.allow) {
           log.warn('refused a join', { node, token: id, remote, why: decision.message })

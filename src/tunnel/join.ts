@@ -82,7 +82,7 @@ async function fetchCa(options: JoinOptions, hash: string | undefined): Promise<
   }
   const pinned = certs.find((c) => caHash(c) === hash)
   if (!pinned) {
-    throw new AppError('unauthorized', `check the CA of ${options.server}: the token pins ${hash}, the server has ${certs.map(caHash).join(', ')}; the token is of another server, or another server answers here`)
+    throw new AppError('unauthorized', `check the CA of ${options.server}: the token pins ${hash}, the server has ${certs.map(caHash).join(', ')}; the token is of another server, or another server answers here; make a token with \`skerry token create\` on the server to be joined`)
   }
   return pinned + '\n'
 }

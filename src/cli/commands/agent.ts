@@ -23,11 +23,13 @@ export function agentSettings(settings: Settings): Omit<AgentSettings, 'token' |
     if (!m) throw new AppError('invalid', `read settings: --node-label "${label}" is not like key=value`)
     nodeLabels[m[1] as string] = m[2] as string
   }
+  const mqttPort = Number(settings['mqtt-port'] ?? 1883)
+  if (!Number.isInteger(mqttPort) || mqttPort < 1 || mqttPort > 65_535) throw new AppError('invalid', `read settings: --mqtt-port ${mqttPort} is not between 1 and 65535`)
   return {
     dataDir: dataDirOf(settings),
     nodeName: (settings['node-name'] as string | undefined) ?? hostname().toLowerCase(),
     nodeLabels,
-    mqttPort: Number(settings['mqtt-port'] ?? 1883),
+    mqttPort,
     env: process.env,
   }
 }
@@ -52,12 +54,22 @@ export const agentCommand: Command = {
         ...base,
         ...(known ? { nodeName: known.node } : {}),
         server: settings['server'] as string | undefined,
-        token: token === undefined ? undefined : async () => (token.startsWith('/') ? (await readFile(token, 'utf8')).trim() : token),
+        token: token === undefined ? undefined : () => tokenOf(token),
       },
       signal,
     )
     return 0
   },
+}
+
+/** The token itself, or what is in the file of that name. */
+async function tokenOf(text: string): Promise<string> {
+  if (!text.startsWith('/')) return text
+  try {
+    return (await readFile(text, 'utf8')).trim()
+  } catch (error) {
+    throw new AppError('not-found', `read join token: file "${text}" cannot be read (${(error as NodeJS.ErrnoException).code}): give the path of a file with a token, or the token itself`)
+  }
 }
 
 async function check(dataDir: string, print: (line: string) => void): Promise<number> {

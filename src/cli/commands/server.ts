@@ -30,6 +30,10 @@ export const serverCommand: Command = {
     for (const name of ['cluster-cidr', 'service-cidr']) {
       if (!/^\d+\.\d+\.\d+\.\d+\/\d+$/.test(String(settings[name]))) throw new AppError('invalid', `start server: --${name} "${String(settings[name])}" is not like 10.42.0.0/16`)
     }
+    if (settings['no-agent'] !== true && process.getuid?.() !== 0) {
+      throw new AppError('forbidden', `start server: user id ${process.getuid?.()} is not root, and this machine's own agent needs root: run it with sudo, or give --no-agent`)
+    }
+    const agent = agentSettings(settings)
     // Loaded only now, so that other commands stay small and quick.
     const [{ startServer }, { runAgent }] = await Promise.all([import('../wire/server.ts'), import('../wire/agent.ts')])
     const server = await startServer({
@@ -45,7 +49,7 @@ export const serverCommand: Command = {
       if (settings['no-agent'] === true) await aborted(signal)
       else {
         const node = (settings['node-name'] as string | undefined) ?? hostname().toLowerCase()
-        await runAgent({ ...agentSettings(settings), server: server.url, token: () => server.ownToken(node), nodeName: node }, signal)
+        await runAgent({ ...agent, server: server.url, token: () => server.ownToken(node), nodeName: node }, signal)
       }
     } finally {
       log.info('stopping')

@@ -5,7 +5,11 @@ import { AppError } from '../../base/errors.ts'
 
 /** @returns how to unlock. @throws AppError `exists` naming the process that holds it */
 export async function lockDirectory(path: string, what: string): Promise<() => Promise<void>> {
-  await mkdir(dirname(path), { recursive: true, mode: 0o700 })
+  try {
+    await mkdir(dirname(path), { recursive: true, mode: 0o700 })
+  } catch (error) {
+    throw new AppError('forbidden', `start ${what}: cannot make "${dirname(path)}" (${(error as NodeJS.ErrnoException).code}): give a --data-dir that this user may write, or run it with sudo`)
+  }
   for (let tries = 0; ; tries++) {
     try {
       const file = await open(path, 'wx', 0o600)
@@ -17,7 +21,7 @@ export async function lockDirectory(path: string, what: string): Promise<() => P
       const [pid, start] = (await readFile(path, 'utf8').catch(() => '')).split(' ')
       // A pid alone may belong to another program after a boot; its start time tells.
       if (pid !== undefined && pid !== '' && Number(pid) !== process.pid && (await startOf(Number(pid))) === start) {
-        throw new AppError('exists', `start ${what}: process ${pid} already uses this data directory ("${dirname(path)}"): stop it, or give another --data-dir`, { cause: error })
+        throw new AppError('exists', `start ${what}: process ${pid} already uses this data directory ("${dirname(path)}"): stop it, or give another --data-dir`)
       }
       await rm(path, { force: true })
     }
