@@ -92,6 +92,11 @@ class Walker {
     const open = schema['x-kubernetes-preserve-unknown-fields'] === true || additionalProperties === true
     if (this.#defaults && properties) this.#fillDefaults(properties, value)
     for (const key of Object.keys(value)) {
+      if (value[key] === undefined) {
+        // In-process callers may leave such a field; on the wire it would not exist.
+        delete value[key]
+        continue
+      }
       const at = childPath(path, key, additionalProperties !== undefined && properties?.[key] === undefined)
       const property = properties !== undefined && Object.hasOwn(properties, key) ? properties[key] : undefined
       if (property !== undefined) {

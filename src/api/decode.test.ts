@@ -1,0 +1,61 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { decode } from './decode.ts'
+import type { KubeObject } from './meta.ts'
+import { KINDS } from './kinds.ts'
+import { resourceFromCrd } from './crd.ts'
+
+const deployment = (spec: object): KubeObject => ({ apiVersion: 'apps/v1', kind: 'Deployment', metadata: { name: 'd' }, spec }) as KubeObject
+const template = { metadata: { labels: { a: 'b' } }, spec: { containers: [{ name: 'c', image: 'x:1' }] } }
+
+test('unknown fields warn by default, fail when strict, pass silently when ignored', () => {
+  const text = '{"spec":{"replica":1,"template":{},"template":{}}}'
+  assert.deepEqual(decode(KINDS.Deployment, deployment({ replica: 1, template }), { text }), ['duplicate field "spec.template"', 'unknown field "spec.replica"'])
+  assert.deepEqual(decode(KINDS.Deployment, deployment({ replica: 1 }), { text, validation: 'Ignore' }), [])
+  assert.throws(() => decode(KINDS.Deployment, deployment({ replica: 1 }), { validation: 'Strict' }), {
+    message: 'Deployment in version "v1" cannot be handled as a Deployment: strict decoding error: unknown field "spec.replica"',
+  })
+})
+
+test('what does not decode is a bad request', () => {
+  assert.throws(() => decode(KINDS.Deployment, deployment({ replicas: 'two' })), (e: { status: { code: number; message: string } }) => {
+    assert.equal(e.status.code, 400)
+    assert.equal(e.status.message, 'Deployment in version "v1" cannot be handled as a Deployment: json: cannot unmarshal string into Go struct field DeploymentSpec.spec.replicas of type int32')
+    return true
+  })
+})
+
+test('defaults are filled in', () => {
+  const d = deployment({ selector: { matchLabels: { a: 'b' } }, template: structuredClone(template) })
+  decode(KINDS.Deployment, d)
+  const { spec } = d as { spec?: Record<string, unknown> }
+  assert.equal(spec?.replicas, 1)
+  assert.deepEqual(spec?.strategy, { type: 'RollingUpdate', rollingUpdate: { maxUnavailable: '25%', maxSurge: '25%' } })
+  assert.deepEqual((spec?.template as { spec: { containers: unknown[] } }).spec.containers, [
+    { name: 'c', image: 'x:1', terminationMessagePath: '/dev/termination-log', terminationMessagePolicy: 'File', imagePullPolicy: 'IfNotPresent', resources: {} },
+  ])
+  const before = structuredClone(d)
+  decode(KINDS.Deployment, d)
+  assert.deepEqual(d, before)
+})
+
+test('stringData of a Secret becomes data', () => {
+  const s = { apiVersion: 'v1', kind: 'Secret', metadata: { name: 's' }, data: { a: 'YQ==' }, stringData: { b: 'ü' } } as KubeObject
+  decode(KINDS.Secret, s)
+  assert.deepEqual(s, { apiVersion: 'v1', kind: 'Secret', metadata: { name: 's' }, data: { a: 'YQ==', b: 'w7w=' }, type: 'Opaque' })
+})
+
+test('custom objects that their schema refuses are invalid, with causes', () => {
+  const [def] = resourceFromCrd({
+    metadata: { name: 'cams.x.io' },
+    spec: {
+      group: 'x.io', scope: 'Namespaced', names: { plural: 'cams', kind: 'Cam' },
+      versions: [{ name: 'v1', served: true, storage: true, schema: { openAPIV3Schema: { type: 'object', properties: { spec: { type: 'object', properties: { fps: { type: 'integer' } } } } } } }],
+    },
+  })
+  assert.ok(def)
+  assert.deepEqual(decode(def, { metadata: { name: 'c', labels: { a: 'b' } }, spec: { x: 1 } } as KubeObject), ['unknown field "spec.x"'])
+  assert.throws(() => decode(def, { metadata: { name: 'c' }, spec: { fps: 'x' } } as KubeObject), {
+    message: 'Cam.x.io "c" is invalid: spec.fps: Invalid value: "string": spec.fps in body must be of type integer: "string"',
+  })
+})

@@ -1,0 +1,66 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { fromStored, toStored } from './convert.ts'
+import { KINDS } from './kinds.ts'
+import type { KubeObject } from './meta.ts'
+import { prepareCreate, prepareUpdate } from './prepare.ts'
+import { qosClass } from './qos.ts'
+
+type Loose = KubeObject & Record<string, unknown>
+const object = (o: object): Loose => structuredClone(o) as Loose
+
+test('a new object begins with the status its registry gives it', () => {
+  const pod = object({ metadata: { name: 'p' }, spec: { containers: [{ name: 'c' }] }, status: { phase: 'Running' } })
+  prepareCreate(KINDS.Pod, pod)
+  assert.deepEqual(pod.status, { phase: 'Pending', qosClass: 'BestEffort' })
+  assert.equal(pod.metadata?.generation, 1)
+  const ns = object({ metadata: { name: 'n' } })
+  prepareCreate(KINDS.Namespace, ns)
+  assert.deepEqual([ns.spec, ns.status], [{ finalizers: ['kubernetes'] }, { phase: 'Active' }])
+  const node = object({ metadata: {}, status: { capacity: { cpu: '1' } } })
+  prepareCreate(KINDS.Node, node)
+  assert.deepEqual(node.status, { capacity: { cpu: '1' } })
+})
+
+test('the main door keeps the status, the status door keeps the rest; generation counts changes of content', () => {
+  const old = object({ metadata: { name: 'd', generation: 3 }, spec: { replicas: 1 }, status: { replicas: 1 } })
+  const main = object({ metadata: { name: 'd', labels: { a: 'b' } }, spec: { replicas: 1 }, status: { replicas: 9 } })
+  prepareUpdate(KINDS.Deployment, main, old)
+  assert.deepEqual([main.status, main.metadata?.generation], [{ replicas: 1 }, 3])
+  const changed = object({ metadata: { name: 'd' }, spec: { replicas: 2 } })
+  prepareUpdate(KINDS.Deployment, changed, old)
+  assert.deepEqual([changed.status, changed.metadata?.generation], [{ replicas: 1 }, 4])
+  const status = object({ metadata: { name: 'd' }, spec: { replicas: 7 }, status: { replicas: 2 } })
+  prepareUpdate(KINDS.Deployment, status, old, 'status')
+  assert.deepEqual([status.spec, status.status, status.metadata?.generation], [{ replicas: 1 }, { replicas: 2 }, 3])
+})
+
+test('only finalize changes the finalizers of a namespace', () => {
+  const old = object({ metadata: { name: 'n' }, spec: { finalizers: ['kubernetes'] } })
+  const next = object({ metadata: { name: 'n' }, spec: { finalizers: [] } })
+  prepareUpdate(KINDS.Namespace, next, old, 'finalize')
+  assert.deepEqual(next.spec, { finalizers: [] })
+  prepareUpdate(KINDS.Namespace, next, old)
+  assert.deepEqual(next.spec, { finalizers: ['kubernetes'] })
+})
+
+test('quality of service follows requests and limits', () => {
+  const of = (...resources: object[]): string => qosClass({ containers: resources.map((r, i) => ({ name: String(i), resources: r })) })
+  assert.equal(of({}), 'BestEffort')
+  assert.equal(of({ limits: { cpu: '1', memory: '1Gi' } }), 'Guaranteed')
+  assert.equal(of({ limits: { cpu: '1', memory: '1Gi' }, requests: { cpu: '1000m', memory: '1024Mi' } }), 'Guaranteed')
+  assert.equal(of({ limits: { cpu: '1', memory: '1Gi' } }, {}), 'Burstable')
+  assert.equal(of({ requests: { memory: '1Gi' } }), 'Burstable')
+})
+
+test('events keep everything on their way into the store and out again', () => {
+  const event = object({
+    apiVersion: 'events.k8s.io/v1', kind: 'Event', metadata: { name: 'e' }, regarding: { name: 'p' }, note: 'hello', reason: 'R', type: 'Normal',
+    reportingController: 'c', reportingInstance: 'i', action: 'A', eventTime: '2026-01-01T00:00:00.000000Z', deprecatedCount: 2,
+  })
+  const stored = toStored(KINDS.EventsEvent, event) as Loose
+  assert.deepEqual([stored.apiVersion, stored.involvedObject, stored.message, stored.count], ['v1', { name: 'p' }, 'hello', 2])
+  assert.deepEqual(fromStored(KINDS.EventsEvent, stored), event)
+  const scaler = object({ apiVersion: 'autoscaling/v1', kind: 'HorizontalPodAutoscaler', metadata: { name: 'h' }, spec: { maxReplicas: 3, scaleTargetRef: { kind: 'Deployment', name: 'd' }, targetCPUUtilizationPercentage: 50 } })
+  assert.deepEqual(fromStored(KINDS.HorizontalPodAutoscaler, toStored(KINDS.HorizontalPodAutoscaler, scaler)), scaler)
+})
