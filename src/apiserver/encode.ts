@@ -1,7 +1,7 @@
 /** Objects as the caller asked for them: whole, as a Table, or metadata only, from stored texts. Used by the verbs. */
+import { fromStored as inShapeOf, isConverted, toStored as inStoredShape } from '../api/convert.ts'
 import type { ResourceDef } from '../api/kinds.ts'
 import { tableOf } from '../api/table.ts'
-import { converts, fromStorage, toStorage } from './convert.ts'
 import type { Call } from './core.ts'
 import { apiVersionOf } from './resources.ts'
 import { fromStored, itemText, toStored, wireText, type Obj } from './stored-text.ts'
@@ -14,12 +14,13 @@ export interface Stored {
 
 /** A stored object in the shape of `def`, fresh and the caller's to change. */
 export function objectOf(def: ResourceDef, stored: Stored): Obj {
-  return fromStorage(def, storedShape(def, stored))
+  const object = storedShape(def, stored)
+  return isConverted(def) ? (inShapeOf(def, object) as Obj) : object
 }
 
 /** The text to store for an object in the shape of `def`. */
 export function textOf(def: ResourceDef, object: Obj): string {
-  return toStored(toStorage(def, object))
+  return toStored(inStoredShape(def, object) as Obj)
 }
 
 function storedShape(def: ResourceDef, stored: Stored): Obj {
@@ -38,7 +39,7 @@ export function encodeOne(call: Pick<Call, 'def' | 'accepted' | 'query'>, stored
     case 'meta':
       return JSON.stringify({ kind: 'PartialObjectMetadata', apiVersion: 'meta.k8s.io/v1', metadata: objectOf(def, stored).metadata })
     default:
-      if (converts(def)) return JSON.stringify(objectOf(def, stored))
+      if (isConverted(def)) return JSON.stringify(objectOf(def, stored))
       return wireText(stored.text, stored.revision, def.kind, apiVersionOf(def))
   }
 }
@@ -67,7 +68,7 @@ export function encodeList(call: Pick<Call, 'def' | 'accepted' | 'query'>, items
     return JSON.stringify({ kind: 'PartialObjectMetadataList', apiVersion: 'meta.k8s.io/v1', metadata, items: partial })
   }
   const apiVersion = apiVersionOf(def)
-  const texts = converts(def) ? items.map((i) => JSON.stringify(objectOf(def, i))) : def.custom ? items.map((i) => wireText(i.text, i.revision, def.kind, apiVersion)) : items.map((i) => itemText(i.text, i.revision))
+  const texts = isConverted(def) ? items.map((i) => JSON.stringify(objectOf(def, i))) : def.custom ? items.map((i) => wireText(i.text, i.revision, def.kind, apiVersion)) : items.map((i) => itemText(i.text, i.revision))
   return `{"kind":"${def.listKind}","apiVersion":"${apiVersion}","metadata":${JSON.stringify(metadata)},"items":[${texts.join(',')}]}`
 }
 
