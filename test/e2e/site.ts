@@ -1,0 +1,254 @@
+/**
+ * A site for end-to-end tests: machines made of network namespaces, the real `skerry` processes on them, the real kubectl.
+ * Everything carries the site's own names, `close` removes it also when a test failed, and `leftovers` finds what was not.
+ * Used by the tests beside.
+ */
+import { execFile, spawn, type ChildProcess } from 'node:child_process'
+import { createHash } from 'node:crypto'
+import { closeSync, existsSync, mkdirSync, openSync, readFileSync, readdirSync, rmSync } from 'node:fs'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { buildImage, type ImageFile } from '../../src/images/mod.ts'
+import { pathsOf } from '../../src/cli/paths.ts'
+import { ROOT } from '../../tools/files.ts'
+import { Lab, type Host } from '../kit/lab.ts'
+
+const SKERRY = join(ROOT, 'bin/skerry')
+const KUBECTL = join(ROOT, 'dist/clients/kubectl')
+/** All sites of these tests; one exists at a time, as the network block is theirs. */
+const LAB = { name: 'ee', block: 247 }
+
+export interface Ran {
+  readonly code: number
+  readonly out: string
+  readonly err: string
+}
+
+/** Runs a program to its end; never throws for its exit code. */
+export function ran(program: string, args: readonly string[], options: { env?: NodeJS.ProcessEnv; cwd?: string; input?: string; timeoutMs?: number } = {}): Promise<Ran> {
+  return new Promise((resolve) => {
+    const child = execFile(program, args, { env: options.env ?? process.env, cwd: options.cwd ?? ROOT, maxBuffer: 64 << 20, timeout: options.timeoutMs ?? 120_000 }, (error, out, err) => {
+      resolve({ code: error === null ? 0 : typeof error.code === 'number' ? error.code : 255, out, err: error !== null && typeof error.code !== 'number' ? `${err}${error.message}` : err })
+    })
+    child.stdin?.on('error', () => {}) // The program may end without reading.
+    child.stdin?.end(options.input ?? '')
+  })
+}
+
+/** Tries `check` until it gives something; says what it saw last when time is over. */
+export async function eventually<T>(what: string, check: () => Promise<T | undefined | false> | T | undefined | false, timeoutMs = 30_000, everyMs = 200): Promise<T> {
+  const end = performance.now() + timeoutMs
+  for (let last = ''; ; ) {
+    try {
+      const value = await check()
+      if (value !== undefined && value !== false) return value
+    } catch (error) {
+      last = ` (last: ${error instanceof Error ? error.message.trim().slice(0, 1500) : String(error)})`
+    }
+    if (performance.now() > end) throw new Error(`wait for ${what}: not within ${timeoutMs} ms${last}`)
+    await sleep(everyMs)
+  }
+}
+
+export class Site {
+  readonly dir: string
+  readonly lab: Lab
+  readonly #processes = new Map<string, ChildProcess>()
+  readonly #instances = new Map<string, Host>()
+
+  private constructor(dir: string, lab: Lab) {
+    this.dir = dir
+    this.lab = lab
+  }
+
+  /** Makes the machines. `name` is part of the directory `/tmp/ee-<name>`; what an earlier run left there is removed first. */
+  static async create(name: string, hosts: readonly string[]): Promise<Site> {
+    const dir = `/tmp/ee-${name}`
+    if (existsSync(dir)) {
+      for (const h of ['server', ...hosts]) if (existsSync(join(dir, h))) await killall(join(dir, h), `/run/netns/${LAB.name}-${h}`)
+      rmSync(dir, { recursive: true, force: true })
+    }
+    mkdirSync(join(dir, 'logs'), { recursive: true, mode: 0o755 })
+    return new Site(dir, await Lab.create({ ...LAB, hosts }))
+  }
+
+  get url(): string {
+    return `https://${this.lab.server.address}:6443`
+  }
+
+  /** Data directory of a process, by the name it was started with. */
+  data(name: string): string {
+    return join(this.dir, name)
+  }
+
+  log(name: string): string {
+    const file = join(this.dir, 'logs', `${name}.log`)
+    return existsSync(file) ? readFileSync(file, 'utf8') : ''
+  }
+
+  /** Starts `skerry server` on the lab's server machine and waits until it is ready. */
+  async startServer(...flags: string[]): Promise<void> {
+    this.start('server', this.lab.server, SKERRY, ['server', '--data-dir', this.data('server'), '--bind-address', this.lab.server.address, ...(flags.length === 0 ? ['--no-agent'] : flags)])
+    await this.serverReady()
+  }
+
+  async serverReady(): Promise<void> {
+    await eventually('server ready', async () => this.alive('server') && (await this.kubectl('get', '--raw', '/readyz')).trim() === 'ok', 40_000)
+  }
+
+  /** Starts `skerry agent` on the machine of that name; with a token it joins. */
+  startAgent(name: string, ...flags: string[]): void {
+    this.start(name, this.lab.host(name), SKERRY, ['agent', '--server', this.url, '--node-name', name, '--data-dir', this.data(name), ...flags])
+  }
+
+  /** Starts an agent with a fresh token and waits until its node is Ready. */
+  async join(name: string): Promise<void> {
+    this.startAgent(name, '--token', (await this.skerry('token', 'create', '--node', name)).trim())
+    await this.nodeReady(name)
+  }
+
+  async nodeReady(name: string): Promise<void> {
+    await eventually(`node ${name} Ready`, () => (this.alive(name) || !this.#processes.has(name)) && this.kubectl('wait', '--for=condition=Ready', `node/${name}`, '--timeout=30s'), 60_000)
+  }
+
+  /** Any process on a machine, its output in `logs/<name>.log`. `data` names its instance, removed by `close`. */
+  start(name: string, host: Host, command: string, args: readonly string[], env: NodeJS.ProcessEnv = process.env): ChildProcess {
+    this.#instances.set(this.data(name), host)
+    const log = openSync(join(this.dir, 'logs', `${name}.log`), 'a')
+    const child = spawn('nsenter', [`--net=${host.netns}`, command, ...args], { stdio: ['ignore', log, log], detached: true, env })
+    closeSync(log)
+    this.#processes.set(name, child)
+    return child
+  }
+
+  /** Remembers an instance that something else started, so that `close` ends it. */
+  remember(dataDir: string, host: Host): void {
+    this.#instances.set(dataDir, host)
+  }
+
+  alive(name: string): boolean {
+    const child = this.#processes.get(name)
+    return child !== undefined && child.exitCode === null && child.signalCode === null
+  }
+
+  /** Ends a process by a signal and waits for its end; its exit code, or its signal. */
+  async kill(name: string, signal: NodeJS.Signals = 'SIGKILL'): Promise<number | string> {
+    const child = this.#processes.get(name)
+    if (!child) return 'never started'
+    if (child.exitCode === null && child.signalCode === null) {
+      const ended = new Promise<void>((resolve) => child.once('exit', () => resolve()))
+      child.kill(signal)
+      const slow = setTimeout(() => child.kill('SIGKILL'), 20_000)
+      await ended
+      clearTimeout(slow)
+    }
+    return child.exitCode ?? child.signalCode ?? 'unknown'
+  }
+
+  /** The machine loses everything but its disk. */
+  async losePower(name: string): Promise<void> {
+    await this.kill(name)
+    await killall(this.data(name), this.lab.host(name).netns)
+  }
+
+  env(): NodeJS.ProcessEnv {
+    // kubectl caches what a server can do under HOME: this server's own.
+    return { ...process.env, HOME: this.dir, KUBECONFIG: join(this.data('server'), 'server/admin.kubeconfig'), SKERRY_DATA_DIR: this.data('server') }
+  }
+
+  /** The real kubectl; its output. @throws Error with what it said */
+  async kubectl(...args: string[]): Promise<string> {
+    return must(`kubectl ${args.join(' ')}`, await this.try(...args))
+  }
+
+  /** The real kubectl with exit code and both outputs. */
+  try(...args: string[]): Promise<Ran> {
+    return ran(KUBECTL, args, { env: this.env() })
+  }
+
+  /** `kubectl apply -f -`. */
+  async apply(yaml: string): Promise<string> {
+    return must('kubectl apply', await ran(KUBECTL, ['apply', '-f', '-'], { env: this.env(), input: yaml }))
+  }
+
+  async get<T>(...args: string[]): Promise<T> {
+    return JSON.parse(await this.kubectl('get', ...args, '-o', 'json')) as T
+  }
+
+  /** A skerry command on the server's machine. */
+  async skerry(...args: string[]): Promise<string> {
+    return must(`skerry ${args.join(' ')}`, await ran(SKERRY, args, { env: this.env() }))
+  }
+
+  /** Any program on a machine. */
+  on(host: string, program: string, args: readonly string[], env: NodeJS.ProcessEnv = process.env): Promise<Ran> {
+    return ran('nsenter', [`--net=${this.lab.host(host).netns}`, program, ...args], { env })
+  }
+
+  /** Stops and removes everything; what is left nevertheless, for the test to refuse. */
+  async close(): Promise<string[]> {
+    for (const name of [...this.#processes.keys()].filter((n) => n !== 'server')) await this.kill(name)
+    await this.kill('server', 'SIGTERM')
+    for (const [dataDir, host] of this.#instances) await killall(dataDir, host.netns)
+    const left = [...this.#instances.keys()].flatMap((dataDir) => leftovers(dataDir))
+    await this.lab.close()
+    if (process.env['SKERRY_KEEP'] === undefined) rmSync(this.dir, { recursive: true, force: true })
+    return left
+  }
+}
+
+function must(what: string, r: Ran): string {
+  if (r.code !== 0) throw new Error(`${what}: exit code ${r.code}: ${r.err || r.out}`)
+  return r.out
+}
+
+/** script/killall.sh for one instance. */
+export async function killall(dataDir: string, netns?: string): Promise<Ran> {
+  return ran(join(ROOT, 'script/killall.sh'), ['--data-dir', dataDir, ...(netns !== undefined && existsSync(netns) ? ['--netns', netns] : [])])
+}
+
+/** What of an instance is on this machine besides its data directory: processes, mounts, cgroups, directories, CNI results. */
+export function leftovers(dataDir: string): string[] {
+  const { instance, run } = pathsOf(dataDir)
+  const hash = createHash('sha256').update(instance).digest('hex').slice(0, 8)
+  const left: string[] = []
+  for (const pid of readdirSync('/proc').filter((n) => /^\d+$/.test(n) && Number(n) !== process.pid)) {
+    const line = text(`/proc/${pid}/cmdline`).replaceAll('\0', ' ')
+    if (line.includes(`${run}/`) || line.includes(`--data-dir ${dataDir} `)) left.push(`process ${pid}: ${line.slice(0, 200)}`)
+  }
+  for (const line of text('/proc/self/mountinfo').split('\n')) {
+    const path = line.split(' ')[4] ?? ''
+    if (path.startsWith(`${run}/`) || path.startsWith(`${dataDir}/`)) left.push(`mount ${path}`)
+  }
+  for (const root of ['/sys/fs/cgroup', ...names('/sys/fs/cgroup').map((n) => `/sys/fs/cgroup/${n}`)]) {
+    if (existsSync(`${root}/skerry-${instance}`)) left.push(`cgroup ${root}/skerry-${instance}`)
+  }
+  if (existsSync(run)) left.push(`directory ${run}`)
+  for (const n of names('/var/lib/cni/results')) if (n.startsWith(`skerry-${hash}-`)) left.push(`CNI result ${n}`)
+  if (existsSync(`/sys/class/net/sk-${hash}`)) left.push(`interface sk-${hash}`)
+  return left
+}
+
+const names = (dir: string): string[] => (existsSync(dir) ? readdirSync(dir) : [])
+
+function text(path: string): string {
+  try {
+    return readFileSync(path, 'utf8')
+  } catch {
+    return '' // A process that ended meanwhile.
+  }
+}
+
+/** An image of busybox with all its tools, and a command; `/bin/busybox` of this machine must be static. */
+export async function busyboxArchive(dir: string, name: string, script: string): Promise<string> {
+  const tools = ['sh', 'cat', 'sleep', 'echo', 'ls', 'httpd', 'wget', 'env', 'id', 'touch', 'rm', 'test', 'kill', 'stat', 'tar', 'hostname', 'mkdir', 'true', 'false', 'date', 'ps', 'readlink', 'printf', 'tr', 'nc']
+  const files: ImageFile[] = [
+    { path: 'bin/busybox', from: { copy: '/bin/busybox' }, mode: 0o755 },
+    ...tools.map((t): ImageFile => ({ path: `bin/${t}`, from: { link: 'busybox' } })),
+    { path: 'tmp/.keep', from: { bytes: '' } },
+    { path: 'www/index.html', from: { bytes: `${name}\n` } },
+  ]
+  const path = join(dir, `${name.replaceAll(/[:/]/g, '-')}.tar`)
+  await buildImage({ name, layers: [files], entrypoint: ['/bin/sh', '-c', script] }, path)
+  return path
+}
