@@ -31,7 +31,8 @@ test('defaults are filled in', () => {
   const { spec } = d as { spec?: Record<string, unknown> }
   assert.equal(spec?.replicas, 1)
   assert.deepEqual(spec?.strategy, { type: 'RollingUpdate', rollingUpdate: { maxUnavailable: '25%', maxSurge: '25%' } })
-  assert.deepEqual((spec?.template as { spec: { containers: unknown[] } }).spec.containers, [
+  const settled = spec?.template as { spec: { containers: unknown[] } } | undefined
+  assert.deepEqual(settled?.spec.containers, [
     { name: 'c', image: 'x:1', terminationMessagePath: '/dev/termination-log', terminationMessagePolicy: 'File', imagePullPolicy: 'IfNotPresent', resources: {} },
   ])
   const before = structuredClone(d)

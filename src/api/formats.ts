@@ -33,6 +33,7 @@ export function hasFormat(format: string, text: string): boolean {
   return CHECKS[format]?.(text) ?? true
 }
 
+/** An RFC 3339 time of a day that exists. */
 export function isDateTime(text: string): boolean {
   const m = DATE_TIME.exec(text)
   if (!m) return false
@@ -41,14 +42,17 @@ export function isDateTime(text: string): boolean {
   return month >= 1 && month <= 12 && day >= 1 && day <= days && hour <= 23 && minute <= 59 && second <= 59
 }
 
+/** Padded base64; line breaks are allowed. */
 export function isBase64(text: string): boolean {
   return BASE64.test(/[\r\n]/.test(text) ? text.replace(/[\r\n]/g, '') : text)
 }
 
+/** Four decimal numbers without leading zeros. */
 export function isIpv4(text: string): boolean {
   return /^(0|[1-9]\d{0,2})(\.(0|[1-9]\d{0,2})){3}$/.test(text) && text.split('.').every((n) => Number(n) <= 255)
 }
 
+/** Any RFC 4291 text form, an embedded IPv4 tail included; no zone. */
 export function isIpv6(text: string): boolean {
   if (!text.includes(':') || text.includes('%')) return false
   const tail = /^(.*:)([\d.]+\.[\d.]+)$/.exec(text)
@@ -61,6 +65,7 @@ export function isIpv6(text: string): boolean {
   return halves.length === 2 ? groups.length < 8 : groups.length === 8
 }
 
+/** An IPv4 or IPv6 address and a prefix length. */
 export function isCidr(text: string): boolean {
   const m = /^(.+)\/(\d{1,3})$/.exec(text)
   if (!m) return false

@@ -88,6 +88,7 @@ export function labelKeyErrors(key: string): string[] {
   return errors
 }
 
+/** A label value: at most 63 characters, empty allowed. */
 export function labelValueErrors(value: string): string[] {
   const errors: string[] = []
   if (value.length > 63) errors.push(tooLong(63))

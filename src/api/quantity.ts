@@ -73,6 +73,7 @@ export function quantityText(q: Quantity): string {
   return `${sign}${nano}n`
 }
 
+/** Negative, zero or positive, as sorting wants it. */
 export function compareQuantities(a: Quantity, b: Quantity): number {
   return a.nano < b.nano ? -1 : a.nano > b.nano ? 1 : 0
 }

@@ -91,6 +91,7 @@ export function labelsText(labels: Readonly<Record<string, string>> | undefined)
   return entries.length === 0 ? '<none>' : entries.map(([k, v]) => `${k}=${v}`).join(',')
 }
 
+/** The condition of a type, if the list has it. */
 export function conditionOf(conditions: readonly Condition[] | undefined, type: string): Condition | undefined {
   return conditions?.find((c) => c.type === type)
 }

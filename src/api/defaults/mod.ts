@@ -4,7 +4,7 @@
  */
 import type {
   APIService, ClusterRoleBinding, CronJob, CustomResourceDefinition, DaemonSet, Deployment, EndpointSlice, Endpoints, Job, MutatingWebhookConfiguration,
-  Namespace, NetworkPolicy, PersistentVolume, PersistentVolumeClaim, Pod, PodTemplate, PriorityClass, ReplicaSet, ReplicationController, RoleBinding,
+  Namespace, NetworkPolicy, PersistentVolume, PersistentVolumeClaim, PodTemplate, PriorityClass, ReplicaSet, ReplicationController, RoleBinding,
   Secret, Service, StatefulSet, StorageClass, V2HorizontalPodAutoscaler,
 } from '../gen/types.ts'
 import type { KubeObject } from '../meta.ts'

@@ -13,6 +13,7 @@ export function defaultPod(pod: Pod): void {
   for (const c of [...(pod.spec.initContainers ?? []), ...pod.spec.containers]) requestsFromLimits(c)
 }
 
+/** The pod spec of a template; absent is left absent. */
 export function defaultTemplate(template: PodTemplateSpec | undefined): void {
   if (template?.spec) defaultPodSpec(template.spec)
 }

@@ -16,6 +16,7 @@ type MutableFields = { [path: string]: MutableFields }
 /** How a value merges: as fields, as list items by identity, or only as a whole. */
 export type Shape = 'fields' | 'items' | 'whole'
 
+/** How `value` merges under `schema`; what has no schema merges by field, lists as a whole. */
 export function shapeOf(schema: Schema, value: unknown): Shape {
   if (Array.isArray(value)) {
     const type = schema['x-kubernetes-list-type']
@@ -30,6 +31,7 @@ export function factsOf(schema: Schema | undefined): Schema {
   return schema.$ref === undefined ? schema : { ...resolve(schema), ...schema }
 }
 
+/** The schema of a field or map entry; empty when nothing is known of it. */
 export function childSchema(schema: Schema, key: string): Schema {
   const property = schema.properties !== undefined && Object.hasOwn(schema.properties, key) ? schema.properties[key] : undefined
   return factsOf(property ?? (typeof schema.additionalProperties === 'object' ? schema.additionalProperties : undefined))

@@ -11,6 +11,7 @@ import { TAINT_EFFECTS } from './placement.ts'
 
 const RBAC = 'rbac.authorization.k8s.io'
 
+/** Node: CIDRs and taints. */
 export function nodeErrors(n: Node): FieldError[] {
   const errors: FieldError[] = []
   for (const [i, c] of (n.spec?.podCIDRs ?? []).entries()) {
@@ -31,6 +32,7 @@ export function nodeErrors(n: Node): FieldError[] {
   return errors
 }
 
+/** What a Node keeps once it has it. */
 export function nodeUpdateErrors(next: Node, old: Node): FieldError[] {
   const errors: FieldError[] = []
   for (const [key, field] of [['podCIDR', 'podCIDRs'], ['providerID', 'providerID']] as const) {
@@ -40,6 +42,7 @@ export function nodeUpdateErrors(next: Node, old: Node): FieldError[] {
   return errors
 }
 
+/** Event: its namespace is that of what it is about. */
 export function eventErrors(e: Event): FieldError[] {
   const namespace = e.involvedObject?.namespace
   const own = e.metadata?.namespace
@@ -48,6 +51,7 @@ export function eventErrors(e: Event): FieldError[] {
   return fits ? [] : [fieldInvalid('involvedObject.namespace', namespace ?? '', 'does not match event.namespace')]
 }
 
+/** Lease: sensible counts. */
 export function leaseErrors(l: Lease): FieldError[] {
   const errors: FieldError[] = []
   const { leaseDurationSeconds: seconds, leaseTransitions: transitions } = l.spec ?? {}
@@ -59,6 +63,7 @@ export function leaseErrors(l: Lease): FieldError[] {
 /** Ten minutes, the least a certificate may live. */
 const MIN_CERTIFICATE_SECONDS = 600
 
+/** CertificateSigningRequest: request, signer, usages, duration. The PEM itself is read by who signs it. */
 export function signingRequestErrors(r: CertificateSigningRequest): FieldError[] {
   const errors: FieldError[] = []
   const { request, signerName, usages, expirationSeconds: seconds } = r.spec ?? {}
@@ -77,6 +82,7 @@ export function signingRequestErrors(r: CertificateSigningRequest): FieldError[]
 export const signingRequestUpdateErrors = (next: CertificateSigningRequest, old: CertificateSigningRequest): FieldError[] =>
   immutable('spec', next.spec, old.spec)
 
+/** Role or ClusterRole (`cluster`): each rule says what it allows on what. */
 export function roleErrors(r: Role | ClusterRole, cluster: boolean): FieldError[] {
   return (r.rules ?? []).flatMap((rule, i) => {
     const at = `rules[${i}]`
@@ -96,6 +102,7 @@ export function roleErrors(r: Role | ClusterRole, cluster: boolean): FieldError[
   })
 }
 
+/** RoleBinding or ClusterRoleBinding (`cluster`): role and subjects. */
 export function bindingErrors(b: RoleBinding | ClusterRoleBinding, cluster: boolean): FieldError[] {
   const errors: FieldError[] = []
   const kinds = cluster ? ['ClusterRole'] : ['ClusterRole', 'Role']

@@ -41,6 +41,7 @@ const SECRET_KEYS: Readonly<Record<string, readonly string[]>> = {
   'kubernetes.io/ssh-auth': ['ssh-privatekey'],
 }
 
+/** Secret: keys, size, and what its type asks for. */
 export function secretErrors(s: Secret): FieldError[] {
   const errors = dataErrors([['data', s.data, true]])
   for (const key of SECRET_KEYS[s.type ?? ''] ?? []) if (s.data?.[key] === undefined) errors.push(fieldRequired(`data[${key}]`))
@@ -64,6 +65,7 @@ export function frozenDataErrors(next: ConfigMap & Secret, old: ConfigMap & Secr
 
 const SERVICE_TYPES = ['ClusterIP', 'ExternalName', 'LoadBalancer', 'NodePort']
 
+/** Service: type, addresses, ports. */
 export function serviceErrors(s: Service): FieldError[] {
   const { spec } = s
   if (!spec) return [fieldRequired('spec.ports')]
@@ -108,6 +110,7 @@ function servicePortErrors(p: ServicePort, at: string, exposed: boolean, several
   return errors
 }
 
+/** A Service keeps its cluster IP unless it is or becomes an ExternalName. */
 export function serviceUpdateErrors(next: Service, old: Service): FieldError[] {
   const before = old.spec?.clusterIP
   if (!before || old.spec?.type === 'ExternalName' || next.spec?.type === 'ExternalName') return []

@@ -12,6 +12,7 @@ const TYPES = ['array', 'boolean', 'integer', 'number', 'object', 'string']
 const COLUMN_TYPES = ['boolean', 'date', 'integer', 'number', 'string']
 const MAX_DEPTH = 100
 
+/** CustomResourceDefinition: names, versions, schemas, columns. */
 export function crdErrors(crd: CustomResourceDefinition): FieldError[] {
   const { spec } = crd
   if (!spec) return [fieldRequired('spec.group')]
@@ -143,6 +144,7 @@ function junctorErrors(schema: Schema, path: string, structure: Schema): FieldEr
   return errors
 }
 
+/** What a CRD keeps: group and plural always, scope and kind once established, versions that hold objects. */
 export function crdUpdateErrors(next: CustomResourceDefinition, old: CustomResourceDefinition): FieldError[] {
   const errors = [...immutable('spec.group', next.spec?.group, old.spec?.group), ...immutable('spec.names.plural', next.spec?.names?.plural, old.spec?.names?.plural)]
   const established = old.status?.conditions?.some((c) => c.type === 'Established' && c.status === 'True')

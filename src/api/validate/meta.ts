@@ -35,6 +35,7 @@ export function labelErrors(labels: Readonly<Record<string, string>> | undefined
   ])
 }
 
+/** Annotations at `path`: keys, and their size together. */
 export function annotationErrors(annotations: Readonly<Record<string, string>> | undefined, path: string): FieldError[] {
   const entries = Object.entries(annotations ?? {})
   const errors = entries.flatMap(([k]) => labelKeyErrors(k.toLowerCase()).map((e) => fieldInvalid(path, k, e)))

@@ -7,6 +7,7 @@ import { supported } from './container.ts'
 
 export const TAINT_EFFECTS: readonly string[] = ['NoExecute', 'NoSchedule', 'PreferNoSchedule']
 
+/** A toleration at `path`. */
 export function tolerationErrors(t: Toleration, path: string): FieldError[] {
   const errors: FieldError[] = []
   if (t.key) errors.push(...labelKeyErrors(t.key).map((e) => fieldInvalid(`${path}.key`, t.key, e)))
@@ -22,6 +23,7 @@ export function tolerationErrors(t: Toleration, path: string): FieldError[] {
   return errors
 }
 
+/** Node and pod affinity at `path`. */
 export function affinityErrors(a: Affinity | undefined, path: string): FieldError[] {
   const errors: FieldError[] = []
   const node = a?.nodeAffinity
@@ -78,6 +80,7 @@ function operatorErrors(operator: string, count: number, at: string): FieldError
   }
 }
 
+/** Topology spread constraints of the pod spec at `path`. */
 export function spreadErrors(spec: PodSpec, path: string): FieldError[] {
   return (spec.topologySpreadConstraints ?? []).flatMap((c, i) => {
     const at = `${path}.topologySpreadConstraints[${i}]`

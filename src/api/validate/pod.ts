@@ -13,6 +13,7 @@ import { volumeErrors } from './volume.ts'
 const RESTART_POLICIES = ['Always', 'Never', 'OnFailure']
 const DNS_POLICIES = ['ClusterFirst', 'ClusterFirstWithHostNet', 'Default', 'None']
 
+/** A pod, on create and on update. */
 export function podErrors(pod: Pod): FieldError[] {
   return pod.spec ? podSpecErrors(pod.spec, 'spec') : [fieldRequired('spec.containers')]
 }

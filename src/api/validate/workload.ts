@@ -7,6 +7,7 @@ import type { FieldError } from '../status.ts'
 import { immutable } from './meta.ts'
 import { templateErrors } from './pod.ts'
 
+/** A LabelSelector at `path`. */
 export function selectorErrors(selector: LabelSelector | undefined, path: string): FieldError[] {
   const errors: FieldError[] = []
   for (const [k, v] of Object.entries(selector?.matchLabels ?? {})) {
@@ -46,6 +47,7 @@ function selectsTemplate(selector: LabelSelector | undefined, template: PodTempl
   return errors
 }
 
+/** Deployment: counts, selector, template, strategy. */
 export function deploymentErrors(d: Deployment): FieldError[] {
   const { spec } = d
   if (!spec) return [fieldRequired('spec.selector'), fieldRequired('spec.template')]
@@ -98,17 +100,20 @@ export function shareErrors(share: Share, path: string, capped: boolean): FieldE
 type Selecting = { readonly spec?: { readonly selector?: LabelSelector } }
 export const selectorUpdateErrors = (next: Selecting, old: Selecting): FieldError[] => immutable('spec.selector', next.spec?.selector, old.spec?.selector)
 
+/** ReplicaSet: counts, selector, template. */
 export function replicaSetErrors(r: ReplicaSet): FieldError[] {
   if (!r.spec) return [fieldRequired('spec.selector')]
   const counts = nonNegative({ 'spec.replicas': r.spec.replicas, 'spec.minReadySeconds': r.spec.minReadySeconds })
   return [...counts, ...selectsTemplate(r.spec.selector, r.spec.template, 'deployment')]
 }
 
+/** DaemonSet: selector, template. */
 export function daemonSetErrors(d: DaemonSet): FieldError[] {
   if (!d.spec) return [fieldRequired('spec.selector')]
   return [...selectsTemplate(d.spec.selector, d.spec.template, 'daemonset'), ...nonNegative({ 'spec.minReadySeconds': d.spec.minReadySeconds })]
 }
 
+/** StatefulSet: counts, selector, template. */
 export function statefulSetErrors(s: StatefulSet): FieldError[] {
   if (!s.spec) return [fieldRequired('spec.selector')]
   return [...nonNegative({ 'spec.replicas': s.spec.replicas }), ...selectsTemplate(s.spec.selector, s.spec.template, 'statefulset')]
@@ -116,6 +121,7 @@ export function statefulSetErrors(s: StatefulSet): FieldError[] {
 
 const STATEFUL_CHANGEABLE = ['replicas', 'ordinals', 'template', 'updateStrategy', 'revisionHistoryLimit', 'persistentVolumeClaimRetentionPolicy', 'minReadySeconds']
 
+/** The few fields of a StatefulSet that may change. */
 export function statefulSetUpdateErrors(next: StatefulSet, old: StatefulSet): FieldError[] {
   const rest = (s: StatefulSet): unknown => Object.fromEntries(Object.entries(s.spec ?? {}).filter(([k]) => !STATEFUL_CHANGEABLE.includes(k)))
   if (immutable('spec', rest(next), rest(old)).length === 0) return []
@@ -124,6 +130,7 @@ export function statefulSetUpdateErrors(next: StatefulSet, old: StatefulSet): Fi
   return [fieldForbidden('spec', text)]
 }
 
+/** Job: counts, template, a restart policy that ends. */
 export function jobErrors(j: Job): FieldError[] {
   if (!j.spec) return [fieldRequired('spec.template')]
   const errors = [
