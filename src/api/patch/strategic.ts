@@ -32,13 +32,6 @@ function mergeObject(original: Obj, patch: Obj, ref: Schema | undefined): Obj {
       throw new AppError('invalid', `unknown patch type found: ${JSON.stringify(patch.$patch)}`)
   }
   retainKeys(original, patch)
-  for (const [directive, values] of Object.entries(patch)) {
-    if (!directive.startsWith(DELETE_PRIMITIVES)) continue
-    const key = directive.slice(DELETE_PRIMITIVES.length)
-    const list = original[key]
-    const gone = listOf(directive, values)
-    if (Array.isArray(list)) original[key] = list.filter((v) => !gone.some((g) => equal(g, v)))
-  }
   for (const [key, value] of Object.entries(patch)) {
     if (isDirective(key)) continue
     if (value === null) {
@@ -48,6 +41,13 @@ function mergeObject(original: Obj, patch: Obj, ref: Schema | undefined): Obj {
     const field = fieldOf(schema, key)
     const before = Object.hasOwn(original, key) ? original[key] : undefined
     original[key] = mergeValue(before, value, field, patch[ORDER + key])
+  }
+  for (const [directive, values] of Object.entries(patch)) {
+    if (!directive.startsWith(DELETE_PRIMITIVES)) continue
+    const key = directive.slice(DELETE_PRIMITIVES.length)
+    const list = original[key]
+    const gone = listOf(directive, values)
+    if (Array.isArray(list)) original[key] = list.filter((v) => !gone.some((g) => equal(g, v)))
   }
   for (const [directive, order] of Object.entries(patch)) {
     const key = directive.startsWith(ORDER) ? directive.slice(ORDER.length) : ''
