@@ -78,7 +78,8 @@ export class SchemaSet {
       out.properties = Object.fromEntries(
         Object.entries(schema.properties).map(([name, field]) => {
           const plain = this.#plain(field)
-          const description = fields[name]
+          // The models have no words for fields that refer to a type; the type's own are the next best.
+          const description = fields[name] ?? (field.$ref === undefined ? undefined : this.#descriptions[field.$ref]?.[0] || undefined)
           if (description === undefined) return [name, plain]
           // Beside a $ref nothing else counts in version 3, so the reference moves into an allOf.
           if (this.#version === 3 && '$ref' in plain) return [name, { allOf: [{ $ref: plain.$ref }], description }]

@@ -83,6 +83,6 @@ function cleanDoc(doc: string | undefined): string | undefined {
     .map((line) => line.replace(/^\s*\*? ?/, ''))
     .join('\n')
     .trim()
-    .replaceAll('\\"', '"')
+    .replaceAll(/\\+(["'`])/g, '$1')
   return text === '' || text.startsWith('Kubernetes\nNo description') ? undefined : text
 }

@@ -6,7 +6,7 @@ import { compare, difference, fieldsOf, intersection, pathsOf, union } from './f
 import type { Fields } from './field-set.ts'
 
 test('fields follow the merge facts of the schema', () => {
-  const spec = { containers: [{ name: 'a', command: ['x'] }], nodeSelector: { k: 'v' }, tolerations: [{ key: 't' }] }
+  const spec = { containers: [{ name: 'a', command: ['x'] }], nodeSelector: { k: 'v' }, tolerations: [{ key: 't' }], unheardOf: 1 }
   assert.deepEqual(fieldsOf(spec, schemaOf('PodSpec')), {
     'f:containers': { 'k:{"name":"a"}': { '.': {}, 'f:name': {}, 'f:command': {} } },
     'f:nodeSelector': {},

@@ -37,6 +37,12 @@ export function childSchema(schema: Schema, key: string): Schema {
   return factsOf(property ?? (typeof schema.additionalProperties === 'object' ? schema.additionalProperties : undefined))
 }
 
+/** A field that the schema would drop; nobody owns such a thing. */
+function isUnknown(schema: Schema, key: string): boolean {
+  if (schema.properties === undefined || schema.additionalProperties !== undefined) return false
+  return !Object.hasOwn(schema.properties, key) && schema['x-kubernetes-preserve-unknown-fields'] !== true
+}
+
 /** Identity of a list item among its siblings, e.g. `k:{"name":"web"}` or `v:"a"`. */
 export function itemKey(schema: Schema, item: unknown): string {
   if (schema['x-kubernetes-list-type'] === 'set') return `v:${JSON.stringify(item)}`
@@ -55,7 +61,7 @@ export function fieldsOf(value: unknown, schema: Schema): Fields {
   switch (shapeOf(schema, value)) {
     case 'fields':
       for (const [k, v] of Object.entries(value as object)) {
-        if (v === undefined || v === null) continue
+        if (v === undefined || v === null || isUnknown(schema, k)) continue
         out[`f:${k}`] = fieldsOf(v, childSchema(schema, k)) as MutableFields
       }
       // A map is a thing of its own beside its entries; a struct is only its fields.
