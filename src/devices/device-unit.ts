@@ -75,6 +75,7 @@ export class DeviceUnit {
   #silence: Timer | undefined
   #heardAt = 0
   #ready = false
+  #saidEarly: { readonly state: DeviceState; readonly why: string } | undefined
   #closed = false
   #closing: Promise<void> = Promise.resolve()
 
@@ -205,6 +206,9 @@ export class DeviceUnit {
 
   #opened(): void {
     this.#ready = true
+    const early = this.#saidEarly
+    this.#saidEarly = undefined
+    if (early) this.#take(early.state, early.why)
     this.#redeliver()
     this.#context.statusChanged(this, STATE_EVERY_MS)
     this.#watchSilence()
@@ -212,15 +216,24 @@ export class DeviceUnit {
 
   #lost(why: string, final: boolean): void {
     this.#ready = false
+    this.#saidEarly = undefined
     this.#callOff(why)
     this.#become(final ? 'unknown' : 'offline', why)
   }
 
   #said(state: DeviceState, why: string): void {
+    if (!this.#ready) {
+      this.#saidEarly = { state, why } // online means that it can be used, so this waits until it is open
+      return
+    }
     const back = state === 'online' && this.#state !== 'online'
+    this.#take(state, why)
+    if (back) this.#redeliver()
+  }
+
+  #take(state: DeviceState, why: string): void {
     if (state === 'online' || state === 'ok') this.#heard()
     this.#become(state, why)
-    if (back && this.#ready) this.#redeliver()
   }
 
   // Inside.

@@ -7,7 +7,7 @@ import { parentPort, workerData, type MessagePort } from 'node:worker_threads'
 import { AppError, messageOf } from '../base/errors.ts'
 import { setLogSink } from '../base/log.ts'
 import type { Publication } from './app-topics.ts'
-import { startBroker, type Broker } from './broker.ts'
+import type { Broker } from './broker.ts'
 import type { DeviceConfig, DeviceValue, Driver, DriverHost, DriverSession, PropertyConfig, Reading } from './driver.ts'
 import { WINDOW_BYTES, WINDOW_READINGS, type DriverWorkerData, type FromWorker, type Request, type ToWorker } from './driver-messages.ts'
 import { loadDriver } from './drivers/list.ts'
@@ -39,7 +39,11 @@ let driver: Promise<Driver> | undefined
 const send = (message: FromWorker): void => port.postMessage(message)
 
 function localBroker(): Promise<Broker> {
-  broker ??= startBroker(data.broker, { namespaceAt, listening: (anyone) => send({ kind: 'listening', anyone }) }).catch((error: unknown) => {
+  const start = async (): Promise<Broker> => {
+    const { startBroker } = await import('./broker.ts') // only the MQTT driver's worker pays for it
+    return await startBroker(data.broker, { namespaceAt, listening: (anyone) => send({ kind: 'listening', anyone }) })
+  }
+  broker ??= start().catch((error: unknown) => {
     broker = undefined // the port may be free at the next try
     throw error
   })
