@@ -8,7 +8,8 @@ import type { Pod } from '../../api/gen/types.ts'
 import { uidOf } from '../pods/names.ts'
 import { cpuShares, limitOf, qosOf, requestOf, type Qos } from '../pods/quantities.ts'
 
-const V1 = ['cpu', 'cpuacct', 'cpuset', 'memory', 'pids', 'blkio', 'devices', 'freezer', 'systemd'] as const
+/** `unified` is the v2 tree beside v1's on a hybrid system: no controllers there, but runc makes its directories in it too. */
+const V1 = ['cpu', 'cpuacct', 'cpuset', 'memory', 'pids', 'blkio', 'devices', 'freezer', 'systemd', 'unified'] as const
 const V2_CONTROLLERS = ['cpu', 'memory', 'pids', 'cpuset', 'io'] as const
 
 /** The tree of one agent instance. All steps may be repeated; what the kernel does not offer is left out. */

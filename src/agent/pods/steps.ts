@@ -149,6 +149,7 @@ export class Steps {
       await this.#c.runtime.sandboxes.remove(s.id)
     }
     await this.#c.volumes.remove(uid)
+    await this.#c.tokens.forget(uid)
     await rm(this.#logDir(), { recursive: true, force: true })
     await this.#c.cgroups?.removePod(uid).catch((error: unknown) => {
       // Processes may take a moment to leave; the clean-up of orphans comes back for it.

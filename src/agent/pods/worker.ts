@@ -75,6 +75,8 @@ export class PodWorker {
   /** The API's newest word: the pod, or undefined when it is gone. */
   update(pod: Readonly<Pod> | undefined): void {
     const before = graceOf(this.#pod)
+    // Labels and annotations are shown by downward API volumes.
+    if (pod && shown(pod) !== shown(this.#pod)) this.#stale = true
     if (pod) this.#pod = pod
     else this.#gone = true
     if (this.#ending) this.#starts.abort()
@@ -372,4 +374,8 @@ export class PodWorker {
     const about = { apiVersion: 'v1', kind: 'Pod', namespace, name, uid, ...(fieldPath === undefined ? {} : { fieldPath }) }
     this.#c.events.event(about, type, reason, message)
   }
+}
+
+function shown(pod: Readonly<Pod>): string {
+  return JSON.stringify([pod.metadata?.labels, pod.metadata?.annotations])
 }

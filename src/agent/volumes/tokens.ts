@@ -70,8 +70,17 @@ export class Tokens {
 
   /** Forgets the tokens of pods that are not in `uids`. */
   async keepOnly(uids: ReadonlySet<string>): Promise<void> {
+    await this.#forget((uid) => !uids.has(uid))
+  }
+
+  /** Forgets the tokens of a pod that is gone: they are good for nothing, and nothing of it is to stay. */
+  async forget(uid: string): Promise<void> {
+    await this.#forget((u) => u === uid)
+  }
+
+  async #forget(which: (uid: string) => boolean): Promise<void> {
     for (const name of await readdir(this.#dir).catch(() => [])) {
-      if (uids.has(name.split('_')[0] as string)) continue
+      if (!which(name.split('_')[0] as string)) continue
       this.#kept.delete(name)
       this.#triedAt.delete(name)
       await rm(join(this.#dir, name), { force: true })
