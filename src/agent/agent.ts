@@ -39,6 +39,8 @@ export interface Agent {
   readonly ready: Promise<void>
   /** The link is back: what waits to be sent is sent now. */
   kick(): void
+  /** The server has said that it has no image of this reference. */
+  notOnServer(reference: string): void
   /** The pod behind an address of this node's pod network; tells local services who calls. */
   podAt(ip: string): { readonly namespace: string; readonly name: string } | undefined
 }
@@ -96,6 +98,7 @@ export function createAgent(options: AgentOptions): Agent {
     taints: options.nodeTaints ?? [],
     port: options.kubeletPort ?? 10250,
     facts,
+    clockAheadMs: options.clockAheadMs ?? (() => 0),
     runtimeState: () => ({ ok: view.healthy && runtimeMessage === '', message: runtimeMessage || 'the container runtime does not answer' }),
     onChange: () => manager?.nodeChanged(),
   })
@@ -162,6 +165,7 @@ export function createAgent(options: AgentOptions): Agent {
       node.kick()
       manager?.linkBack()
     },
+    notOnServer: (reference) => images.notOnServer(reference),
     podAt(ip) {
       for (const pod of pods.list()) {
         const sandbox = view.pod(pod.metadata?.uid ?? '').sandboxes.find((s) => s.state === 'ready' && view.ips(s.id).includes(ip))

@@ -7,6 +7,7 @@ import type { Container as ContainerSpec, Pod } from '../api/gen/types.ts'
 import type { Clock } from '../base/clock.ts'
 import { AppError, hasCode, isAbort, messageOf } from '../base/errors.ts'
 import type { ImageInfo, Runtime } from '../cri/mod.ts'
+import { formatReference, parseReference } from '../images/mod.ts'
 import type { ConfigReader } from './objects.ts'
 import { stepDelay } from './pods/backoff.ts'
 
@@ -53,6 +54,8 @@ export class Images {
   readonly #unreachable = new Map<string, number>()
   #free: number
   readonly #queue: (() => void)[] = []
+  /** Pulls under way, by whole reference: told when the server has not got the image. */
+  readonly #pulling = new Map<string, Set<() => void>>()
 
   constructor(options: ImagesOptions) {
     this.#options = options
@@ -64,7 +67,12 @@ export class Images {
     const { spec, say } = request
     const image = spec.image ?? ''
     const now = this.#options.clock.now()
-    if (!/^[^\s]+$/.test(image)) throw new ImageFailure('InvalidImageName', `Failed to apply default image tag "${image}": it is not an image name`, now + stepDelay(request.failures + 1))
+    const reference = nameOf(image)
+    if (reference instanceof Error) {
+      const message = `Failed to apply default image tag "${image}": ${messageOf(reference)}: correct the container's image`
+      say('Warning', 'InspectFailed', message)
+      throw new ImageFailure('InvalidImageName', message, now + stepDelay(request.failures + 1))
+    }
     const policy = spec.imagePullPolicy ?? (/(:latest|\/[^:]+|^[^:/]+)$/.test(image) ? 'Always' : 'IfNotPresent')
     const present = await this.#options.runtime.images.find(image)
     if (present && (policy !== 'Always' || this.#knownUnreachable(image))) {
@@ -72,9 +80,26 @@ export class Images {
       return present
     }
     if (policy === 'Never') {
-      throw new ImageFailure('ErrImageNeverPull', `Container image "${image}" is not present with pull policy of Never`, now + stepDelay(1))
+      const message = `Container image "${image}" is not present with pull policy of Never: set imagePullPolicy to IfNotPresent, and bring the image to the server with \`skerry image import\``
+      say('Warning', 'ErrImageNeverPull', message)
+      throw new ImageFailure('ErrImageNeverPull', message, now + stepDelay(1))
     }
-    return await this.#pull(image, present, request)
+    const tell = (): void => say('Normal', 'NotOnServer', `Image "${image}" is not on the server, asking its registry ${registryOf(image)}; \`skerry image import\` brings it to the server`)
+    const telling = this.#pulling.get(reference) ?? new Set()
+    this.#pulling.set(reference, telling.add(tell))
+    try {
+      return await this.#pull(image, present, request)
+    } finally {
+      telling.delete(tell)
+      if (telling.size === 0) this.#pulling.delete(reference)
+    }
+  }
+
+  /** The server has said that it has no image of this reference: those who wait for it are told where it is looked for now. */
+  notOnServer(reference: string): void {
+    const name = nameOf(reference)
+    const telling = name instanceof Error ? undefined : this.#pulling.get(name)
+    for (const tell of telling ?? []) tell()
   }
 
   async #pull(image: string, present: ImageInfo | undefined, request: ImageRequest): Promise<ImageInfo> {
@@ -105,8 +130,8 @@ export class Images {
         say('Warning', 'RegistryUnreachable', `No registry can be reached for image "${image}", starting the one present on this machine (${present.id}): ${messageOf(error)}`)
         return present
       }
-      const message = `failed to pull image "${image}": ${messageOf(error)}`
-      say('Warning', 'Failed', `Failed to pull image "${image}": ${messageOf(error)}`)
+      const message = `failed to pull image "${image}": ${messageOf(error)}: bring it to the server with \`skerry image import\`, or correct its name`
+      say('Warning', 'Failed', `F${message.slice(1)}`)
       say('Warning', 'Failed', 'Error: ErrImagePull')
       throw new ImageFailure('ErrImagePull', message, clock.now() + stepDelay(request.failures + 1))
     } finally {
@@ -157,6 +182,15 @@ function orAbort<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
     signal.addEventListener('abort', onAbort, { once: true })
     work.then(resolve, reject).finally(() => signal.removeEventListener('abort', onAbort))
   })
+}
+
+/** The whole reference of an image, or why it is none. */
+function nameOf(image: string): string | Error {
+  try {
+    return formatReference(parseReference(image))
+  } catch (error) {
+    return error as Error
+  }
 }
 
 /** Registry host of a reference, as docker configurations name it. */

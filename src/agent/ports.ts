@@ -68,6 +68,8 @@ export interface AgentOptions {
   readonly parallelPulls?: number
   /** False when the server is known to be away: pulls of images that are present then wait only shortly. @default always true */
   readonly online?: () => boolean
+  /** How far this machine's clock is ahead of the server's by what the server said last, ms. @default always 0 */
+  readonly clockAheadMs?: () => number
   /** Taken off allocatable. @default nothing */
   readonly reserved?: { readonly cpu?: string; readonly memory?: string }
   /** Most pods on this node. @default 110 */

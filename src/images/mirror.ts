@@ -30,6 +30,8 @@ export interface MirrorOptions {
   readonly answerMs?: number
   /** @default systemClock */
   readonly clock?: Clock
+  /** The server answered that it has not got this image (as `registry/name:tag`); containerd asks the registry itself now. */
+  readonly onMissing?: (reference: string) => void
 }
 
 export interface Mirror extends AsyncDisposable {
@@ -82,6 +84,10 @@ async function pass(options: MirrorOptions, req: IncomingMessage, res: ServerRes
     if (typeof value === 'string') headers[name] = value
   }
   const first = await ask(options, { method: req.method, path, headers }, gone.signal)
+  if (first.status === 404 && asked.kind === 'manifest') {
+    const ns = new URL(path, 'http://mirror').searchParams.get('ns')
+    options.onMissing?.(`${ns === null ? '' : `${ns}/`}${asked.name}${asked.reference.includes(':') ? '@' : ':'}${asked.reference}`)
+  }
   const out: Record<string, string> = {}
   for (const name of PASSED) if (first.headers[name] !== undefined) out[name] = first.headers[name]
   res.writeHead(first.status, out)

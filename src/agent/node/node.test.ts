@@ -8,6 +8,7 @@ import { setLogSink } from '../../base/log.ts'
 import { testNode } from '../testing.ts'
 import { Cgroups } from './cgroups.ts'
 import { readFacts } from './facts.ts'
+import { clockOff } from './node.ts'
 
 setLogSink(() => {})
 
@@ -62,4 +63,12 @@ test('the cgroup tree is made on v1 and v2, with limits, and removed', async () 
   await v1.removePod('u')
   assert.deepEqual(await v1.uids(), [])
   rmSync(root, { recursive: true, force: true })
+})
+
+test('a clock is told of from five minutes on, in an amount that does not change with every look', () => {
+  assert.equal(clockOff(299_000), '')
+  assert.equal(clockOff(-300_000), '')
+  assert.match(clockOff(365 * 86_400_000 + 12_345), /^clock of this node is 365 days ahead of the server's: set it/)
+  assert.match(clockOff(-7_199_000), /120 minutes behind the server's/)
+  assert.match(clockOff(-10_800_000), /3 hours behind/)
 })

@@ -19,6 +19,8 @@ const log = logger('agent.node')
 const SCHEDULE: RetrySchedule = { firstMs: 250, factor: 2, maxMs: 15_000, jitter: 0.5 }
 /** The status is written this often even when nothing changed, ms. */
 const REFRESH_MS = 300_000
+/** A clock that is off by more is told, ms; certificates are made for a day of it, so this is early. */
+const CLOCK_OFF_MS = 300_000
 /** How often the machine is looked at for pressure and addresses, ms. */
 const LOOK_MS = 10_000
 
@@ -33,6 +35,8 @@ export interface NodeOptions {
   readonly taints: readonly { readonly key: string; readonly value?: string; readonly effect: string }[]
   readonly port: number
   readonly facts: () => Promise<NodeFacts>
+  /** This clock minus the server's, ms. */
+  readonly clockAheadMs: () => number
   readonly runtimeState: () => { readonly ok: boolean; readonly message: string }
   /** Facts, network or addresses changed. */
   readonly onChange: () => void
@@ -46,6 +50,7 @@ export class NodeObject {
   #written: NodeStatus | undefined
   #writtenAt = -Infinity
   #registered = false
+  #clockTold = ''
   /** Set by a wake that came while nobody rested, so that none is lost. */
   #woken = false
   #resting: AbortController | undefined
@@ -152,6 +157,7 @@ export class NodeObject {
       this.#written = undefined
       throw new AppError('unavailable', `write status of node "${name}": it is gone from the API, registering again`, { cause: error })
     })
+    this.#tellClock()
     this.#written = status
     this.#writtenAt = clock.monotonic()
     if (!this.#cidr && answer.spec?.podCIDR) this.#wake()
@@ -196,9 +202,25 @@ export class NodeObject {
         this.#condition('MemoryPressure', facts.pressure.memory, ['KubeletHasInsufficientMemory', 'kubelet has insufficient memory available'], ['KubeletHasSufficientMemory', 'kubelet has sufficient memory available']),
         this.#condition('DiskPressure', facts.pressure.disk, ['KubeletHasDiskPressure', 'kubelet has disk pressure'], ['KubeletHasNoDiskPressure', 'kubelet has no disk pressure']),
         this.#condition('PIDPressure', facts.pressure.pid, ['KubeletHasInsufficientPID', 'kubelet has insufficient PID available'], ['KubeletHasSufficientPID', 'kubelet has sufficient PID available']),
+        ...this.#clockCondition(),
         this.#condition('Ready', readyProblem === undefined, ['KubeletReady', 'kubelet is posting ready status'], ['KubeletNotReady', readyProblem ?? '']),
       ],
     }
+  }
+
+  /** An Event when the clock has gone off, or is off by another amount. Its own time is as wrong as the clock. */
+  #tellClock(): void {
+    const off = clockOff(this.#o.clockAheadMs())
+    if (off !== '' && off !== this.#clockTold) this.#o.events.event(this.#reference(), 'Warning', 'ClockSkew', off)
+    this.#clockTold = off
+  }
+
+  /** Stands on the node from the first time its clock was off. */
+  #clockCondition(): NodeCondition[] {
+    const off = clockOff(this.#o.clockAheadMs())
+    const known = (this.#o.cache.get(this.#o.name)?.status?.conditions ?? this.#written?.conditions)?.some((c) => c.type === 'ClockSkew')
+    if (off === '' && !known) return []
+    return [this.#condition('ClockSkew', off !== '', ['ClockIsOff', off], ['ClockIsRight', "clock is within 5 minutes of the server's"])]
   }
 
   #condition(type: string, on: boolean, yes: readonly [string, string], no: readonly [string, string]): NodeCondition {
@@ -209,6 +231,14 @@ export class NodeObject {
     const since = old?.status === status && old.lastTransitionTime ? old.lastTransitionTime : now
     return { type, status, reason, message, lastHeartbeatTime: now, lastTransitionTime: since }
   }
+}
+
+/** What to say of a clock that is so far ahead of the server's (behind when negative); empty when it is right. */
+export function clockOff(aheadMs: number): string {
+  const off = Math.abs(aheadMs)
+  if (off <= CLOCK_OFF_MS) return ''
+  const [amount, unit] = off >= 2 * 86_400_000 ? [86_400_000, 'days'] : off >= 2 * 3_600_000 ? [3_600_000, 'hours'] : [60_000, 'minutes']
+  return `clock of this node is ${Math.round(off / amount)} ${unit} ${aheadMs > 0 ? 'ahead of' : 'behind'} the server's: set it, or let NTP do so (timedatectl set-ntp true); pods and link go on`
 }
 
 /** The status without the times that change by themselves. */

@@ -15,7 +15,7 @@ import { createCaches, createClient, createEventRecorder, createFetchLikeTranspo
 import { createDeviceLayer, type DeviceLayer } from '../../devices/mod.ts'
 import { startMirror } from '../../images/mod.ts'
 import { createForwarder, openSegmentLog } from '../../telemetry/mod.ts'
-import { createNodeSession, proxyFor, renewCertificate, runLink, type NodeSession } from '../../tunnel/mod.ts'
+import { createNodeSession, LinkProbe, proxyFor, renewCertificate, runLink, type NodeSession } from '../../tunnel/mod.ts'
 import { pathsOf } from '../paths.ts'
 import { lockDirectory } from './lock.ts'
 import { ensureNodeIdentity, saveNodeIdentity, type NodeIdentity } from './node-identity.ts'
@@ -47,14 +47,28 @@ export async function runAgent(settings: AgentSettings, signal: AbortSignal): Pr
   let identity = await ensureNodeIdentity({ ...settings, dataDir: paths.data, proxy }, clock, scope.signal)
   const servers = (): string[] => [identity.server]
   const credentials = (): NodeIdentity => identity
-  const session = createNodeSession({ servers, credentials, alpn: ALPN_API_H2, clock, proxy })
+  // Both connections take the same way: when one goes silent the other is looked at, so a lost line is noticed by use.
+  const probe = new LinkProbe()
+  const session = createNodeSession({ servers, credentials, alpn: ALPN_API_H2, clock, proxy, onSilent: () => probe.check() })
   scope.onClose(() => session[Symbol.asyncDispose]())
-  const client = createClient(createFetchLikeTransport((request) => session.request(request), { clock }))
+  let clockAheadMs = 0
+  const client = createClient(
+    createFetchLikeTransport(
+      async (request) => {
+        const answer = await session.request(request)
+        const date = Date.parse(answer.headers['date'] ?? '')
+        if (!Number.isNaN(date)) clockAheadMs = clock.now() - date
+        return answer
+      },
+      { clock },
+    ),
+  )
   const stash = await openFileStash(join(paths.data, 'agent/stash'), { clock })
   scope.onClose(() => stash[Symbol.asyncDispose]())
   const caches = createCaches(client, { clock, stash })
 
-  const mirror = await startMirror({ upstream: (request) => session.request(request), port: 0 })
+  let onMissing = (_image: string): void => {}
+  const mirror = await startMirror({ upstream: (request) => session.request(request), port: 0, onMissing: (image) => onMissing(image) })
   scope.onClose(() => mirror[Symbol.asyncDispose]())
   const containerd = await startContainerd({ instance: paths.instance, dataDir: paths.data, runDir: paths.run, mirror: `http://127.0.0.1:${mirror.port}`, clock }, scope)
 
@@ -77,8 +91,10 @@ export async function runAgent(settings: AgentSettings, signal: AbortSignal): Pr
     nodeLabels: settings.nodeLabels,
     podEnv: () => ({ ...devices?.env() }),
     online: () => online,
+    clockAheadMs: () => clockAheadMs,
     cgroupRoot: containerd.paths.cgroupRoot,
   })
+  onMissing = (image) => agent.notOnServer(image)
   // The bus listens on the bridge, so devices begin when the node knows its pod network: from disk at once, else from the server.
   network.onConfigured = (gateway) => {
     if (devices) return
@@ -113,6 +129,7 @@ export async function runAgent(settings: AgentSettings, signal: AbortSignal): Pr
       handler: agent.handler,
       clock,
       proxy,
+      probe,
       signal: s,
       onState: (state) => {
         const was = online
