@@ -18,6 +18,6 @@ if (!chosen) {
   process.exit(2)
 }
 const files = process.argv.length > 3 ? process.argv.slice(3) : sourceFiles(chosen.folders, '.test.ts')
-const args = ['--disable-warning=ExperimentalWarning', '--test', `--test-concurrency=${chosen.parallel}`, `--test-timeout=${chosen.timeoutMs}`, '--test-reporter=tools/quiet-reporter.ts', ...files]
+const args = ['--disable-warning=ExperimentalWarning', '--test', `--test-concurrency=${chosen.parallel}`, `--test-timeout=${chosen.timeoutMs}`, '--test-reporter=./tools/quiet-reporter.ts', ...files]
 const run = spawnSync(process.execPath, args, { cwd: ROOT, stdio: 'inherit' })
 process.exit(run.status ?? 1)
