@@ -15,7 +15,7 @@ export interface Clock {
   now(): number
   /** Milliseconds from an arbitrary start; never goes back. */
   monotonic(): number
-  /** Calls `fn` once after `ms`. The name shows up in diagnostics. Does not keep the process alive by itself. */
+  /** Calls `fn` once after `ms`. The name shows up in diagnostics. The machine's keep the process alive: cancel what is not wanted. */
   timer(name: string, ms: number, fn: () => void): Timer
   /** Resolves after `ms`, rejects with the signal's reason when it aborts first. */
   sleep(ms: number, signal?: AbortSignal): Promise<void>

@@ -22,10 +22,14 @@ export type ErrorCode =
 
 const RETRYABLE: ReadonlySet<ErrorCode> = new Set(['unavailable', 'timeout', 'full'])
 
+/**
+ * An expected failure. `message` follows the file's grammar and may be shown to users as it is, so no secrets in it;
+ * `cause` is the failure below it, which {@link messageOf} appends. `retryable`: the same call may succeed later as it is.
+ */
 export class AppError extends Error {
   readonly code: ErrorCode
   readonly retryable: boolean
-  /** Set when another try would be wrong even though the code is retryable, or the reverse. @default by code */
+  /** @param options.retryable when another try would be wrong though the code is retryable, or the reverse. @default by code */
   constructor(code: ErrorCode, message: string, options: { cause?: unknown; retryable?: boolean } = {}) {
     super(message, options.cause === undefined ? undefined : { cause: options.cause })
     this.name = 'AppError'

@@ -15,6 +15,10 @@ export interface Histogram {
 /** Seconds buckets that fit API calls and pod starts. */
 export const SECONDS_BUCKETS: readonly number[] = [0.001, 0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30]
 
+/**
+ * The metrics of one process or part. Making a family of a name again replaces the former one. Nothing is dropped or reset: the
+ * caller keeps label values to a fixed set (never a pod's or device's name).
+ */
 export class Metrics {
   readonly #families = new Map<string, { help: string; type: string; lines: () => string[] }>()
 

@@ -4,6 +4,10 @@
  */
 import { isAbort } from './errors.ts'
 
+/**
+ * One lifetime, nested by its parent's signal. Work is added by `run`, resources by `onClose`; `close` (or `await using`) ends both.
+ * A first failure aborts everything in the scope and is thrown by `done` and `close`; later ones are dropped.
+ */
 export class Scope {
   readonly name: string
   readonly #abort = new AbortController()
