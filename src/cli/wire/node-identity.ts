@@ -56,6 +56,7 @@ export async function loadNodeIdentity(dataDir: string): Promise<NodeIdentity | 
   throw new AppError('corrupt', `read node identity: "${path}" is damaged: move it away and join again with a token`)
 }
 
+/** Writes the identity whole or not at all, fsynced, mode 0600: after a power loss it is the former one or this one. @throws the file system's error */
 export async function saveNodeIdentity(dataDir: string, identity: NodeIdentity): Promise<void> {
   await writeFileAtomic(fileOf(dataDir), JSON.stringify(identity))
 }
