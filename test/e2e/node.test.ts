@@ -12,10 +12,9 @@ import { after, before, describe, test } from 'node:test'
 import type { Deployment, Node, Pod } from '../../src/api/gen/types.ts'
 import { ROOT } from '../../tools/files.ts'
 import { cannotRunContainers } from '../kit/containerd.ts'
-import { busyboxArchive, eventually, ran, Site } from './site.ts'
+import { busyboxArchive, eventually, KUBECTL, ran, Site } from './site.ts'
 
 const NODE = 'pi-worker-01'
-const KUBECTL = join(ROOT, 'dist/clients/kubectl')
 const PORT = 8092
 
 interface List<T> {

@@ -13,8 +13,10 @@ import { pathsOf } from '../../src/cli/paths.ts'
 import { ROOT } from '../../tools/files.ts'
 import { Lab, type Host } from '../kit/lab.ts'
 
-const SKERRY = join(ROOT, 'bin/skerry')
-const KUBECTL = join(ROOT, 'dist/clients/kubectl')
+/** The command in this checkout. */
+export const SKERRY = join(ROOT, 'bin/skerry')
+/** The real kubectl. */
+export const KUBECTL = join(ROOT, 'dist/clients/kubectl')
 /** All sites of these tests; one exists at a time, as the network block is theirs. */
 const LAB = { name: 'ee', block: 247 }
 
@@ -151,9 +153,10 @@ export class Site {
     await killall(this.data(name), this.lab.host(name).netns)
   }
 
-  env(): NodeJS.ProcessEnv {
-    // kubectl caches what a server can do under HOME: this server's own.
-    return { ...process.env, HOME: this.dir, KUBECONFIG: join(this.data('server'), 'server/admin.kubeconfig'), SKERRY_DATA_DIR: this.data('server') }
+  /** Environment of an operator of a server, named as its process. */
+  env(server = 'server'): NodeJS.ProcessEnv {
+    // kubectl caches what a server can do under HOME: this site's own.
+    return { ...process.env, HOME: this.dir, KUBECONFIG: join(this.data(server), 'server/admin.kubeconfig'), SKERRY_DATA_DIR: this.data(server) }
   }
 
   /** The real kubectl; its output. @throws Error with what it said */
