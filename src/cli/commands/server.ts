@@ -34,8 +34,8 @@ export const serverCommand: Command = {
       throw new AppError('forbidden', `start server: user id ${process.getuid?.()} is not root, and this machine's own agent needs root: run it with sudo, or give --no-agent`)
     }
     const agent = agentSettings(settings)
-    // Loaded only now, so that other commands stay small and quick.
-    const [{ startServer }, { runAgent }] = await Promise.all([import('../wire/server.ts'), import('../wire/agent.ts')])
+    // Loaded only now, so that other commands stay small and quick; a server without pods never loads the agent.
+    const { startServer } = await import('../wire/server.ts')
     const server = await startServer({
       dataDir: dataDirOf(settings),
       port,
@@ -48,6 +48,7 @@ export const serverCommand: Command = {
     try {
       if (settings['no-agent'] === true) await aborted(signal)
       else {
+        const { runAgent } = await import('../wire/agent.ts')
         const node = (settings['node-name'] as string | undefined) ?? hostname().toLowerCase()
         await runAgent({ ...agent, server: server.url, token: () => server.ownToken(node), nodeName: node }, signal)
       }
