@@ -168,6 +168,15 @@ function read(secret: Secret): StoredToken {
   }
 }
 
+/** The record of a joined node that this Secret holds; undefined when it is another Secret. */
+export function nodeRecordOf(secret: Secret): NodeRecord | undefined {
+  const name = secret.metadata?.name ?? ''
+  return name.startsWith(NODE_PREFIX) && text(secret, 'keyHash') !== '' ? readRecord(name.slice(NODE_PREFIX.length), secret) : undefined
+}
+
+/** Where Secrets with records of nodes are, for a cache of them. */
+export const NODE_RECORDS = { namespace: NAMESPACE, fieldSelector: 'type=Opaque' }
+
 function readRecord(node: string, secret: Secret): NodeRecord {
   return {
     node,

@@ -2,12 +2,12 @@ import assert from 'node:assert/strict'
 import { createServer as createTcp, connect as connectTcp } from 'node:net'
 import { before, test } from 'node:test'
 import { connect as connectTls } from 'node:tls'
-import { systemClock, type Clock } from '../base/clock.ts'
+import { FakeClock, systemClock, type Clock } from '../base/clock.ts'
 import { AppError, messageOf } from '../base/errors.ts'
 import { setLogSink } from '../base/log.ts'
 import type { NodeHandler } from '../base/stream.ts'
 import { DialError, proxyFor } from './dial.ts'
-import type { LinkStatus } from './link.ts'
+import { LinkProbe, type LinkStatus } from './link.ts'
 import { connectTimeoutMs, liveness, nextDialMs } from './policy.ts'
 import { frontDoor, LINK, Relay, startLink, testHub, testPki, until, type TestPki } from '../../test/kit/tunnel.ts'
 
@@ -68,6 +68,29 @@ test('a half-open connection is given up by both ends within the detection time'
   relay.pass()
   relay.breakAll()
   await until(() => connected() === 2, 4_000, 'reconnect')
+  await link.stop()
+  await door.close()
+})
+
+test('a link that is asked for a sign of life ends when none comes, and lives on when one does', { timeout: 15_000 }, async () => {
+  await using hub = testHub()
+  const door = await frontDoor(pki, (s, n) => hub.accept(s, n))
+  await using relay = await Relay.create(door.port)
+  const probe = new LinkProbe()
+  const clock = new FakeClock()
+  await using link = startLink(relay.url, await pki.client('a'), hello, { probe, clock })
+  await until(() => link.states.at(-1)?.phase === 'connected', 3_000)
+  probe.check()
+  await new Promise((r) => setTimeout(r, 50))
+  await clock.advance(5_001)
+  assert.equal(link.states.at(-1)?.phase, 'connected')
+  relay.stall()
+  probe.check()
+  await new Promise((r) => setTimeout(r, 50))
+  await clock.advance(5_001)
+  await until(() => link.states.at(-1)?.phase !== 'connected', 2_000)
+  assert.match(error(link.states.find((s) => s.phase === 'waiting')), /no answer to a ping within 5 s/)
+  relay.breakAll()
   await link.stop()
   await door.close()
 })

@@ -23,6 +23,23 @@ export type LinkStatus =
   | { readonly phase: 'connected'; readonly server: string; readonly sinceMs: number }
   | { readonly phase: 'waiting'; readonly error: unknown; readonly waitMs: number }
 
+/** Lets the owner ask the present connection for a sign of life, e.g. when another one to the same server went silent. */
+export class LinkProbe {
+  #ask: (() => void) | undefined
+
+  /** Ends the connection within 5 s when nothing comes back. No connection: nothing happens. */
+  check(): void {
+    this.#ask?.()
+  }
+
+  /** Used by the link itself. */
+  attach(ask: (() => void) | undefined): void {
+    this.#ask = ask
+  }
+}
+
+const PROBE_MS = 5_000
+
 export interface LinkOptions {
   /** Addresses `https://host:port`, tried in turn; asked again for each dial. */
   readonly servers: () => readonly string[]
@@ -33,6 +50,7 @@ export interface LinkOptions {
   readonly clock: Clock
   readonly proxy?: ((server: string) => string | undefined) | undefined
   readonly onState?: ((status: LinkStatus) => void) | undefined
+  readonly probe?: LinkProbe | undefined
   readonly signal: AbortSignal
 }
 
@@ -118,6 +136,19 @@ function serve(socket: TLSSocket, server: string, options: LinkOptions): Promise
         else end(new AppError('timeout', `link to ${server}: nothing heard for ${ms / 1000} s`))
       })
     }
+    let probe: Timer | undefined
+    options.probe?.attach(() => {
+      if (probe !== undefined || http.destroyed) return
+      const before = socket.bytesRead
+      probe = clock.timer('link probe', PROBE_MS, () => {
+        probe = undefined
+        if (socket.bytesRead === before) end(new AppError('timeout', `link to ${server}: no answer to a ping within ${PROBE_MS / 1000} s`))
+      })
+      http.ping(() => {
+        probe?.cancel()
+        probe = undefined
+      })
+    })
     const onAbort = (): void => end(signal.reason)
     signal.addEventListener('abort', onAbort, { once: true })
     http.on('ping', () => watch(silenceMs))
@@ -145,6 +176,8 @@ function serve(socket: TLSSocket, server: string, options: LinkOptions): Promise
     })
     http.once('close', () => {
       timer.cancel()
+      probe?.cancel()
+      options.probe?.attach(undefined)
       signal.removeEventListener('abort', onAbort)
       socket.destroy()
       resolve(why)

@@ -1,7 +1,7 @@
 /** The node connection: both ends, joining, and the in-process stand-in. */
 export type { Hub } from './ports.ts'
 export { createHub, type HubOptions } from './hub.ts'
-export { runLink, type LinkOptions, type LinkStatus } from './link.ts'
+export { LinkProbe, runLink, type LinkOptions, type LinkStatus } from './link.ts'
 export { createNodeSession, type NodeSession, type SessionOptions, type SessionRequest, type SessionResponse } from './session.ts'
 export { parseServer, proxyFor, type Credentials } from './dial.ts'
 export { formatToken, newToken, parseToken, type JoinToken } from './token.ts'

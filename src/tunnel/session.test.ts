@@ -164,6 +164,24 @@ test('a half-open connection is found by the check and by the slow keepalive, an
   }
 })
 
+test('a request that gets no answer finds a half-open connection within 8 s and says so', async () => {
+  await using a = await api()
+  await using relay = await Relay.create(a.door.port)
+  const clock = new FakeClock()
+  const credentials = await pki.client('a')
+  let silent = 0
+  await using s = createNodeSession({ servers: () => [relay.url], credentials: () => credentials, alpn: H2, clock, onSilent: () => silent++ })
+  await s.request({ method: 'GET', path: '/' }).then(text)
+  relay.stall()
+  const failed = assert.rejects(s.request({ method: 'GET', path: '/' }), { code: 'unavailable' })
+  await new Promise((r) => setTimeout(r, 30))
+  await clock.advance(3_001)
+  await new Promise((r) => setTimeout(r, 30))
+  await clock.advance(5_001)
+  await failed
+  assert.equal(silent, 1)
+})
+
 test('reset makes the next request use new credentials', async () => {
   await using a = await api()
   let node = 'first'

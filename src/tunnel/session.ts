@@ -23,6 +23,8 @@ const KEEPALIVE_MS = 110_000
 /** A request after this much silence takes a probe along. */
 const STALE_MS = 30_000
 const PROBE_MS = 5_000
+/** A request without an answer for so long takes a probe along: a slow server answers pings all the same. */
+const UNANSWERED_MS = 3_000
 const CONNECT_MS = 5_000
 
 export interface SessionRequest {
@@ -60,6 +62,8 @@ export interface SessionOptions {
   readonly alpn: string
   readonly clock: Clock
   readonly proxy?: ((server: string) => string | undefined) | undefined
+  /** A connection gave no answer to a probe: whoever shares the way to the server may want to look too. */
+  readonly onSilent?: (() => void) | undefined
 }
 
 interface Live {
@@ -123,7 +127,8 @@ class Session implements NodeSession {
       if (typeof request.body === 'string' || request.body instanceof Uint8Array) stream.end(request.body)
       else Readable.from(request.body, { objectMode: false }).on('error', (e) => stream.destroy(e)).pipe(stream)
     }
-    const raw = await head
+    const unanswered = this.#clock.timer('session unanswered', UNANSWERED_MS, () => this.#probe(live))
+    const raw = await head.finally(() => unanswered.cancel())
     const headers: Record<string, string> = {}
     for (const [k, v] of Object.entries(raw)) if (!k.startsWith(':') && v !== undefined) headers[k] = Array.isArray(v) ? v.join(', ') : String(v)
     const body = decode(stream, headers)
@@ -225,7 +230,9 @@ class Session implements NodeSession {
     const before = live.socket.bytesRead
     const timer = this.#clock.timer('session probe', PROBE_MS, () => {
       live.probing = false
-      if (live.socket.bytesRead === before) end(live, `no answer to a ping within ${PROBE_MS / 1000} s`)
+      if (live.socket.bytesRead !== before) return
+      end(live, `no answer to a ping within ${PROBE_MS / 1000} s`)
+      this.#options.onSilent?.()
     })
     live.http.ping((error) => {
       timer.cancel()

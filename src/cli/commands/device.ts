@@ -1,7 +1,7 @@
 /** `skerry device get|set|watch`: devices from the command line, by the names of their properties. */
-import { AppError } from '../../base/errors.ts'
+import { AppError, hasCode } from '../../base/errors.ts'
 import type { ResourceClient } from '../../client/mod.ts'
-import type { DeviceObject } from '../../devices/mod.ts'
+import type { DeviceModelObject, DeviceObject } from '../../devices/mod.ts'
 import { adminClient } from '../admin.ts'
 import { DATA_DIR, dataDirOf, type Command, type CommandContext } from '../command.ts'
 import type { Flag } from '../config.ts'
@@ -31,15 +31,31 @@ export function rowsOf(device: DeviceObject): Row[] {
 
 const show = (value: unknown): string => (value === undefined ? '' : typeof value === 'string' ? value : JSON.stringify(value))
 
-async function withDevices(context: CommandContext, fn: (devices: ResourceClient<DeviceObject>, namespace: string) => Promise<void>): Promise<void> {
+type Models = ResourceClient<DeviceModelObject>
+
+async function withDevices(context: CommandContext, fn: (devices: ResourceClient<DeviceObject>, namespace: string, models: Models) => Promise<void>): Promise<void> {
   const { settings } = context
-  const { DEVICES } = await import('../../devices/mod.ts')
+  const { DEVICES, DEVICE_MODELS } = await import('../../devices/mod.ts')
   const admin = adminClient(dataDirOf(settings), settings['kubeconfig'] as string | undefined)
   try {
-    await fn(admin.client.resource<DeviceObject>(DEVICES), String(settings['namespace']))
+    await fn(admin.client.resource<DeviceObject>(DEVICES), String(settings['namespace']), admin.client.resource<DeviceModelObject>(DEVICE_MODELS))
   } finally {
     admin.close()
   }
+}
+
+/** @throws AppError `invalid` when the model does not allow the value; a model that is not there allows any */
+async function checkValue(device: DeviceObject, at: number, value: string, models: Models): Promise<void> {
+  const { mergeDevice } = await import('../../devices/mod.ts')
+  const model = await models.get(device.spec?.deviceModelRef?.name ?? '', device.metadata?.namespace ?? '').catch((error: unknown) => {
+    if (hasCode(error, 'not-found')) return undefined
+    throw error
+  })
+  const property = device.spec?.properties?.[at]
+  if (!model || !property) return
+  const one = { ...device, spec: { ...device.spec, properties: [{ ...property, desired: { ...property.desired, value } }] } }
+  const mistake = mergeDevice(one, model).mistakes.find((m) => m.reason === 'DesiredInvalid' || m.reason === 'PropertyUnknown')
+  if (mistake) throw new AppError('invalid', `device set: ${mistake.message}`)
 }
 
 function nameOf(args: readonly string[], what: string): string {
@@ -66,6 +82,8 @@ export const deviceCommands: readonly Command[] = [
           return
         }
         context.print(`${device.metadata?.name}: ${device.status?.state ?? 'unknown'}, last seen ${device.status?.lastOnlineTime ?? 'never'}`)
+        const invalid = device.status?.conditions?.find((c) => c.type === 'Valid' && c.status === 'False')
+        if (invalid) context.print(`not valid: ${invalid.message}`)
         context.print(table([['PROPERTY', 'DESIRED', 'REPORTED'], ...rows.map((r) => [r.property, r.desired, r.reported])]))
       }),
   },
@@ -75,7 +93,7 @@ export const deviceCommands: readonly Command[] = [
     help: "change a property's desired value",
     flags: FLAGS,
     run: (context) =>
-      withDevices(context, async (devices, namespace) => {
+      withDevices(context, async (devices, namespace, models) => {
         const name = nameOf(context.args, 'set')
         const [, property, value] = context.args
         if (property === undefined || value === undefined) throw new AppError('invalid', 'device set: give property and value, as in `skerry device set cam-1 fps 8`')
@@ -83,6 +101,7 @@ export const deviceCommands: readonly Command[] = [
         const properties = device.spec?.properties ?? []
         const at = properties.findIndex((p) => p.name === property)
         if (at < 0) throw new AppError('not-found', `device set: "${property}" is not one of ${properties.map((p) => p.name).join(', ')}`)
+        await checkValue(device, at, value, models)
         const patch = [
           { op: 'test', path: `/spec/properties/${at}/name`, value: property },
           { op: 'add', path: `/spec/properties/${at}/desired`, value: { ...properties[at]?.desired, value } },

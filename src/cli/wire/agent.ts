@@ -9,6 +9,7 @@ import { ALPN_API_H2, ALPN_LINK, PATHS } from '../../api/contract.ts'
 import { systemClock, type Clock } from '../../base/clock.ts'
 import { isAbort, messageOf } from '../../base/errors.ts'
 import { logger } from '../../base/log.ts'
+import { Metrics } from '../../base/metrics.ts'
 import { certInfo, renewAt } from '../../base/pki.ts'
 import { Scope } from '../../base/scope.ts'
 import { createCaches, createClient, createEventRecorder, createFetchLikeTransport, openFileStash } from '../../client/mod.ts'
@@ -80,6 +81,7 @@ export async function runAgent(settings: AgentSettings, signal: AbortSignal): Pr
   const network = new AnnouncedNetwork(new BridgeNetwork(containerd.paths))
   let online = false
   let devices: DeviceLayer | undefined
+  const metrics = new Metrics()
   const agent = createAgent({
     nodeName: settings.nodeName,
     client,
@@ -93,6 +95,7 @@ export async function runAgent(settings: AgentSettings, signal: AbortSignal): Pr
     online: () => online,
     clockAheadMs: () => clockAheadMs,
     cgroupRoot: containerd.paths.cgroupRoot,
+    metrics,
   })
   onMissing = (image) => agent.notOnServer(image)
   // The bus listens on the bridge, so devices begin when the node knows its pod network: from disk at once, else from the server.
@@ -112,6 +115,7 @@ export async function runAgent(settings: AgentSettings, signal: AbortSignal): Pr
       recorder,
       spool,
       mqtt: { port: settings.mqttPort },
+      metrics,
     })
     devices = layer
     scope.run('devices', (s) => layer.run(s))

@@ -3,10 +3,12 @@
  * one port; then, unless told not to, this machine's own agent. Everything stops in reverse when the signal aborts.
  * Long because: it is the one list of what a server consists of, in the order in which the parts need each other.
  */
-import { mkdir, readFile } from 'node:fs/promises'
+import { readFile } from 'node:fs/promises'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { join } from 'node:path'
+import type { Secret } from '../../api/gen/types.ts'
 import { GROUP_MASTERS, nodeUser, PATHS, type UserInfo } from '../../api/contract.ts'
+import { KINDS } from '../../api/kinds.ts'
 import { createApiServer, createPodStreams, listen, type Route } from '../../apiserver/mod.ts'
 import { writeFileAtomic } from '../../base/atomic-file.ts'
 import { systemClock } from '../../base/clock.ts'
@@ -23,11 +25,12 @@ import { createScheduler } from '../../scheduler/mod.ts'
 import { openSqliteStore } from '../../store/mod.ts'
 import { createHub, createJoinServer, formatToken } from '../../tunnel/mod.ts'
 import { pathsOf } from '../paths.ts'
-import { createToken, nodeRecords, tokenStore } from '../tokens.ts'
+import { createToken, NODE_RECORDS, nodeRecords, tokenStore } from '../tokens.ts'
 import { SKERRY_VERSION } from '../version.ts'
 import { issueNode, loadServerIdentity, serverSans } from './identity.ts'
 import { installRoutes } from './install.ts'
 import { lockDirectory } from './lock.ts'
+import { NodeGate } from './node-gate.ts'
 
 const log = logger('server')
 
@@ -68,7 +71,6 @@ export async function startServer(settings: ServerSettings): Promise<RunningServ
   const clock = systemClock
   const scope = new Scope('server')
   try {
-    await mkdir(join(paths.data, 'server'), { recursive: true, mode: 0o700 })
     scope.onClose(await lockDirectory(join(paths.data, 'server/lock'), 'server'))
     const bound = settings.bindAddress === '0.0.0.0' || settings.bindAddress === '::' ? undefined : settings.bindAddress
     const identity = await loadServerIdentity(paths.data, serverSans([...settings.advertise, ...(bound ? [bound] : [])]))
@@ -117,9 +119,18 @@ export async function startServer(settings: ServerSettings): Promise<RunningServ
     const images = await openBlobStore(paths.images)
     const registry = registryHandler(images)
     const nodeConfig: NodeConfig = { clusterCidr: settings.clusterCidr, serviceCidr: settings.serviceCidr, version: SKERRY_VERSION }
+    const gate = new NodeGate((node, why) => hub.disconnect(node, why))
+    const recordSecrets = caches.cache<Secret>(KINDS.Secret, NODE_RECORDS)
+    scope.onClose(gate.follow(recordSecrets))
+    await recordSecrets.synced(scope.signal)
+    const records = nodeRecords(client)
     const joinServer = createJoinServer({
       tokens: tokenStore(client),
-      records: nodeRecords(client),
+      records: {
+        ...records,
+        // The machine that has just joined connects at once: it is known before its record's change has come round.
+        put: (record, former) => records.put(record, former).then(() => gate.take(record)),
+      },
       clock,
       caPem: () => identity.ca.certPem,
       sign: (node, csrPem) => issueNode(identity.ca, csrPem, node),
@@ -143,7 +154,11 @@ export async function startServer(settings: ServerSettings): Promise<RunningServ
       ca: identity.ca.certPem,
       api,
       routes,
-      onLink: (socket, node) => hub.accept(socket, node),
+      refuseNode: (node, keyHash) => gate.refusal(node, keyHash),
+      onLink(socket, node, keyHash) {
+        gate.linked(node, keyHash)
+        hub.accept(socket, node)
+      },
     })
     scope.onClose(() => listener.close())
 
