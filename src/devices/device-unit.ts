@@ -21,8 +21,8 @@ import { referenceTo, type DeviceObject, type DeviceStatusFields } from './types
 /** Least time between status writes for values, and for online or offline, ms. */
 export const VALUES_EVERY_MS = 10_000
 export const STATE_EVERY_MS = 1_000
-/** How old `lastOnlineTime` may become while nothing else changes, ms. */
-const LAST_SEEN_EVERY_MS = 5 * 60_000
+/** How old `lastOnlineTime` may become while nothing else changes, ms: a minute reads as "now" to a person, and costs a write a minute and device. */
+const LAST_SEEN_EVERY_MS = 60_000
 /** A device without an availability of its own is offline after this silence, ms (`silentAfterMs` in protocol.configData). */
 const SILENT_AFTER_MS = 60_000
 const DELIVERY: RetrySchedule = { firstMs: 1000, factor: 2, maxMs: 30_000, jitter: 0.2 }
@@ -262,7 +262,7 @@ export class DeviceUnit {
     if (this.#state === 'unknown' || (this.#state === 'offline' && !this.#hasAvailability)) this.#become('online', '')
     if (this.#heardAt - this.#toldSeenAt > LAST_SEEN_EVERY_MS) {
       this.#toldSeenAt = this.#heardAt
-      this.#context.statusChanged(this, LAST_SEEN_EVERY_MS)
+      this.#context.statusChanged(this, STATE_EVERY_MS)
     }
   }
 
