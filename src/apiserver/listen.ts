@@ -4,6 +4,7 @@
  * Invariants: a link socket is handed over only for a certificate of our CA that names a node; limits hold before a byte of
  * a body is kept (header 64 KiB within 20 s, idle keep-alive 75 s, handshake 10 s). Used by the composition root.
  */
+import { createHash } from 'node:crypto'
 import { createServer as createHttp2Server, type Http2Session } from 'node:http2'
 import { createServer as createHttpsServer } from 'node:https'
 import type { AddressInfo, Socket } from 'node:net'
@@ -30,7 +31,9 @@ export interface ListenOptions {
   readonly ca: string
   readonly routes?: readonly Route[]
   /** Takes a socket whose ALPN is the node link and whose certificate names `node`. */
-  readonly onLink?: (socket: TLSSocket, node: string) => void
+  readonly onLink?: (socket: TLSSocket, node: string, keyHash: string) => void
+  /** Why a node's certificate does not count (any more) though our CA signed it, by sha256 of its key (SPKI DER, hex). Asked for every request. */
+  readonly refuseNode?: (node: string, keyHash: string) => string | undefined
   readonly api: ApiServer
 }
 
@@ -84,7 +87,7 @@ export async function listen(options: ListenOptions): Promise<Listener> {
     const url = req.url ?? '/'
     const mark = url.indexOf('?')
     const path = mark < 0 ? url : url.slice(0, mark)
-    const peer = peerOf(req)
+    const peer = admitted(peerOf(req), options)
     const route = routes.find((r) => path === r.prefix || path.startsWith(r.prefix.endsWith('/') ? r.prefix : `${r.prefix}/`))
     if (!route) return api.handleHttp(req, res, peer)
     let user
@@ -108,7 +111,7 @@ export async function listen(options: ListenOptions): Promise<Listener> {
   server.on('request', onRequest)
   server.on('upgrade', (req: IncomingMessage, socket: Duplex, head: Buffer) => {
     socket.on('error', (error) => log.debug('upgraded socket ended', { error }))
-    void api.handleUpgrade(req, socket, head, peerOf(req)).catch((error: unknown) => {
+    void api.handleUpgrade(req, socket, head, admitted(peerOf(req), options)).catch((error: unknown) => {
       log.error('upgrade failed', { error, path: req.url })
       socket.destroy()
     })
@@ -120,11 +123,11 @@ export async function listen(options: ListenOptions): Promise<Listener> {
   server.on('secureConnection', (socket: TLSSocket) => {
     socket.on('error', (error) => log.debug('connection ended', { error }))
     if (socket.alpnProtocol === ALPN_LINK) {
-      const { subject, problem } = readPeer(socket)
+      const { subject, problem, nodeKey } = admitted(readPeer(socket), options)
       if (options.onLink && subject?.cn.startsWith(NODE_USER) && subject.o.includes('system:nodes')) {
         links.add(socket)
         socket.on('close', () => links.delete(socket))
-        options.onLink(socket, subject.cn.slice(NODE_USER.length))
+        options.onLink(socket, subject.cn.slice(NODE_USER.length), nodeKey ?? '')
       } else {
         log.warn('refused a node link', { subject: subject?.cn, problem: problem ?? 'not a node certificate', remote: socket.remoteAddress })
         socket.destroy()
@@ -168,10 +171,21 @@ export async function listen(options: ListenOptions): Promise<Listener> {
   }
 }
 
-const peers = new WeakMap<object, Peer>()
+interface TlsPeer extends Peer {
+  /** Of a node's certificate: sha256 of its key. */
+  readonly nodeKey?: string
+}
+
+const peers = new WeakMap<object, TlsPeer>()
+
+/** The peer as it counts now: a node's identity may have been revoked or taken over since its connection was made. */
+function admitted(peer: TlsPeer, { refuseNode }: ListenOptions): TlsPeer {
+  const problem = peer.nodeKey === undefined || !peer.subject ? undefined : refuseNode?.(peer.subject.cn.slice(NODE_USER.length), peer.nodeKey)
+  return problem === undefined ? peer : { problem }
+}
 
 /** The peer of a request, read once a connection. */
-function peerOf(req: HttpRequest): Peer {
+function peerOf(req: HttpRequest): TlsPeer {
   const holder = 'stream' in req ? req.stream.session : req.socket
   if (!holder) return {}
   let peer = peers.get(holder)
@@ -179,13 +193,16 @@ function peerOf(req: HttpRequest): Peer {
   return peer
 }
 
-function readPeer(socket: TLSSocket): Peer {
+function readPeer(socket: TLSSocket): TlsPeer {
   const { subject } = socket.getPeerCertificate()
   if (!subject) return {}
   if (!socket.authorized) return { problem: String(socket.authorizationError) }
   const { CN, O } = subject as { CN?: string | string[]; O?: string | string[] }
   if (typeof CN !== 'string') return { problem: 'the client certificate has no single common name' }
-  return { subject: { cn: CN, o: O === undefined ? [] : [O].flat() } }
+  const found = { cn: CN, o: O === undefined ? [] : [O].flat() }
+  if (!CN.startsWith(NODE_USER)) return { subject: found }
+  const key = socket.getPeerX509Certificate()?.publicKey.export({ type: 'spki', format: 'der' })
+  return { subject: found, nodeKey: createHash('sha256').update(key ?? '').digest('hex') }
 }
 
 function bindError(cause: NodeJS.ErrnoException, { port, bindAddress }: ListenOptions): AppError {
