@@ -49,7 +49,7 @@ export interface Agent {
 export function createAgent(options: AgentOptions): Agent {
   const { nodeName, client, caches, runtime, clock, dirs } = options
   const events = options.events ?? createEventRecorder({ client, clock, component: 'kubelet', host: nodeName })
-  const metrics = new Metrics()
+  const metrics = options.metrics ?? new Metrics()
   const logRoot = join(dirs.data, 'logs', 'pods')
   const logDir = (namespace: string, name: string, uid: string): string => join(logRoot, `${namespace}_${name}_${uid}`)
   const pods = caches.cache<Pod>(PODS, { fieldSelector: `spec.nodeName=${nodeName}` })

@@ -5,6 +5,7 @@
 import type { CacheSet, Client, EventRecorder } from '../client/mod.ts'
 import type { Runtime } from '../cri/mod.ts'
 import type { Clock } from '../base/clock.ts'
+import type { Metrics } from '../base/metrics.ts'
 
 /** One host port of one pod of this node. */
 export interface HostPort {
@@ -82,6 +83,8 @@ export interface AgentOptions {
   /** @default one made from `client`, run by the agent */
   readonly events?: EventRecorder
   readonly mounter?: Mounter
+  /** Shown by the node's /metrics, with the agent's own. @default a set of its own */
+  readonly metrics?: Metrics
   /** @default read from /proc and the network interfaces */
   readonly facts?: () => Promise<NodeFacts>
   /** Port of the node's API end that the API server is told; the link carries it, nothing listens. @default 10250 */

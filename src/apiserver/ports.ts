@@ -37,6 +37,8 @@ export interface PodTarget {
 export interface PodStreams {
   /** The log as text chunks. @throws ApiError or AppError, which become the Status answer */
   log(target: PodTarget, signal: AbortSignal): Promise<ApiResponse>
+  /** A page that the node serves about itself: `/metrics` or `/healthz`. @throws as `log` */
+  nodePage(node: string, path: string, signal: AbortSignal): Promise<ApiResponse>
   /** Takes the socket over (WebSocket or SPDY) and answers on it, errors included. */
   upgrade(req: IncomingMessage, socket: Duplex, head: Buffer, target: PodTarget): void | Promise<void>
 }

@@ -14,6 +14,7 @@ import { changeObject, update } from './verbs/write.ts'
 import { removeObject } from './verbs/delete.ts'
 
 const STATUS_LIKE = new Set(['status', 'ephemeralcontainers', 'resize', 'approval', 'finalize'])
+const NODE_PAGES = new Set(['/metrics', '/healthz'])
 const STREAMS = new Set(['log', 'exec', 'attach', 'portforward'])
 
 /** Answers a request below an object. @throws ApiError 404 for a subresource the kind has not, 405 for a verb it has not */
@@ -35,6 +36,7 @@ export function subresourceCall(core: Core, call: Call): Promise<ApiResponse> {
   else if (name === 'token' && verb === 'create') return requestToken(core, call)
   else if (name === 'eviction' && verb === 'create') return evict(core, call)
   else if (name === 'log' && verb === 'get') return podLog(core, call)
+  else if (name === 'proxy' && def.resource === 'nodes' && verb === 'get') return nodePage(core, call)
   else if (STREAMS.has(name)) throw badRequest('Upgrade request required')
   throw methodNotAllowed(def, verb)
 }
@@ -147,6 +149,16 @@ async function podLog(core: Core, call: Call): Promise<ApiResponse> {
   if (!streams) throw unavailable('this server carries no pod streams')
   const target = await podTarget(core, call, 'log')
   return streams.log(target, call.signal)
+}
+
+/** What a node says about itself. It has no other pages, and no port to reach others by. */
+async function nodePage(core: Core, call: Call): Promise<ApiResponse> {
+  const { def, info, signal } = call
+  if (!core.podStreams) throw unavailable('this server carries no pod streams')
+  if (!NODE_PAGES.has(info.rest)) throw badRequest(`a node has no page "${info.rest}", only ${[...NODE_PAGES].join(' and ')}`)
+  const node = info.name as string
+  if (!(await core.store.get(keyOf(def, undefined, node))).entry) throw notFound(def, node)
+  return core.podStreams.nodePage(node, info.rest, signal)
 }
 
 /** Where a stream request goes. @throws ApiError 404, 400 for an unbound pod or an unclear container */

@@ -33,6 +33,11 @@ export function createPodStreams(options: { readonly dialer: NodeDialer }): PodS
       return { status: 200, headers: { 'content-type': 'text/plain' }, body: readable(stream, signal) }
     },
 
+    async nodePage(node, path, signal): Promise<ApiResponse> {
+      const stream = await accepted(await dialer.open(node, { method: 'GET', path }, signal), node)
+      return { status: 200, headers: { 'content-type': 'text/plain; version=0.0.4' }, body: readable(stream, signal) }
+    },
+
     async upgrade(req, socket, head, target) {
       const gone = new AbortController()
       const leave = (): void => gone.abort()
