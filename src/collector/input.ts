@@ -58,7 +58,7 @@ export function parsePosted(namespace: string, stream: string, by: string, body:
   const where = 'take record'
   const o = parseObject(body, where)
   const attachments = arrayOf(o.attachments ?? [], `${where}: attachments`).map((a) => {
-    if (!isObject(a) || typeof a.base64 !== 'string' || !/^[A-Za-z0-9+/]*={0,2}$/.test(a.base64)) throw bad(`${where}: attachment without base64`)
+    if (!isObject(a) || typeof a.base64 !== 'string' || !/^[A-Za-z0-9+/]*={0,2}$/.test(a.base64)) throw bad(`${where}: attachment ${show(isObject(a) ? a.name : a)} has no base64 of its bytes`)
     return { ...nameAndType(a, where), bytes: Buffer.from(a.base64, 'base64') }
   })
   const size = attachments.reduce((sum, a) => sum + a.bytes.length, 0)
@@ -77,7 +77,7 @@ export function parsePosted(namespace: string, stream: string, by: string, body:
 /** `{"decision": "approve"|"reject", "note": ""}` */
 export function parseDecision(body: string): { state: 'approved' | 'rejected'; note: string } {
   const { decision, note = '' } = parseObject(body, 'review record')
-  if (decision !== 'approve' && decision !== 'reject') throw bad(`review record: decision is ${JSON.stringify(decision)}, want "approve" or "reject"`)
+  if (decision !== 'approve' && decision !== 'reject') throw bad(`review record: decision is ${show(decision)}, want "approve" or "reject"`)
   if (typeof note !== 'string' || note.length > 4096) throw bad('review record: note is not a text of at most 4096 characters')
   return { state: decision === 'approve' ? 'approved' : 'rejected', note }
 }
@@ -182,7 +182,7 @@ function parseObject(body: string, where: string): Fields {
   try {
     value = JSON.parse(body)
   } catch (error) {
-    throw new AppError('invalid', `${where}: the body is no JSON`, { cause: error })
+    throw new AppError('invalid', `${where}: the body is no JSON, it begins with ${show(body.slice(0, 40))}`, { cause: error })
   }
   if (!isObject(value)) throw bad(`${where}: the body is ${show(value)}, want an object`)
   return value

@@ -141,7 +141,9 @@ export const DEVICE_CRDS: readonly KubeObject[] = [
     { name: 'State', type: 'string', jsonPath: '.status.state' },
     { name: 'Last-Seen', type: 'date', jsonPath: '.status.lastOnlineTime' },
     { name: 'Values', type: 'string', jsonPath: '.status.summary' },
+    { name: 'Valid', type: 'string', jsonPath: '.status.conditions[?(@.type=="Valid")].status' },
     { name: 'Message', type: 'string', jsonPath: '.status.message', priority: 1 },
+    { name: 'Problem', type: 'string', jsonPath: '.status.conditions[?(@.type=="Valid")].message', priority: 1, description: 'What is wrong with the object, and the way out.' },
   ], true),
   crd('DeviceStatus', 'devicestatuses', [], { spec: freeMap, status: { ...object({ state, lastOnlineTime: text, twins, extensions: freeMap }), ...any } }, [
     { name: 'State', type: 'string', jsonPath: '.status.state' },
