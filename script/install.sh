@@ -3,7 +3,9 @@
 #   curl -sfk https://SERVER:6443/install.sh | SKERRY_URL=https://SERVER:6443 SKERRY_TOKEN=… sh -
 # The token's CA hash is checked before anything else is fetched or sent. Variables: SKERRY_URL, SKERRY_TOKEN (both needed),
 # SKERRY_NODE_NAME, SKERRY_DATA_DIR (/var/lib/skerry), INSTALL_SKERRY_DIR (/usr/local/lib/skerry), INSTALL_SKERRY_BIN_DIR
-# (/usr/local/bin), INSTALL_SKERRY_SKIP_START=true, INSTALL_SKERRY_SKIP_ENGINES=true. SKERRY_* settings are kept for the agent.
+# (/usr/local/bin), INSTALL_SKERRY_ETC_DIR (/etc/skerry), INSTALL_SKERRY_SYSTEMD_DIR (/etc/systemd/system; giving it writes the
+# unit also where systemd does not run, as in the image of a disk), INSTALL_SKERRY_SKIP_START=true,
+# INSTALL_SKERRY_SKIP_ENGINES=true. SKERRY_* settings are kept for the agent.
 set -eu
 say() { printf '[skerry] %s\n' "$*"; }
 die() { printf '[skerry] %s\n' "$*" >&2; exit 1; }
@@ -24,7 +26,12 @@ for tool in curl tar openssl sha256sum; do command -v "$tool" >/dev/null 2>&1 ||
 
 dir=${INSTALL_SKERRY_DIR:-/usr/local/lib/skerry}
 bin=${INSTALL_SKERRY_BIN_DIR:-/usr/local/bin}
-data=${SKERRY_DATA_DIR:-/var/lib/skerry}
+etc=${INSTALL_SKERRY_ETC_DIR:-/etc/skerry}
+systemd=${INSTALL_SKERRY_SYSTEMD_DIR:-/etc/systemd/system}
+data=$(realpath -ms -- "${SKERRY_DATA_DIR:-/var/lib/skerry}")
+for path in "$dir" "$bin" "$etc" "$systemd"; do
+  case $path in /*) ;; *) die "INSTALL_SKERRY_* '$path' is not an absolute path" ;; esac
+done
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
@@ -67,21 +74,32 @@ mkdir -p "$bin"
 ln -sf "$dir/bin/skerry" "$bin/skerry"
 ln -sf "$dir/script/killall.sh" "$bin/skerry-killall.sh"
 ln -sf "$dir/script/uninstall.sh" "$bin/skerry-uninstall.sh"
+# What killall.sh and uninstall.sh go by.
+printf 'data=%s\nbin=%s\netc=%s\nsystemd=%s\n' "$data" "$bin" "$etc" "$systemd" >"$dir/installed"
 
-umask 077
-mkdir -p /etc/skerry
-env | grep -E '^(SKERRY_|CONTAINERD_|HTTPS?_PROXY=|NO_PROXY=|https?_proxy=|no_proxy=)' | grep -vE '^SKERRY_(URL|TOKEN)=' >/etc/skerry/agent.env || true
-printf 'SKERRY_SERVER=%s\nSKERRY_TOKEN=%s\n' "$url" "$token" >>/etc/skerry/agent.env
+mkdir -p "$etc"
+rm -f "$etc/agent.env"
+(
+  # Holds the token. Quoted so that systemd and sh read the same.
+  umask 077
+  {
+    env | grep -E '^(SKERRY_|CONTAINERD_|HTTPS?_PROXY=|NO_PROXY=|https?_proxy=|no_proxy=)' | grep -vE '^SKERRY_(URL|SERVER|TOKEN|DATA_DIR)=' || true
+    printf 'SKERRY_SERVER=%s\nSKERRY_TOKEN=%s\nSKERRY_DATA_DIR=%s\n' "$url" "$token" "$data"
+  } | sed -e 's/[\\"$`]/\\&/g' -e 's/=/="/' -e 's/$/"/' >"$etc/agent.env"
+)
 
-if [ -d /run/systemd/system ]; then
-  cat >/etc/systemd/system/skerry-agent.service <<UNIT
+if [ -d /run/systemd/system ] || [ -n "${INSTALL_SKERRY_SYSTEMD_DIR:-}" ]; then
+  mkdir -p "$systemd"
+  # Local first: pods run from what the node knows, so nothing here waits for a network or for the server.
+  cat >"$systemd/skerry-agent.service" <<UNIT
 [Unit]
 Description=Skerry agent
-After=network-online.target
-Wants=network-online.target
+After=network.target
+RequiresMountsFor=$data
+StartLimitIntervalSec=0
 
 [Service]
-EnvironmentFile=/etc/skerry/agent.env
+EnvironmentFile=$etc/agent.env
 ExecStart=$bin/skerry agent
 # Pods outlive the agent: only the agent itself is stopped.
 KillMode=process
@@ -95,34 +113,46 @@ TasksMax=infinity
 [Install]
 WantedBy=multi-user.target
 UNIT
-  systemctl daemon-reload
-  systemctl enable -q skerry-agent
-  [ "${INSTALL_SKERRY_SKIP_START:-}" = true ] || systemctl restart skerry-agent
-  say "running as systemd unit skerry-agent; logs: journalctl -u skerry-agent -f"
+  mkdir -p "$systemd/multi-user.target.wants"
+  ln -sf ../skerry-agent.service "$systemd/multi-user.target.wants/skerry-agent.service"
+  if [ -d /run/systemd/system ]; then systemctl daemon-reload; fi
+  if [ "${INSTALL_SKERRY_SKIP_START:-}" = true ] || [ ! -d /run/systemd/system ]; then
+    say "installed; systemd unit skerry-agent starts at the next boot"
+  else
+    systemctl restart skerry-agent
+    say "running as systemd unit skerry-agent; logs: journalctl -u skerry-agent -f"
+  fi
 elif command -v rc-update >/dev/null 2>&1; then
   cat >/etc/init.d/skerry-agent <<UNIT
 #!/sbin/openrc-run
 description="Skerry agent"
+supervisor=supervise-daemon
 command="$bin/skerry"
 command_args="agent"
-command_background=true
 pidfile=/run/skerry-agent.pid
+respawn_delay=2
+respawn_max=0
 output_log=/var/log/skerry-agent.log
 error_log=/var/log/skerry-agent.log
-start_pre() { set -a; . /etc/skerry/agent.env; set +a; }
-depend() { need net; }
+set -a
+. $etc/agent.env
+set +a
+depend() {
+  need localmount
+  after net cgroups
+}
 UNIT
   chmod 755 /etc/init.d/skerry-agent
   rc-update add skerry-agent default
   [ "${INSTALL_SKERRY_SKIP_START:-}" = true ] || rc-service skerry-agent restart
   say "running as openrc service skerry-agent; log: /var/log/skerry-agent.log"
 elif [ "${INSTALL_SKERRY_SKIP_START:-}" = true ]; then
-  say "installed; no systemd or openrc here: start it with 'set -a; . /etc/skerry/agent.env; skerry agent'"
+  say "installed; no systemd or openrc here: start it with 'set -a; . $etc/agent.env; $bin/skerry agent'"
 else
   mkdir -p "$data"
   set -a
-  # shellcheck disable=SC1091
-  . /etc/skerry/agent.env
+  # shellcheck disable=SC1090,SC1091
+  . "$etc/agent.env"
   set +a
   setsid "$bin/skerry" agent >>"$data/agent.log" 2>&1 </dev/null &
   say "no systemd or openrc here: started in the background (pid $!, log $data/agent.log); it will not start by itself after a boot"

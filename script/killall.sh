@@ -5,13 +5,16 @@
 #
 #   killall.sh [--data-dir DIR] [--netns NAME-OR-PATH] [--instance NAME] [--run-dir DIR]
 #
-# --data-dir  as given to skerry; it names the instance   (default: /var/lib/skerry)
+# --data-dir  as given to skerry; it names the instance   (default: as installed, else /var/lib/skerry)
 # --netns     where bridge and nft table are              (default: the network namespace this runs in)
 # --instance  for an instance whose data directory is gone: its name, as the directory in /run/skerry
 # --run-dir   the instance's volatile state               (default: /run/skerry/<instance>)
 set -u
 
-data_dir=/var/lib/skerry instance='' run_dir='' netns=''
+# What install.sh wrote down, when it put this script here.
+installed=$(dirname -- "$(dirname -- "$(realpath -- "$0")")")/installed
+data_dir=$(sed -n 's/^data=//p' "$installed" 2>/dev/null)
+data_dir=${data_dir:-/var/lib/skerry} instance='' run_dir='' netns=''
 while [ $# -gt 0 ]; do
   case $1 in
     --data-dir) data_dir=${2:?--data-dir needs a directory}; shift 2 ;;

@@ -4,11 +4,16 @@
 #
 #   uninstall.sh [--data-dir DIR] [--netns NAME-OR-PATH] [--yes]
 #
-# --data-dir  as given to skerry; it names the instance   (default: /var/lib/skerry)
+# --data-dir  as given to skerry; it names the instance   (default: as installed, else /var/lib/skerry)
 # --netns     where bridge and nft table are              (default: the network namespace this runs in)
 set -eu
 
-data_dir=/var/lib/skerry yes='' pass=''
+here=$(dirname -- "$(realpath -- "$0")")
+program=$(dirname -- "$here")
+# What install.sh wrote down, when it put this script here.
+recorded() { sed -n "s/^$1=//p" "$program/installed" 2>/dev/null || true; }
+data_dir=$(recorded data)
+data_dir=${data_dir:-/var/lib/skerry} yes='' pass=''
 while [ $# -gt 0 ]; do
   case $1 in
     --data-dir) data_dir=${2:?--data-dir needs a directory}; shift 2 ;;
@@ -35,17 +40,23 @@ if [ -z "$yes" ]; then
   [ "$answer" = yes ] || { echo 'nothing was removed'; exit 1; }
 fi
 
-here=$(dirname -- "$(realpath -- "$0")")
+systemd=$(recorded systemd)
+systemd=${systemd:-/etc/systemd/system}
 # Services that were installed for this very directory, or for the default one, which they need not name.
-for file in /etc/systemd/system/skerry*.service; do
+for file in "$systemd"/skerry*.service; do
   [ -e "$file" ] || continue
   env_file=$(sed -n 's/^EnvironmentFile=-\{0,1\}//p' "$file" | head -n 1)
   named=$(cat "$file" ${env_file:+"$env_file"} 2>/dev/null | sed -n 's/.*\(--data-dir[ =]\|SKERRY_DATA_DIR=\)"\{0,1\}\([^ "]*\).*/\2/p' | head -n 1)
   [ "${named:-/var/lib/skerry}" = "$data_dir" ] || continue
-  systemctl disable --now "$(basename "$file")" 2>/dev/null || true
-  rm -f "$file" ${env_file:+"$env_file"}
+  if [ -d /run/systemd/system ]; then systemctl disable --now "$(basename "$file")" 2>/dev/null || true; fi
+  rm -f "$file" "$systemd/multi-user.target.wants/$(basename "$file")" ${env_file:+"$env_file"}
 done
-systemctl daemon-reload 2>/dev/null || true
+if [ -d /run/systemd/system ]; then systemctl daemon-reload || true; fi
+if [ "$(recorded data)" = "$data_dir" ] && [ -e /etc/init.d/skerry-agent ] && grep -qF "$(recorded etc)/agent.env" /etc/init.d/skerry-agent; then
+  rc-service skerry-agent stop 2>/dev/null || true
+  rc-update del skerry-agent default 2>/dev/null || true
+  rm -f /etc/init.d/skerry-agent /var/log/skerry-agent.log
+fi
 # shellcheck disable=SC2086 # a list of plain options
 sh "$here/killall.sh" --data-dir "$data_dir" $pass
 if awk -v dir="$data_dir/" 'index($5, dir) == 1 { found = 1 } END { exit !found }' /proc/self/mountinfo; then
@@ -53,13 +64,15 @@ if awk -v dir="$data_dir/" 'index($5, dir) == 1 { found = 1 } END { exit !found 
   exit 1
 fi
 rm -rf "$data_dir"
-# The program itself, when install.sh put it there and no other service needs it.
-program=$(dirname -- "$here")
-if [ -x "$program/bin/skerry" ] && [ ! -e "$program/.git" ] && [ ! -e "$program/src" ] && ! grep -qs skerry /etc/systemd/system/skerry*.service; then
-  for link in "${INSTALL_SKERRY_BIN_DIR:-/usr/local/bin}"/skerry*; do
+# The program itself, when install.sh put it there for this directory.
+if [ "$(recorded data)" = "$data_dir" ]; then
+  bin=$(recorded bin) etc=$(recorded etc)
+  for link in "$bin"/skerry*; do
     case $(readlink "$link" 2>/dev/null) in "$program"/*) rm -f "$link" ;; esac
   done
-  rmdir /etc/skerry 2>/dev/null || true
+  rm -f "$etc/agent.env"
+  # Settings that somebody wrote there are theirs.
+  rmdir "$etc" 2>/dev/null || true
   rm -rf "$program"
 fi
 echo "removed, with $data_dir"

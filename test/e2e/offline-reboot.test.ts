@@ -41,7 +41,7 @@ describe('a node that boots without its server', { skip: cannotRunContainers() }
     assert.equal(before.length, PODS)
     await site.lab.cut(NODE)
     await site.losePower(NODE)
-    assert.deepEqual(leftovers(site.data(NODE)), [], 'the power loss left nothing but the disk')
+    assert.deepEqual(leftovers(site.data(NODE), site.lab.host(NODE).netns), [], 'the power loss left nothing but the disk')
     assert.deepEqual(new Set(await answers()), new Set([undefined]))
 
     const start = performance.now()

@@ -3,7 +3,7 @@
  * Everything carries the site's own names, `close` removes it also when a test failed, and `leftovers` finds what was not.
  * Used by the tests beside.
  */
-import { execFile, spawn, type ChildProcess } from 'node:child_process'
+import { execFile, execFileSync, spawn, type ChildProcess } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import { closeSync, existsSync, mkdirSync, openSync, readFileSync, readdirSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
@@ -193,7 +193,7 @@ export class Site {
     for (const name of [...this.#processes.keys()].filter((n) => n !== 'server')) await this.kill(name)
     await this.kill('server', 'SIGTERM')
     for (const [dataDir, host] of this.#instances) await killall(dataDir, host.netns)
-    const left = [...this.#instances.keys()].flatMap((dataDir) => leftovers(dataDir))
+    const left = [...this.#instances].flatMap(([dataDir, host]) => leftovers(dataDir, host.netns))
     await this.lab.close()
     if (process.env['SKERRY_KEEP'] === undefined) rmSync(this.dir, { recursive: true, force: true })
     return left
@@ -210,8 +210,11 @@ export async function killall(dataDir: string, netns?: string): Promise<Ran> {
   return ran(join(ROOT, 'script/killall.sh'), ['--data-dir', dataDir, ...(netns !== undefined && existsSync(netns) ? ['--netns', netns] : [])])
 }
 
-/** What of an instance is on this machine besides its data directory: processes, mounts, cgroups, directories, CNI results. */
-export function leftovers(dataDir: string): string[] {
+/**
+ * What of an instance is on this machine besides its data directory: processes, mounts, cgroups, directories, CNI results, and
+ * in the network namespace it ran in (if that is still there) its bridge and table.
+ */
+export function leftovers(dataDir: string, netns?: string): string[] {
   const { instance, run } = pathsOf(dataDir)
   const hash = createHash('sha256').update(instance).digest('hex').slice(0, 8)
   const left: string[] = []
@@ -228,7 +231,10 @@ export function leftovers(dataDir: string): string[] {
   }
   if (existsSync(run)) left.push(`directory ${run}`)
   for (const n of names('/var/lib/cni/results')) if (n.startsWith(`skerry-${hash}-`)) left.push(`CNI result ${n}`)
-  if (existsSync(`/sys/class/net/sk-${hash}`)) left.push(`interface sk-${hash}`)
+  if (netns !== undefined && existsSync(netns)) {
+    const seen = execFileSync('nsenter', [`--net=${netns}`, 'sh', '-c', 'ip -o link; nft list tables'], { encoding: 'utf8' })
+    for (const line of seen.split('\n')) if (/sk-[0-9a-f]{8}|skerry_|veth/.test(line)) left.push(`in ${netns}: ${line}`)
+  }
   return left
 }
 
