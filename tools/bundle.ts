@@ -4,8 +4,8 @@
  */
 import { createRequire } from 'node:module'
 import { build, type Plugin } from 'esbuild'
-import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { dirname, join, relative } from 'node:path'
+import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { basename, dirname, join, relative } from 'node:path'
 import { ROOT, sourceFiles } from './files.ts'
 
 /** Worker threads by the name that `startWorker` is given, as the sources say them. */
@@ -32,7 +32,6 @@ const quietHttp: Plugin = {
 
 const dist = join(ROOT, process.argv[2] ?? 'dist')
 mkdirSync(dist, { recursive: true })
-for (const f of readdirSync(dist)) if (f.endsWith('.mjs')) rmSync(join(dist, f))
 const result = await build({
   absWorkingDir: ROOT,
   entryPoints: [
@@ -51,6 +50,7 @@ const result = await build({
   minifySyntax: true,
   minifyWhitespace: true,
   metafile: true,
+  write: false,
   plugins: [quietHttp],
   // Native helpers that ws and others use only when present.
   external: ['bufferutil', 'utf-8-validate'],
@@ -58,6 +58,14 @@ const result = await build({
   banner: { js: "import { createRequire as __cr } from 'node:module'; const require = __cr(import.meta.url);" },
   logLevel: 'warning',
 })
+// File by file at once: a program that starts meanwhile finds whole files. The main file last, as its age tells how fresh all are.
+const files = result.outputFiles.toSorted((a, b) => Number(a.path.endsWith('/skerry.mjs')) - Number(b.path.endsWith('/skerry.mjs')))
+for (const f of files) {
+  writeFileSync(`${f.path}.new`, f.contents)
+  renameSync(`${f.path}.new`, f.path)
+}
+const made = new Set(files.map((f) => basename(f.path)))
+for (const f of readdirSync(dist)) if (f.endsWith('.mjs') && !made.has(f)) rmSync(join(dist, f))
 const bytes = Object.values(result.metafile.outputs).reduce((n, o) => n + o.bytes, 0)
 writeFileSync(join(dist, 'bundle.json'), JSON.stringify({ files: Object.keys(result.metafile.outputs).map((f) => f.replace('dist/', '')) }))
 console.log(`bundle: ${Object.keys(result.metafile.outputs).length} files, ${(bytes / 1e6).toFixed(2)} MB`)
