@@ -1,7 +1,8 @@
 /**
  * Puts, gets, lists and watch latency of the SQLite store, beside a real etcd on the same disk with the same client program.
  * etcd answers over gRPC on loopback, as it does for a Kubernetes API server; our store is called in process, as our API
- * server does. Both fsync before they acknowledge. Run: `bin/node test/bench/store.ts [seconds per figure, default 3]`.
+ * server does. Both fsync before they acknowledge. Prints a table, and JSON as its last line.
+ * Run: `bin/node test/bench/store.ts [seconds per figure, default 3]`.
  */
 import { spawn, spawnSync } from 'node:child_process'
 import { mkdtempSync, rmSync } from 'node:fs'
@@ -150,6 +151,7 @@ try {
     await subject.close()
   }
   console.table(table)
+  console.log(JSON.stringify(table))
 } finally {
   rmSync(directory, { recursive: true, force: true })
 }
