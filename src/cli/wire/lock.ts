@@ -1,5 +1,5 @@
 /** Keeps a second process off a directory. A lock left by a dead process is taken over. */
-import { mkdir, open, readFile, rm } from 'node:fs/promises'
+import { link, mkdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { AppError } from '../../base/errors.ts'
 
@@ -11,10 +11,11 @@ export async function lockDirectory(path: string, what: string): Promise<() => P
     throw new AppError('forbidden', `start ${what}: cannot make "${dirname(path)}" (${(error as NodeJS.ErrnoException).code}): give a --data-dir that this user may write, or run it with sudo`)
   }
   for (let tries = 0; ; tries++) {
+    // Written first and then named, so that nobody reads a lock without its owner.
+    const own = `${path}.${process.pid}`
     try {
-      const file = await open(path, 'wx', 0o600)
-      await file.writeFile(`${process.pid} ${await startOf(process.pid)}`)
-      await file.close()
+      await writeFile(own, `${process.pid} ${await startOf(process.pid)}`, { mode: 0o600 })
+      await link(own, path)
       return () => rm(path, { force: true })
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code !== 'EEXIST' || tries > 1) throw error
@@ -24,16 +25,20 @@ export async function lockDirectory(path: string, what: string): Promise<() => P
         throw new AppError('exists', `start ${what}: process ${pid} already uses this data directory ("${dirname(path)}"): stop it, or give another --data-dir`)
       }
       await rm(path, { force: true })
+    } finally {
+      await rm(own, { force: true })
     }
   }
 }
 
-/** Start time of a process in clock ticks since boot, with the boot's id; empty when there is none. */
+/** Start time of a process in clock ticks since boot, with the boot's id; empty when there is none or it has ended. */
 async function startOf(pid: number): Promise<string> {
   try {
     const stat = await readFile(`/proc/${pid}/stat`, 'utf8')
     const boot = (await readFile('/proc/sys/kernel/random/boot_id', 'utf8')).trim()
-    return `${stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19]}@${boot}`
+    const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
+    // A zombie has ended; who should bury it may take its time, or never come.
+    return fields[0] === 'Z' || fields[0] === 'X' ? '' : `${fields[19]}@${boot}`
   } catch {
     return ''
   }
