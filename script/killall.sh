@@ -75,8 +75,13 @@ for role in agent server; do
   lock=$data_dir/$role/lock
   [ -n "$data_dir" ] && [ -r "$lock" ] || continue
   read -r pid started <"$lock" || [ -n "${pid:-}" ] || continue
-  now=$(sed 's/.*) //' "/proc/$pid/stat" 2>/dev/null | cut -d' ' -f20)@$boot
-  [ "$now" = "$started" ] && kill -KILL "$pid" 2>/dev/null && echo "ended $role, process $pid"
+  lives() { [ "$(sed 's/.*) //' "/proc/$pid/stat" 2>/dev/null | awk '$1 != "Z" { print $20 }')@$boot" = "$started" ]; }
+  lives && kill -KILL "$pid" 2>/dev/null && echo "ended $role, process $pid"
+  tries=0
+  while lives && [ $tries -lt 50 ]; do
+    tries=$((tries + 1))
+    sleep 0.1
+  done
 done
 
 tries=0
@@ -107,6 +112,10 @@ fi
 $enter ip link delete "sk-$hash" 2>/dev/null && echo "removed bridge sk-$hash"
 $enter nft delete table ip "skerry_$hash" 2>/dev/null && echo "removed nft table skerry_$hash"
 rm -rf "/var/lib/cni/results/skerry-$hash-"*
+# A killed shim leaves its socket, whose place is fixed in containerd.
+cat "$run_dir"/containerd/io.containerd.runtime.v2.task/*/*/address 2>/dev/null | sed 's|unix://|\n|g' | while read -r shim; do
+  case $shim in /run/containerd/s/*) rm -f "$shim" ;; esac
+done
 for sandbox in "$run_dir/containerd/io.containerd.grpc.v1.cri/sandboxes"/*; do
   rm -f "/var/lib/cni/results/cni-loopback-${sandbox##*/}-lo"
 done
