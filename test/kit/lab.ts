@@ -48,22 +48,28 @@ export class Lab {
   static async create(options: LabOptions): Promise<Lab> {
     const lab = new Lab(options)
     await lab.close()
-    await run('sysctl', ['-qw', 'net.ipv4.ip_forward=1'])
-    const all = [lab.server, ...lab.hosts.values()]
-    for (const h of all) {
-      const ns = h.netns.slice('/run/netns/'.length)
-      const gateway = h.address.replace(/2$/, '1')
-      await run('ip', ['netns', 'add', ns])
-      await run('ip', ['link', 'add', h.device, 'type', 'veth', 'peer', 'name', 'eth0', 'netns', ns])
-      await run('ip', ['addr', 'add', `${gateway}/30`, 'dev', h.device])
-      await run('ip', ['link', 'set', h.device, 'up'])
-      await lab.exec(h, 'ip', ['link', 'set', 'lo', 'up'])
-      await lab.exec(h, 'ip', ['addr', 'add', `${h.address}/30`, 'dev', 'eth0'])
-      await lab.exec(h, 'ip', ['link', 'set', 'eth0', 'up'])
-      await lab.exec(h, 'ip', ['route', 'add', 'default', 'via', gateway])
+    try {
+      await run('sysctl', ['-qw', 'net.ipv4.ip_forward=1'])
+      for (const h of [lab.server, ...lab.hosts.values()]) await lab.#make(h)
+      await lab.#rules()
+      return lab
+    } catch (error) {
+      await lab.close()
+      throw error
     }
-    await lab.#rules()
-    return lab
+  }
+
+  async #make(h: Host): Promise<void> {
+    const ns = h.netns.slice('/run/netns/'.length)
+    const gateway = h.address.replace(/2$/, '1')
+    await run('ip', ['netns', 'add', ns])
+    await run('ip', ['link', 'add', h.device, 'type', 'veth', 'peer', 'name', 'eth0', 'netns', ns])
+    await run('ip', ['addr', 'add', `${gateway}/30`, 'dev', h.device])
+    await run('ip', ['link', 'set', h.device, 'up'])
+    await this.exec(h, 'ip', ['link', 'set', 'lo', 'up'])
+    await this.exec(h, 'ip', ['addr', 'add', `${h.address}/30`, 'dev', 'eth0'])
+    await this.exec(h, 'ip', ['link', 'set', 'eth0', 'up'])
+    await this.exec(h, 'ip', ['route', 'add', 'default', 'via', gateway])
   }
 
   /** A host by name. */
@@ -121,7 +127,8 @@ export class Lab {
   async #rules(): Promise<void> {
     const s = this.server.device
     const cut = [...this.#cut].map((d) => `    iifname "${d}" drop\n    oifname "${d}" drop`).join('\n')
-    const nodes = [...this.hosts.values()].map((h) => `"${h.device}"`).join(', ')
+    // A set may not be empty: a lab of the server alone speaks of a line that is not there.
+    const nodes = [...this.hosts.values()].map((h) => `"${h.device}"`).join(', ') || `"${this.#options.name}-none"`
     const text = `
 table ip ${this.#table} {
 }
