@@ -98,6 +98,7 @@ describe('devices', { skip }, () => {
     const set = await site.skerry('device', 'set', 'out-of-range', 'fps', '-5')
     const typed = await site.skerry('device', 'set', 'out-of-range', 'fps', 'many')
     assert.deepEqual([set.code, typed.code], [1, 1])
+    assert.match(set.err, /device set: desired value of fps: -5 is below the minimum 1/)
     assert.match(typed.err, /device set: desired value of fps: "many" is not an INT/)
     const unknown = await site.skerry('device', 'set', 'out-of-range', 'fsp', '5')
     assert.match(unknown.err, /device set: "fsp" is not one of fps/)

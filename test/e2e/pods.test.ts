@@ -9,7 +9,7 @@ import { after, before, describe, test } from 'node:test'
 import type { ContainerStatus, Pod } from '../../src/api/gen/types.ts'
 import { pathsOf } from '../../src/cli/paths.ts'
 import { cannotRunContainers } from '../kit/containerd.ts'
-import { busyboxArchive, eventually, Site } from './site.ts'
+import { busyboxArchive, eventually, podTraces, Site } from './site.ts'
 
 const NODE = 'gw-1'
 const FOREVER = `trap 'exit 0' TERM; while :; do sleep 1 & wait $!; done`
@@ -152,9 +152,11 @@ describe('pods on a node', { skip: cannotRunContainers() }, () => {
   })
 
   test('deleted pods leave no mounts, sandboxes, cgroups, directories, addresses', async () => {
+    const traces = podTraces(site.data(NODE))
+    assert.ok(traces.length > 10, 'shims and addresses of many pods')
     await site.kubectl('delete', 'pods', '--all', '--grace-period=1', '--wait')
     await eventually('nothing of any pod on the node', () => {
-      const left = remains(site.data(NODE))
+      const left = [...remains(site.data(NODE)), ...traces.filter((f) => existsSync(f))]
       if (left.length > 0) throw new Error(left.join('\n'))
       return true
     })

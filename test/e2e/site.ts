@@ -18,7 +18,7 @@ export const SKERRY = join(ROOT, 'bin/skerry')
 /** The real kubectl. */
 export const KUBECTL = join(ROOT, 'dist/clients/kubectl')
 /** All sites of these tests; one exists at a time, as the network block is theirs. */
-const LAB = { name: 'ee', block: 247 }
+export const LAB = { name: 'ee', block: 247 }
 
 export interface Ran {
   readonly code: number
@@ -57,6 +57,7 @@ export class Site {
   readonly lab: Lab
   readonly #processes = new Map<string, ChildProcess>()
   readonly #instances = new Map<string, Host>()
+  readonly #traces = new Set<string>()
 
   private constructor(dir: string, lab: Lab) {
     this.dir = dir
@@ -149,6 +150,7 @@ export class Site {
 
   /** The machine loses everything but its disk. */
   async losePower(name: string): Promise<void> {
+    this.#trace(this.data(name))
     await this.kill(name)
     await killall(this.data(name), this.lab.host(name).netns)
   }
@@ -188,16 +190,33 @@ export class Site {
     return ran('nsenter', [`--net=${this.lab.host(host).netns}`, program, ...args], { env })
   }
 
+  #trace(dataDir: string): void {
+    for (const file of podTraces(dataDir)) this.#traces.add(file)
+  }
+
   /** Stops and removes everything; what is left nevertheless, for the test to refuse. */
   async close(): Promise<string[]> {
     for (const name of [...this.#processes.keys()].filter((n) => n !== 'server')) await this.kill(name)
     await this.kill('server', 'SIGTERM')
-    for (const [dataDir, host] of this.#instances) await killall(dataDir, host.netns)
+    for (const [dataDir, host] of this.#instances) {
+      this.#trace(dataDir)
+      await killall(dataDir, host.netns)
+    }
     const left = [...this.#instances].flatMap(([dataDir, host]) => leftovers(dataDir, host.netns))
+    for (const file of this.#traces) if (existsSync(file)) left.push(`file ${file}`)
     await this.lab.close()
     if (process.env['SKERRY_KEEP'] === undefined) rmSync(this.dir, { recursive: true, force: true })
     return left
   }
+}
+
+/** Files outside an instance's own directories that exist because of its running pods: shims' sockets, CNI's cached results. */
+export function podTraces(dataDir: string): string[] {
+  const state = join(pathsOf(dataDir).run, 'containerd')
+  const tasks = join(state, 'io.containerd.runtime.v2.task/k8s.io')
+  const sockets = names(tasks).map((id) => text(join(tasks, id, 'address')).replace('unix://', ''))
+  const results = names('/var/lib/cni/results').filter((f) => names(join(state, 'io.containerd.grpc.v1.cri/sandboxes')).some((id) => f.includes(id)))
+  return [...new Set(sockets.filter((s) => s !== '')), ...results.map((f) => join('/var/lib/cni/results', f))]
 }
 
 function must(what: string, r: Ran): string {

@@ -34,7 +34,7 @@ describe('two servers with their own agents on one machine', { skip: cannotRunCo
   const page = async (i: Instance): Promise<string> => (await site.on('server', 'curl', ['-s', '--max-time', '2', `http://${site.lab.server.address}:${i.hostPort}/`])).out
 
   before(async () => {
-    site = await Site.create('two', ['unused'])
+    site = await Site.create('two', [])
     for (const i of [A, B]) start(i)
     for (const i of [A, B]) {
       await eventually(`${i.name} ready`, async () => site.alive(i.name) && (await kubectl(i, 'get', '--raw', '/readyz')) === 'ok', 40_000)
