@@ -11,6 +11,7 @@ import { nodeRecordOf } from '../tokens.ts'
 /** Ends the link of a node, saying why. */
 export type EndLink = (node: string, why: string) => void
 
+/** The keys of joined nodes as the records say, and which of them hold a link now. Bounded by the names that ever joined. Asking never waits. */
 export class NodeGate {
   readonly #records = new Map<string, Pick<NodeRecord, 'keyHash' | 'revoked'>>()
   readonly #linked = new Map<string, string>()
