@@ -178,7 +178,7 @@ export function createEventRecorder(options: RecorderOptions): EventRecorder {
       try {
         await send(series)
       } catch (error) {
-        if (error instanceof AppError && error.retryable) {
+        if (error instanceof AppError && (error.retryable || error.code === 'unauthorized')) {
           pending.add(key)
           return false
         }

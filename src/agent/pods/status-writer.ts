@@ -113,7 +113,8 @@ export class StatusWriter {
       await this.#write(entry)
       if (this.#pending.get(uid) === entry) this.#pending.delete(uid)
     } catch (error) {
-      if (isAbort(error) || (error instanceof AppError && error.retryable)) return false
+      // A node whose identity is refused now may be let in again: what it has to say waits, as when the API is away.
+      if (isAbort(error) || hasCode(error, 'unauthorized') || (error instanceof AppError && error.retryable)) return false
       if (this.#pending.get(uid) === entry) this.#pending.delete(uid)
       // Gone, or another pod of that name: there is nobody to tell.
       if (hasCode(error, 'not-found') || hasCode(error, 'conflict')) return true
