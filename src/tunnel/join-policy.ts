@@ -72,6 +72,7 @@ function sameSecret(a: string, b: string): boolean {
   return timingSafeEqual(digest(a), digest(b))
 }
 
+/** Enough to tell two machines apart; what follows a machine id's 32 digits is the instance's data directory. */
 function short(id: string): string {
-  return id === '' ? 'none' : id.slice(0, 12)
+  return id === '' ? 'none' : id.length > 32 ? `${id.slice(0, 12)}…${id.slice(32, 96)}` : id.slice(0, 12)
 }
