@@ -24,9 +24,9 @@ test('flags win over variables, variables over the file, the file over defaults'
 })
 
 test('lists repeat, = and a separate value mean the same, positionals stay', () => {
-  const { settings, positionals } = parse(['create', '--node-label=a=b', '--node-label', 'c=d', '--', '--x'])
+  const { settings, positionals } = parse(['create', '--node-label=a=b', '--node-label', 'c=d', '-5', '-', '--', '--x'])
   assert.deepEqual(settings['node-label'], ['a=b', 'c=d'])
-  assert.deepEqual(positionals, ['create', '--x'])
+  assert.deepEqual(positionals, ['create', '-5', '-', '--x'])
 })
 
 test('mistakes name the value seen and what is possible', () => {

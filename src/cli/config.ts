@@ -43,7 +43,8 @@ export function parseSettings(
       positionals.push(...argv.slice(i + 1))
       break
     }
-    if (!arg.startsWith('-') || arg === '-') {
+    // No flag begins with a digit: `-5` is a value.
+    if (!/^-\D/.test(arg)) {
       positionals.push(arg)
       continue
     }
