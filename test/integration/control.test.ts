@@ -32,9 +32,9 @@ test('a cut-off node turns Unknown and takes no new pods, keeps its own, and all
   const uid = (await pods())[0]?.metadata?.uid
 
   node.cut()
-  await clock.advance(20_000)
+  await clock.advance(19_000)
   assert.equal(readiness(await get()), 'True')
-  await clock.advance(21_000)
+  await clock.advance(22_000)
   await wait('Unknown', async () => readiness(await get()) === 'Unknown')
   await wait('the pod not ready', async () => (await pods()).some((p) => readiness(p) === 'False'))
   assert.deepEqual((await get()).spec?.taints?.map((t) => `${t.key}:${t.effect}`), ['node.kubernetes.io/unreachable:NoSchedule'])
@@ -44,6 +44,25 @@ test('a cut-off node turns Unknown and takes no new pods, keeps its own, and all
   node.restore()
   await wait('ready again', async () => readiness(await get()) === 'True' && (await pods()).every((p) => readiness(p) === 'True'))
   await wait('no taint', async () => ((await get()).spec?.taints ?? []).length === 0)
+})
+
+test('a link that hangs on a dead line does not keep its node alive: 40 s after the last word it is Unknown', async () => {
+  const clock = new FakeClock()
+  await using cluster = await createTestCluster({ clock })
+  cluster.addNode({ name: 'cam-1' })
+  const get = (): Promise<Node> => cluster.admin.resource<Node>(KINDS.Node).get('cam-1')
+  const wait = (what: string, status: string): Promise<unknown> =>
+    until(what, async () => {
+      await clock.advance(20)
+      return readiness(await get()) === status
+    })
+  await wait('ready', 'True')
+  await clock.advance(60_000)
+  cluster.links.hang('cam-1')
+  await clock.advance(41_000)
+  await wait('Unknown, though the link still stands', 'Unknown')
+  cluster.links.connect('cam-1')
+  await wait('ready again', 'True')
 })
 
 test('nodes get different pod networks', async () => {

@@ -61,6 +61,7 @@ export async function createTestCluster(options: TestClusterOptions = {}): Promi
   scope.onClose(() => api.close())
   const clientOf = (user: UserInfo): Client => createClient(createInProcessTransport(api.handler, user))
   const links = new TestLinks(clock)
+  scope.onClose(() => links.close())
 
   // The certificate library is slow to load: a CA is made only when something is to be signed.
   let authority: ReturnType<typeof createCa> | undefined

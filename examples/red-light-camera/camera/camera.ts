@@ -83,9 +83,16 @@ function saveStats(): void {
 }
 
 const start = performance.now()
+const startedAt = Date.now()
 let number = 0
+/**
+ * Seconds of play. A camera's shutter keeps its time whatever its processor does: a frame that is drawn late shows the
+ * moment at which it was due, and the next ones follow quicker.
+ */
+let t = 0
+/** How late the last frame was, ms. */
+let told = 0
 function frame(): void {
-  const t = (performance.now() - start) / 1000
   stats.cycles = Math.min(cycles, Math.floor(t / CYCLE_SECONDS))
   if (t >= scene.seconds) {
     finish()
@@ -100,7 +107,7 @@ function frame(): void {
     waiting.add(mine)
     stats.frames++
     stats.bytes += picture.length
-    client.publish(`cameras/${id}/frame/${epoch}/${mine}/${Date.now()}`, picture, { qos: 1 }, () => {
+    client.publish(`cameras/${id}/frame/${epoch}/${mine}/${Math.round(startedAt + t * 1000)}`, picture, { qos: 1 }, () => {
       waiting.delete(mine)
       stats.acknowledged++
     })
@@ -110,7 +117,11 @@ function frame(): void {
     counted.add(car)
     appendFileSync(join(dir as string, 'truth.jsonl'), JSON.stringify({ camera: id, epoch, frame: number, lane: (scene.cars[car]?.lane ?? 0) + 1, timeMs: Date.now() }) + '\n')
   }
-  setTimeout(frame, Math.max(1, 1000 / (settings['fps'] as number) - (performance.now() - start - t * 1000)))
+  t += 1 / (settings['fps'] as number)
+  const late = performance.now() - start - t * 1000
+  if (late > 1000 && late > told + 1000) console.log(`camera ${id}: ${Math.round(late)} ms behind at frame ${number}`)
+  told = late
+  setTimeout(frame, Math.max(1, -late))
 }
 
 function finish(): void {

@@ -16,7 +16,7 @@ export interface Result {
   violations: { truth: number; found: number; false: number }
   bytes: { framesAtCamera: number; sentToServer: number; ratio: number }
   placement: Record<string, string[]>
-  offline: { seconds: number; spooled: number; lost: number; duplicated: number; inOrder: boolean }
+  offline: { seconds: number; reconnectMs: number; spooled: number; lost: number; duplicated: number; inOrder: boolean }
   offlineRebootMs: number
   twin: { sets: number; p50Ms: number; p99Ms: number }
   update: { nodes: string[]; lost: number; duplicated: number }
@@ -127,15 +127,24 @@ export async function run(w: World, options: { seed: number; cycles: number; ima
     return ms
   })
   tell(`pods and camera back from local state in ${offlineRebootMs} ms`)
-  await step('letting cam-1 work on alone for a while', () => sleep(Math.max(0, 35_000 - (Date.now() - cutAt))))
+  await step('letting cam-1 work on alone until the server has noticed', () =>
+    until('both cut-off nodes NotReady', 90_000, async () => {
+      const ready = await nodesReady(w)
+      return !ready.includes('cam-1') && !ready.includes('cam-2')
+    }))
+  const held = (await appPods(w)).filter((p) => p.node === 'cam-1' || p.node === 'cam-2')
+  tell(`the server calls them NotReady after ${Math.round((Date.now() - cutAt) / 1000)} s; their ${held.length} pods stay theirs`)
   const known = new Set((await records(w, reviewer)).map((r) => r.id))
   const offlineSeconds = Math.round((Date.now() - cutAt) / 1000)
   const mendedAt = Date.now()
-  await step('mending both lines', async () => {
+  const reconnectMs = await step('mending both lines', async () => {
     await w.lab.mend('cam-1')
     await w.lab.mend('cam-2')
-    await until('both nodes back', 60_000, async () => (await nodesReady(w)).length === NODES.length)
+    const start = performance.now()
+    await until('both nodes back', 60_000, async () => (await nodesReady(w)).length === NODES.length, 50)
+    return Math.round(performance.now() - start)
   })
+  tell(`both nodes Ready again ${reconnectMs} ms after their lines came back`)
   // What happened while cut off, by the cameras' own account, must arrive once and in order.
   const duringCut = truthOf(w).filter((t) => (t.camera === 'cam-1' || t.camera === 'cam-2') && t.timeMs > cutAt + 3000 && t.timeMs < mendedAt - 1500)
   const offline = await step('waiting for what the spools kept', async () => {
@@ -144,7 +153,7 @@ export async function run(w: World, options: { seed: number; cycles: number; ima
     const list = await records(w, reviewer)
     const result = judge(duringCut, mine(list))
     const late = list.filter((r) => !known.has(r.id) && (r.node === 'cam-1' || r.node === 'cam-2'))
-    return { seconds: offlineSeconds, spooled: late.length, lost: result.missed.length, duplicated: result.duplicated, inOrder: inOrder(list.map(foundOf)) }
+    return { seconds: offlineSeconds, reconnectMs, spooled: late.length, lost: result.missed.length, duplicated: result.duplicated, inOrder: inOrder(list.map(foundOf)) }
   })
   tell(`${offline.spooled} violations waited on the nodes for ${offline.seconds} s; lost ${offline.lost}, doubled ${offline.duplicated}, ${offline.inOrder ? 'in order' : 'OUT OF ORDER'}`)
 

@@ -35,16 +35,16 @@ export class World {
   }
 
   /** Makes the machines; `dir` holds everything that is written. */
-  static async create(dir: string): Promise<World> {
-    await World.sweep(dir)
+  static async create({ dir, name, block }: { dir: string; name: string; block: number }): Promise<World> {
+    await World.sweep(dir, name)
     mkdirSync(join(dir, 'logs'), { recursive: true, mode: 0o700 })
-    return new World(dir, await Lab.create({ name: 'skd', block: 251, hosts: NODES }))
+    return new World(dir, await Lab.create({ name, block, hosts: NODES }))
   }
 
   /** Removes what an earlier demo left, running or crashed. */
-  static async sweep(dir: string): Promise<void> {
+  static async sweep(dir: string, lab: string): Promise<void> {
     for (const name of ['server', ...NODES]) {
-      if (existsSync(join(dir, name))) await killall(join(dir, name), `/run/netns/skd-${name}`).catch(() => {})
+      if (existsSync(join(dir, name))) await killall(join(dir, name), `/run/netns/${lab}-${name}`).catch(() => {})
     }
     rmSync(dir, { recursive: true, force: true })
   }

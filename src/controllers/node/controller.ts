@@ -33,7 +33,7 @@ export function createNodeController(context: ControllerContext, links: NodeLink
   /** Monotonic time of the last proof of life; a node first seen gets the full grace. Bounded by nodes. */
   const provenAt = new Map<string, number>()
 
-  const linked = linkedNodes(links)
+  const linked = linkedNodes(links, clock)
 
   const watchProofs: Source = (enqueue) => {
     const prove = (name: string): void => {
@@ -57,7 +57,7 @@ export function createNodeController(context: ControllerContext, links: NodeLink
     const node = nodes.get(name)
     if (!node) return await removePods(name)
     const now = kubeTime(clock.now())
-    if (!provenAt.has(name) || linked.has(name)) provenAt.set(name, clock.monotonic())
+    if (!provenAt.has(name)) provenAt.set(name, linked.heardAt(name) ?? clock.monotonic())
     const silentMs = clock.monotonic() - (provenAt.get(name) ?? 0)
     const { ready, taints } = planNode(node, silentMs < GRACE_MS, now)
     if (taints) {

@@ -2,7 +2,8 @@
  * Turns the liveness of links into Leases: a node with a link sends no heartbeats, the server that holds the link renews
  * its Lease in kube-node-lease. Runs on every server with a hub, not only on the leader: the leader judges by the Leases.
  *
- * Coalesced: one write a node each {@link RENEW_MS}, whatever the link reports.
+ * A renewal says when the node was last heard, and there is none without news from it: a link that hangs on a dead line must
+ * not keep a node alive. Coalesced: at most one write a node each {@link RENEW_MS}, whatever the link reports.
  */
 import type { Lease, Node } from '../../api/gen/types.ts'
 import { KINDS } from '../../api/kinds.ts'
@@ -23,12 +24,18 @@ export const RENEW_MS = 15_000
 export function createLeaseRenewer({ client, caches, clock }: ControllerContext, links: NodeLinks): Controller {
   const nodes = caches.cache<Node>(KINDS.Node)
   const leases = client.resource<Lease>(KINDS.Lease)
-  const linked = linkedNodes(links)
+  const linked = linkedNodes(links, clock)
   const renewedAt = new Map<string, number>()
+  /** What the last renewal of a node knew: when it was heard, monotonic ms. */
+  const renewedFor = new Map<string, number>()
 
   const source: Source = (enqueue) => {
     const stops = [
-      linked.follow((node, is) => (is ? enqueue(node) : void renewedAt.delete(node))),
+      linked.follow((node, is) => {
+        if (is) return enqueue(node)
+        renewedAt.delete(node)
+        renewedFor.delete(node)
+      }),
       nodes.onChange((now, old) => {
         if (now && !old) enqueue(now.metadata?.name ?? '')
       }),
@@ -40,10 +47,11 @@ export function createLeaseRenewer({ client, caches, clock }: ControllerContext,
 
   const reconcile = async (name: string): Promise<Result | void> => {
     const node = nodes.get(name)
-    if (!linked.has(name) || !node) return void renewedAt.delete(name)
+    const heardAt = linked.heardAt(name)
+    if (heardAt === undefined || !node || heardAt === renewedFor.get(name)) return
     const dueMs = (renewedAt.get(name) ?? -Infinity) + RENEW_MS - clock.monotonic()
     if (dueMs > 0) return { requeueAfterMs: dueMs }
-    const spec = { holderIdentity: name, leaseDurationSeconds: GRACE_MS / 1000, renewTime: microTime(clock.now()) }
+    const spec = { holderIdentity: name, leaseDurationSeconds: GRACE_MS / 1000, renewTime: microTime(clock.now() - (clock.monotonic() - heardAt)) }
     try {
       await leases.patch(name, LEASE_NAMESPACE, { spec }, 'merge')
     } catch (error) {
@@ -52,7 +60,7 @@ export function createLeaseRenewer({ client, caches, clock }: ControllerContext,
       await leases.create({ metadata: { name, namespace: LEASE_NAMESPACE, ownerReferences }, spec })
     }
     renewedAt.set(name, clock.monotonic())
-    return { requeueAfterMs: RENEW_MS }
+    renewedFor.set(name, heardAt)
   }
 
   return createController({ name: 'node-lease', clock, sources: [source], caches: [nodes], reconcile })

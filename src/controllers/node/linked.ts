@@ -1,30 +1,32 @@
-/** Which nodes have a link to this server, as a set that costs nothing to ask, however many there are. */
+/** Which nodes have a link to this server and when each was last heard, costing nothing to ask, however many there are. */
+import type { Clock } from '../../base/clock.ts'
 import type { NodeLinks } from '../../base/stream.ts'
 
 export interface LinkedNodes {
-  has(node: string): boolean
+  /** Monotonic ms of the last proof of life over the present link; undefined without one. */
+  heardAt(node: string): number | undefined
   /** Follows the links; returns how to stop. `onChange` is told after the set shows it, and once for each link at the start. */
   follow(onChange: (node: string, linked: boolean) => void): () => void
 }
 
 /** Empty until `follow` is called. */
-export function linkedNodes(links: NodeLinks): LinkedNodes {
-  const linked = new Set<string>()
+export function linkedNodes(links: NodeLinks, clock: Clock): LinkedNodes {
+  const heard = new Map<string, number>()
   return {
-    has: (node) => linked.has(node),
+    heardAt: (node) => heard.get(node),
     follow(onChange) {
       const stop = links.onChange((node, state) => {
-        if (state) linked.add(node)
-        else linked.delete(node)
+        if (state) heard.set(node, clock.monotonic())
+        else heard.delete(node)
         onChange(node, state !== undefined)
       })
-      for (const { node } of links.links()) {
-        linked.add(node)
+      for (const { node, lastSeenMs } of links.links()) {
+        heard.set(node, clock.monotonic() - Math.max(0, clock.now() - lastSeenMs))
         onChange(node, true)
       }
       return () => {
         stop()
-        linked.clear()
+        heard.clear()
       }
     },
   }
