@@ -1,10 +1,12 @@
 /** Nodes with a wrong clock, a borrowed name, images that are not there, and a cut line: what the user sees, and that nothing is lost. */
 import assert from 'node:assert/strict'
-import { existsSync, writeFileSync } from 'node:fs'
+import { existsSync, readFileSync, writeFileSync } from 'node:fs'
+import { request } from 'node:https'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import { busyboxImage, cannotRunContainers } from '../kit/containerd.ts'
 import { Site, type Running } from '../kit/processes.ts'
+import { until } from '../kit/until.ts'
 
 const FAKETIME = [process.arch === 'arm64' ? 'aarch64' : 'x86_64'].map((arch) => `/usr/lib/${arch}-linux-gnu/faketime/libfaketimeMT.so.1`)[0] as string
 const skip = cannotRunContainers() || (!existsSync(FAKETIME) && 'needs libfaketime: apt-get install -y faketime')
@@ -80,6 +82,42 @@ describe('nodes', { skip }, () => {
     await site.kubectlUntil(/^missing +0\/1 +(ErrImagePull|ImagePullBackOff)/m, ['get', 'pods'], 60_000)
     await events('missing', /Warning +Failed .*Failed to pull image "bi-none:v9": .*: bring it to the server with `skerry image import`, or correct its name/)
     await site.kubectlUntil(/^missing +0\/1 +ImagePullBackOff/m, ['get', 'pods'])
+    const { out } = await site.kubectl('get', 'pod', 'missing', '-o', 'jsonpath={.status.containerStatuses[0].state.waiting.message}')
+    assert.match(out, /^Back-off pulling image "bi-none:v9": ErrImagePull: failed to pull .*`skerry image import`/)
+  })
+
+  test('results that are garbage are refused by the node to its pod, and by the server to its node; good ones arrive once', async () => {
+    const hand = async (body: string, path = 'streams/seen/records'): Promise<string> => {
+      const head = `POST /collect/v1/${path} HTTP/1.1\\r\\nHost: n\\r\\nConnection: close\\r\\nContent-Length: ${Buffer.byteLength(body)}\\r\\n\\r\\n`
+      const script = `to=\${SKERRY_COLLECT_URL#http://}; to=\${to%%/*}; { printf '${head}'; printf '%s' '${body}'; sleep 1; } | nc \${to%:*} \${to#*:}`
+      return (await site.kubectl('exec', 'app-n1', '--', 'sh', '-c', script)).out
+    }
+    assert.match(await hand('{"id":"a","data":{"n":1}}'), /^HTTP\/1\.1 202 /)
+    assert.match(await hand('garbage'), /^HTTP\/1\.1 400 [^]*not JSON/)
+    assert.match(await hand('{"id":"b","dat":{}}'), /400 [^]*field \\"dat\\" is not known, there are id, time, data, attachments; your own go into data/)
+    assert.match(await hand('{"id":"b","time":"late"}'), /400 [^]*time is \\"late\\", use RFC 3339 or milliseconds since 1970/)
+    assert.match(await hand('{"id":"b"}', 'streams/No_Name/records'), /400 [^]*stream is \\"No_Name\\", use 1 to 63 lower-case letters/)
+
+    const identity = JSON.parse(readFileSync(join(site.dir, 'n1/agent/identity.json'), 'utf8')) as { keyPem: string; certPem: string; caPem: string }
+    const ingest = (body: string, headers: Record<string, string>): Promise<string> =>
+      new Promise((resolve, reject) => {
+        const req = request(`${site.url}/collect/v1/ingest`, { method: 'POST', key: identity.keyPem, cert: identity.certPem, ca: identity.caPem, headers }, (res) => {
+          let text = `${res.statusCode} `
+          res.on('data', (c: Buffer) => (text += c.toString())).on('end', () => resolve(text))
+        })
+        req.on('error', reject).end(body)
+      })
+    assert.match(await ingest('x', {}), /^400 .*header x-skerry-epoch is \\"\\", want the id of the spool/)
+    assert.match(await ingest('no batch at all', { 'x-skerry-epoch': 'e1' }), /^400 .*take batch/)
+
+    assert.match(await hand('{"id":"c","data":{"n":2}}'), /^HTTP\/1\.1 202 /)
+    assert.match(await hand('{"id":"a","data":{"n":1}}'), /^HTTP\/1\.1 202 /, 'the same again is fine')
+    await site.kubectl('create', 'serviceaccount', 'reader')
+    await site.kubectl('create', 'clusterrolebinding', 'reader', '--clusterrole=cluster-admin', '--serviceaccount=default:reader')
+    const token = (await site.kubectl('create', 'token', 'reader')).out.trim()
+    const ids = async (): Promise<string[]> => (JSON.parse((await site.call('GET', '/collect/v1/namespaces/default/streams/seen/records', token)).body) as { items: { id: string }[] }).items.map((r) => r.id)
+    await until('both records', async () => (await ids()).includes('c'), 15_000)
+    assert.deepEqual(await ids(), ['a', 'c'])
   })
 
   test('cut off: a deleted pod stays Terminating and goes on return; Always starts the image that is present, with an Event', async () => {
