@@ -4,6 +4,7 @@
  * Pulls of one reference are shared. The queue is bounded by the containers of this node's pods.
  */
 import type { Container as ContainerSpec, Pod } from '../api/gen/types.ts'
+import { abortable } from '../base/abort.ts'
 import type { Clock } from '../base/clock.ts'
 import { AppError, hasCode, isAbort, messageOf } from '../base/errors.ts'
 import type { ImageInfo, Runtime } from '../cri/mod.ts'
@@ -116,7 +117,7 @@ export class Images {
       say('Normal', 'Pulling', `Pulling image "${image}"`)
       const auth = await credentials(request, image)
       const cut = AbortSignal.any([signal, limit.signal])
-      const id = await orAbort(runtime.images.pull(image, auth, cut), cut)
+      const id = await abortable(runtime.images.pull(image, auth, cut), cut)
       const info = await runtime.images.find(image)
       const took = (ms: number): string => `${(ms / 1000).toFixed(3).replace(/\.?0+$/, '')}s`
       const end = clock.monotonic()
@@ -173,15 +174,6 @@ export class Images {
 /** The registry answered and said no; anything else means it could not be asked. */
 function refused(error: unknown): boolean {
   return !isAbort(error) && (['unauthorized', 'forbidden', 'invalid', 'corrupt'] as const).some((code) => hasCode(error, code))
-}
-
-function orAbort<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
-  return new Promise((resolve, reject) => {
-    const onAbort = (): void => reject(signal.reason)
-    if (signal.aborted) onAbort()
-    signal.addEventListener('abort', onAbort, { once: true })
-    work.then(resolve, reject).finally(() => signal.removeEventListener('abort', onAbort))
-  })
 }
 
 /** The whole reference of an image, or why it is none. */

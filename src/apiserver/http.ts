@@ -7,6 +7,7 @@ import { promisify } from 'node:util'
 import { gzip } from 'node:zlib'
 import type { ApiRequest, ApiResponse } from '../api/contract.ts'
 import { tooLarge, toStatus } from '../api/status.ts'
+import { drained } from '../base/drained.ts'
 import { MAX_BODY } from './body.ts'
 import type { HttpRequest, HttpResponse } from './ports.ts'
 
@@ -83,18 +84,6 @@ export function sendStatus(res: HttpResponse, error: unknown): void {
     ...(status.code === 413 && !('stream' in res) ? { connection: 'close' } : {}),
   })
   out.end(text)
-}
-
-function drained(out: ServerResponse): Promise<void> {
-  return new Promise((resolve) => {
-    const done = (): void => {
-      out.off('drain', done)
-      out.off('close', done)
-      resolve()
-    }
-    out.on('drain', done)
-    out.on('close', done)
-  })
 }
 
 /** The pipeline's request from HTTP parts. */

@@ -5,6 +5,7 @@
  */
 import type { ServerResponse } from 'node:http'
 import type { Clock } from '../base/clock.ts'
+import { drained } from '../base/drained.ts'
 import { AppError } from '../base/errors.ts'
 import type { HttpResponse } from './http.ts'
 import type { RecordsClient } from './records-client.ts'
@@ -94,15 +95,7 @@ export class Live {
 
   async #write(res: HttpResponse, text: string, ended: AbortSignal): Promise<void> {
     if (ended.aborted || (res as ServerResponse).write(text)) return
-    await new Promise<void>((resolve) => {
-      const done = (): void => {
-        res.off('drain', done)
-        ended.removeEventListener('abort', done)
-        resolve()
-      }
-      res.once('drain', done)
-      ended.addEventListener('abort', done, { once: true })
-    })
+    await drained(res, ended)
   }
 }
 

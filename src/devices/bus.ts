@@ -11,6 +11,7 @@
  * - POST /devices/{name}/methods/{method}          body: arguments
  * - GET  /events                                   value changes as server-sent events
  */
+import { aborted } from '../base/abort.ts'
 import { AppError } from '../base/errors.ts'
 import { BATCH_CONTENT_TYPE, encodeRecord, type BoundedLog } from '../telemetry/mod.ts'
 import type { DeviceUnit, LastValue } from './device-unit.ts'
@@ -143,10 +144,7 @@ export class Bus {
     response.write(': values as they change\n\n')
     const listener: Listener = { namespace: caller.namespace, request, missed: 0 }
     this.#listeners.add(listener)
-    await new Promise<void>((resolve) => {
-      if (signal.aborted) resolve()
-      else signal.addEventListener('abort', () => resolve(), { once: true })
-    })
+    await aborted(signal)
     this.#listeners.delete(listener)
     response.end()
     return undefined

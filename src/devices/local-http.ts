@@ -6,6 +6,7 @@
 import { once } from 'node:events'
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import type { Clock } from '../base/clock.ts'
+import { drained } from '../base/drained.ts'
 import { AppError, isAbort, messageOf, type ErrorCode } from '../base/errors.ts'
 import { logger } from '../base/log.ts'
 
@@ -143,16 +144,8 @@ export async function readJson(raw: IncomingMessage, maxBytes: number): Promise<
 }
 
 /** Writes and waits while the reader is slower than we are. Resolves false when it has gone. */
-export function writePatiently(response: ServerResponse, bytes: Uint8Array | string, signal: AbortSignal): Promise<boolean> {
-  if (signal.aborted) return Promise.resolve(false)
-  if (response.write(bytes)) return Promise.resolve(true)
-  return new Promise((resolve) => {
-    const end = (): void => {
-      response.off('drain', end)
-      signal.removeEventListener('abort', end)
-      resolve(!signal.aborted)
-    }
-    response.once('drain', end)
-    signal.addEventListener('abort', end, { once: true })
-  })
+export async function writePatiently(response: ServerResponse, bytes: Uint8Array | string, signal: AbortSignal): Promise<boolean> {
+  if (signal.aborted) return false
+  if (!response.write(bytes)) await drained(response, signal)
+  return !signal.aborted
 }

@@ -4,6 +4,7 @@
  * endpoint. Reaches the API only through the client. Wired by the agent.
  */
 import { join } from 'node:path'
+import { aborted } from '../base/abort.ts'
 import type { Clock } from '../base/clock.ts'
 import { hasCode, messageOf } from '../base/errors.ts'
 import { logger } from '../base/log.ts'
@@ -242,7 +243,7 @@ export function createDeviceLayer(options: DeviceLayerOptions): DeviceLayer {
             }
           }),
         ]
-        await new Promise<void>((resolve) => abort.addEventListener('abort', () => resolve(), { once: true }))
+        await aborted(abort)
         for (const stop of stops) stop()
       })
       scope.onClose(async () => {

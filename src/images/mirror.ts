@@ -6,6 +6,7 @@
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { systemClock, type Clock } from '../base/clock.ts'
+import { drained } from '../base/drained.ts'
 import { AppError, isAbort, messageOf } from '../base/errors.ts'
 import { logger } from '../base/log.ts'
 import { parsePath } from './registry.ts'
@@ -133,18 +134,6 @@ async function ask(options: MirrorOptions, request: { method: string; path: stri
   } finally {
     timer.cancel()
   }
-}
-
-function drained(res: ServerResponse, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    const done = (): void => {
-      res.off('drain', done)
-      signal.removeEventListener('abort', done)
-      resolve()
-    }
-    res.once('drain', done)
-    signal.addEventListener('abort', done, { once: true })
-  })
 }
 
 function fail(res: ServerResponse, status: number, code: string, message: string): void {

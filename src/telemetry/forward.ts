@@ -3,10 +3,11 @@
  * the collector says it has them. The collector drops repeats by epoch and sequence number, so a lost answer costs bytes and
  * nothing else. Waits with capped, jittered backoff while the link is away; `kick` ends the wait when it is back.
  */
-import { waitAfter, type RetrySchedule } from '../base/retry.ts'
+import { abortable } from '../base/abort.ts'
 import type { Clock } from '../base/clock.ts'
 import { AppError, messageOf } from '../base/errors.ts'
 import { logger } from '../base/log.ts'
+import { waitAfter, type RetrySchedule } from '../base/retry.ts'
 import { BATCH_CONTENT_TYPE, encodeRecord } from './batch.ts'
 import type { BoundedLog, Loss, StoredRecord } from './log.ts'
 
@@ -73,7 +74,16 @@ export function createForwarder(options: ForwarderOptions): Forwarder {
   const untold = (): Loss[] => [...spool.ledger(), ...refused].filter((l) => (told.get(l.fromSeq) ?? -1) < l.toSeq).slice(0, LOSSES_PER_BATCH)
 
   async function send(records: readonly StoredRecord[], losses: readonly Loss[], signal: AbortSignal): Promise<void> {
-    const deadline = AbortSignal.any([signal, AbortSignal.timeout(options.deadlineMs ?? 60_000)])
+    const late = new AbortController()
+    const timer = clock.timer('send results', options.deadlineMs ?? 60_000, () => late.abort(new AppError('timeout', 'send results: no answer in time')))
+    try {
+      await sendUntil(records, losses, AbortSignal.any([signal, late.signal]))
+    } finally {
+      timer.cancel()
+    }
+  }
+
+  async function sendUntil(records: readonly StoredRecord[], losses: readonly Loss[], deadline: AbortSignal): Promise<void> {
     const answer = await abortable(
       options.request({
         method: 'POST',
@@ -168,14 +178,4 @@ async function readText(body: AsyncIterable<Uint8Array>): Promise<string> {
     chunks.push(chunk)
   }
   return Buffer.concat(chunks).toString('utf8')
-}
-
-async function abortable<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
-  signal.throwIfAborted()
-  let onAbort: (() => void) | undefined
-  try {
-    return await Promise.race([work, new Promise<never>((_, reject) => signal.addEventListener('abort', (onAbort = () => reject(new AppError('timeout', 'send results: no answer in time', { cause: signal.reason }))), { once: true }))])
-  } finally {
-    if (onAbort) signal.removeEventListener('abort', onAbort)
-  }
 }

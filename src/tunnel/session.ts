@@ -10,6 +10,7 @@ import { connect, type ClientHttp2Session, type ClientHttp2Stream, type Incoming
 import { Readable, type Duplex } from 'node:stream'
 import { createGunzip, createInflate, constants } from 'node:zlib'
 import type { TLSSocket } from 'node:tls'
+import { abortable } from '../base/abort.ts'
 import type { Clock, Timer } from '../base/clock.ts'
 import { AppError, messageOf } from '../base/errors.ts'
 import { logger } from '../base/log.ts'
@@ -290,13 +291,4 @@ function iterate(stream: ClientHttp2Stream, body: Readable, fail: (cause: unknow
       }
     },
   }
-}
-
-function abortable<T>(work: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
-  if (!signal) return work
-  return new Promise<T>((resolve, reject) => {
-    const onAbort = (): void => reject(signal.reason)
-    signal.addEventListener('abort', onAbort, { once: true })
-    work.then(resolve, reject).finally(() => signal.removeEventListener('abort', onAbort))
-  })
 }

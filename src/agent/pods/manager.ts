@@ -6,6 +6,7 @@
 import { readdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Pod } from '../../api/gen/types.ts'
+import { aborted } from '../../base/abort.ts'
 import { messageOf } from '../../base/errors.ts'
 import { logger } from '../../base/log.ts'
 import type { Cache } from '../../client/mod.ts'
@@ -160,11 +161,4 @@ export class Pods {
     for (const c of containers) if (sandboxes.length === 0) await runtime.containers.remove(c.id)
     await view.refresh()
   }
-}
-
-function aborted(signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    if (signal.aborted) resolve()
-    signal.addEventListener('abort', () => resolve(), { once: true })
-  })
 }

@@ -1,5 +1,6 @@
 /** An exec or attach session on one stream of frames: channels of `base/stream.ts`, a Status at the end. */
 import type { Duplex } from 'node:stream'
+import { drained } from '../../base/drained.ts'
 import { messageOf } from '../../base/errors.ts'
 import { CHANNEL, encodeFrame, FrameDecoder, MAX_FRAME } from '../../base/stream.ts'
 import type { StreamSession } from '../../cri/mod.ts'
@@ -66,18 +67,6 @@ async function copy(from: NodeJS.ReadableStream, channel: number, to: Duplex): P
   } catch {
     // The session broke off; its exit says why.
   }
-}
-
-function drained(stream: Duplex): Promise<void> {
-  return new Promise((resolve) => {
-    const done = (): void => {
-      stream.off('drain', done)
-      stream.off('close', done)
-      resolve()
-    }
-    stream.once('drain', done)
-    stream.once('close', done)
-  })
 }
 
 function exitStatus(code: number): object {

@@ -6,6 +6,7 @@
  */
 import type { Duplex } from 'node:stream'
 import type { WebSocket } from 'ws'
+import { drained } from '../../base/drained.ts'
 import { messageOf } from '../../base/errors.ts'
 import { CHANNEL, encodeFrame, FrameDecoder, MAX_FRAME } from '../../base/stream.ts'
 import { SpdyConnection, type SpdyStream } from './spdy.ts'
@@ -40,17 +41,6 @@ function toNode(node: Duplex, channel: number, payload: Buffer): Promise<void> |
     room = node.write(encodeFrame(channel, payload.subarray(at, at + MAX_FRAME)))
   }
   return room ? undefined : drained(node)
-}
-
-/** Resolves when the stream takes more, or is gone. */
-function drained(stream: Duplex): Promise<void> {
-  return new Promise((resolve) => {
-    const done = (): void => {
-      stream.off('drain', done).off('close', done)
-      resolve()
-    }
-    stream.on('drain', done).on('close', done)
-  })
 }
 
 /** Passes the node's frames on until it ends; always ends with a Status on the error channel. */

@@ -1,5 +1,6 @@
 /** `skerry server`: the control plane and, unless told not to, this machine's node. */
 import { hostname } from 'node:os'
+import { aborted } from '../../base/abort.ts'
 import { AppError } from '../../base/errors.ts'
 import { logger } from '../../base/log.ts'
 import { DATA_DIR, dataDirOf, type Command } from '../command.ts'
@@ -57,11 +58,4 @@ export const serverCommand: Command = {
       await server.close()
     }
   },
-}
-
-function aborted(signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    if (signal.aborted) resolve()
-    else signal.addEventListener('abort', () => resolve(), { once: true })
-  })
 }
