@@ -21,7 +21,7 @@ export default async function* quiet(source: AsyncIterable<TestEvent>): AsyncGen
         if (failures.length > 2000) failures.splice(0, 1000)
         break
       case 'test:diagnostic':
-        if (event.data.nesting === 0) yield `ℹ ${event.data.message}\n`
+        yield `ℹ ${event.data.message}\n`
         break
       case 'test:summary':
         if (event.data.file !== undefined && !event.data.success) yield `✖ ${event.data.file}\n`
