@@ -132,8 +132,10 @@ export async function run(w: World, options: { seed: number; cycles: number; ima
       const ready = await nodesReady(w)
       return !ready.includes('cam-1') && !ready.includes('cam-2')
     }))
+  const noticedMs = Date.now() - cutAt
+  await step('and a while longer', () => sleep(Math.max(0, 45_000 - noticedMs)))
   const held = (await appPods(w)).filter((p) => p.node === 'cam-1' || p.node === 'cam-2')
-  tell(`the server calls them NotReady after ${Math.round((Date.now() - cutAt) / 1000)} s; their ${held.length} pods stay theirs`)
+  tell(`the server called them NotReady after ${Math.round(noticedMs / 1000)} s; their ${held.length} pods stay theirs`)
   const known = new Set((await records(w, reviewer)).map((r) => r.id))
   const offlineSeconds = Math.round((Date.now() - cutAt) / 1000)
   const mendedAt = Date.now()
