@@ -1,155 +1,183 @@
 /**
- * The API server over TLS, in a process of its own, on SQLite with every acknowledged write fsynced: POST, GET, PATCH and
- * DELETE with 1 and 16 clients, LIST of many objects, watch fan-out, start and memory. ConfigMaps of about 0.7 KB.
- * `bin/node test/bench/apiserver.ts [--seconds 2] [--store sqlite|memory]`; prints a small table, and JSON as its last line.
+ * The API server over TLS, bundled and in a process of its own as a user runs it, on SQLite with every acknowledged write
+ * fsynced: POST, GET, PATCH and DELETE with 1 and 16 clients, LIST of many objects, watch fan-out, start, memory, idle CPU.
+ * ConfigMaps of about 0.7 KB. `--scale`: instead 100,000 objects of 2 KB and 5,000 watches over TLS, memory and pages meanwhile.
+ * `bin/node test/bench/apiserver.ts [--seconds 2] [--bundle DIR | --source] [--scale] [--v8 FLAG]`; prints a small table, and
+ * JSON as its last line.
  */
-import { fork, type ChildProcess } from 'node:child_process'
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
-import { Agent, request, type RequestOptions } from 'node:https'
-import { cpus, tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { readFileSync, rmSync } from 'node:fs'
+import { request, type Agent } from 'node:https'
+import { cpus } from 'node:os'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { parseArgs } from 'node:util'
-import { createApiServer, listen } from '../../src/apiserver/mod.ts'
-import { systemClock } from '../../src/base/clock.ts'
-import { createCa, createKey, issue } from '../../src/base/pki.ts'
-import { createMemoryStore, openSqliteStore } from '../../src/store/mod.ts'
+import { bundleInto, caller, startServerProcess, type Call, type ServerProcess } from './server-process.ts'
 
-interface Setup {
-  readonly key: string
-  readonly cert: string
-  readonly ca: string
-  readonly sa: { readonly privateKeyPem: string; readonly publicKeyPem: string }
-  readonly path: string
-  readonly store: string
+const { values } = parseArgs({
+  options: {
+    seconds: { type: 'string', default: '2' },
+    port: { type: 'string', default: '7800' },
+    bundle: { type: 'string' },
+    source: { type: 'boolean', default: false },
+    scale: { type: 'boolean', default: false },
+    objects: { type: 'string', default: '100000' },
+    watches: { type: 'string', default: '5000' },
+    v8: { type: 'string', multiple: true, default: [] },
+  },
+})
+const OWN_BUNDLE = 'dist/bench'
+const CM = '/api/v1/namespaces/default/configmaps'
+const seconds = Number(values.seconds)
+
+const bundle = values.source ? undefined : (values.bundle ?? bundleInto(OWN_BUNDLE))
+const server = await startServerProcess(Number(values.port), bundle, values.v8)
+const results: Record<string, number> = {}
+let agent: Agent | undefined
+try {
+  agent = server.agent(256)
+  const call = caller(server.port, agent)
+  if (values.scale) await scale(server, call)
+  else await load(server, call)
+} finally {
+  agent?.destroy()
+  await server.stop()
+  if (!values.source && values.bundle === undefined) rmSync(OWN_BUNDLE, { recursive: true, force: true })
 }
+console.log(`API server over TLS, ${values.source ? 'sources' : 'bundle'}, ${cpus().length} x ${cpus()[0]?.model ?? 'unknown'}, load ${readFileSync('/proc/loadavg', 'utf8').split(' ').slice(0, 3).join(' ')}`)
+for (const [name, value] of Object.entries(results)) console.log(`${name.padEnd(16)} ${value}`)
+console.log(JSON.stringify(results))
 
-if (process.send) await serve()
-else await measure()
-
-/** The child: serves until its parent goes. */
-async function serve(): Promise<void> {
-  const setup = await new Promise<Setup>((resolve) => process.once('message', (m) => resolve(m as Setup)))
-  const started = performance.now()
-  const store = setup.store === 'memory' ? createMemoryStore() : await openSqliteStore({ path: setup.path, clock: systemClock })
-  const api = await createApiServer({ store, clock: systemClock, serviceAccountKey: setup.sa, serviceCidr: '10.43.0.0/16' })
-  const { port } = await listen({ port: 0, bindAddress: '127.0.0.1', key: setup.key, cert: setup.cert, ca: setup.ca, api })
-  process.send?.({ port, readyMs: performance.now() - started })
-  process.on('message', () => process.send?.({ rss: process.memoryUsage().rss, cpu: process.cpuUsage() }))
-  process.on('disconnect', () => process.exit(0))
-}
-
-async function measure(): Promise<void> {
-  const { values } = parseArgs({ options: { seconds: { type: 'string', default: '2' }, store: { type: 'string', default: 'sqlite' } } })
-  const seconds = Number(values.seconds)
-  const dir = mkdtempSync(join(tmpdir(), 'bench-apiserver-'))
-  const [ca, server, client, sa] = await Promise.all([createCa({ cn: 'bench', years: 1 }), createKey(), createKey(), createKey()])
-  const cert = await issue({ ca, publicKeyPem: server.publicKeyPem, cn: 'server', sans: { ip: ['127.0.0.1'] }, usage: 'server', days: 1 })
-  const clientCert = await issue({ ca, publicKeyPem: client.publicKeyPem, cn: 'admin', o: ['system:masters'], usage: 'client', days: 1 })
-  const child = fork(import.meta.filename, { execArgv: process.execArgv })
-  const ready = next<{ port: number; readyMs: number }>(child)
-  child.send({ key: server.keyPem, cert, ca: ca.certPem, sa: { privateKeyPem: sa.keyPem, publicKeyPem: sa.publicKeyPem }, path: join(dir, 'store.db'), store: values.store } satisfies Setup)
-  const { port, readyMs } = await ready
-  const agent = new Agent({ keepAlive: true, maxSockets: 256, ca: ca.certPem, cert: clientCert, key: client.keyPem })
-  const call = (method: string, path: string, body?: object, type = 'application/json'): Promise<string> =>
-    new Promise((resolve, reject) => {
-      const options: RequestOptions = { host: '127.0.0.1', port, method, path, agent, headers: body ? { 'content-type': type } : {} }
-      const req = request(options, (res) => {
-        let text = ''
-        res.setEncoding('utf8')
-        res.on('data', (c: string) => (text += c)).on('end', () => ((res.statusCode ?? 500) < 300 ? resolve(text) : reject(new Error(`${method} ${path}: ${text}`))))
-      })
-      req.on('error', reject)
-      req.end(body && JSON.stringify(body))
-    })
-  const CM = '/api/v1/namespaces/default/configmaps'
-  const object = (name: string): object => ({ metadata: { name, labels: { bench: 'yes' } }, data: { text: 'x'.repeat(300), more: 'y'.repeat(100) } })
-  /** Calls a second of `fn` by `clients` callers at once. */
-  const rate = async (clients: number, fn: (n: number) => Promise<unknown>): Promise<number> => {
-    let done = 0
-    let n = 0
-    const start = performance.now()
-    const until = start + seconds * 1_000
-    await Promise.all(
-      Array.from({ length: clients }, async () => {
-        while (performance.now() < until) {
-          await fn(n++)
-          done++
-        }
-      }),
-    )
-    return Math.round(done / ((performance.now() - start) / 1_000))
-  }
-  const memory = async (): Promise<number> => {
-    const answer = next<{ rss: number }>(child)
-    child.send('stat')
-    return Math.round((await answer).rss / 1e6)
-  }
-
-  const rssIdleMb = await memory()
+async function load(server: ServerProcess, call: Call): Promise<void> {
+  results.readyMs = Math.round(server.readyMs)
+  await sleep(5_000)
+  results.rssIdleMb = server.rssMb()
+  const cpuBefore = server.cpuSeconds()
+  await sleep(10_000)
+  results.idleCpuPercent = Math.round((server.cpuSeconds() - cpuBefore) * 100) / 10
   let made = 0
-  const results: Record<string, number> = { readyMs: Math.round(readyMs), rssIdleMb }
   for (const clients of [1, 16]) results[`post${clients}`] = await rate(clients, () => call('POST', CM, object(`p-${made++}`)))
+  results.rssPostMb = server.rssMb()
   for (const clients of [1, 16]) results[`get${clients}`] = await rate(clients, (n) => call('GET', `${CM}/p-${n % made}`))
   results.patch16 = await rate(16, (n) => call('PATCH', `${CM}/p-${n % made}`, { data: { text: String(n) } }, 'application/merge-patch+json'))
+  results.rssPatchMb = server.rssMb()
   let gone = 0
-  results.delete16 = await rate(16, async () => {
-    if (gone < made) await call('DELETE', `${CM}/p-${gone++}`)
-  })
+  // When all are gone before the time is over the rate is that of the deletes there were.
+  results.delete16 = await rate(16, () => (gone < made ? call('DELETE', `${CM}/p-${gone++}`) : undefined))
+  results.rssDeleteMb = server.rssMb()
   await call('DELETE', CM)
   const LIST = 2_200
   for (let at = 0; at < LIST; at += 20) await Promise.all(Array.from({ length: 20 }, (_, i) => call('POST', CM, object(`l-${at + i}`))))
   results.listBytes = (await call('GET', CM)).length
   results.list1 = await rate(1, () => call('GET', CM))
+  const { p50, p99 } = await fanOut(call)
+  Object.assign(results, { watchP50Ms: p50, watchP99Ms: p99, rssAfterMb: server.rssMb() })
+  await sleep(10_000)
+  results.rssSettledMb = server.rssMb()
+}
 
-  const { p50, p99 } = await fanOut(call, agent, port, CM)
-  Object.assign(results, { watchP50Ms: p50, watchP99Ms: p99, rssAfterMb: await memory() })
-  child.disconnect()
-  agent.destroy()
-  rmSync(dir, { recursive: true })
-  const model = cpus()[0]?.model ?? 'unknown'
-  console.log(`API server over TLS, store ${values.store}, ${seconds} s a row, ${cpus().length} x ${model}, ${loadText()}`)
-  for (const [name, value] of Object.entries(results)) console.log(`${name.padEnd(14)} ${value}`)
-  console.log(JSON.stringify(results))
+function object(name: string, chars = 300): object {
+  return { metadata: { name, labels: { bench: 'yes' } }, data: { text: 'x'.repeat(chars), more: 'y'.repeat(100) } }
+}
+
+/** Calls a second of `fn` by `clients` callers at once; undefined from `fn` ends early. */
+async function rate(clients: number, fn: (n: number) => Promise<unknown> | undefined): Promise<number> {
+  let done = 0
+  let n = 0
+  const start = performance.now()
+  const until = start + seconds * 1_000
+  await Promise.all(
+    Array.from({ length: clients }, async () => {
+      for (let work = fn(n++); work !== undefined; work = performance.now() < until ? fn(n++) : undefined) {
+        await work
+        done++
+      }
+    }),
+  )
+  return Math.round(done / ((performance.now() - start) / 1_000))
+}
+
+/** Opens a watch on `path`; `onText` gets what arrives. Returns how to stop. */
+function openWatch(path: string, through: Agent, onText?: (text: string) => void): Promise<() => void> {
+  return new Promise((resolve, reject) => {
+    const req = request({ host: '127.0.0.1', port: server.port, path, agent: through }, (res) => {
+      resolve(() => req.destroy())
+      res.on('error', () => undefined)
+      if (onText) res.setEncoding('utf8').on('data', onText)
+      else res.resume()
+    })
+    req.on('error', reject)
+    req.end()
+  })
 }
 
 /** 100 watchers, 100 events: time from the write's start to each delivery, ms. */
-async function fanOut(call: (method: string, path: string, body?: object) => Promise<string>, agent: Agent, port: number, path: string): Promise<{ p50: number; p99: number }> {
+async function fanOut(call: Call): Promise<{ p50: number; p99: number }> {
   const times: number[] = []
   const sent = new Map<string, number>()
-  const { metadata } = JSON.parse(await call('GET', `${path}?limit=1`)) as { metadata: { resourceVersion: string } }
-  const stops: (() => void)[] = []
-  await Promise.all(
-    Array.from({ length: 100 }, () => new Promise<void>((resolve, reject) => {
-      const req = request({ host: '127.0.0.1', port, path: `${path}?watch=1&resourceVersion=${metadata.resourceVersion}`, agent }, (res) => {
-        resolve()
-        res.setEncoding('utf8')
-        res.on('data', (text: string) => {
-          const now = performance.now()
-          for (const m of text.matchAll(/"name":"(w-\d+)"/g)) times.push(now - (sent.get(m[1] as string) ?? now))
-        })
-        res.on('error', () => undefined)
-      })
-      stops.push(() => req.destroy())
-      req.on('error', reject)
-      req.end()
-    })),
-  )
+  const { metadata } = JSON.parse(await call('GET', `${CM}?limit=1`)) as { metadata: { resourceVersion: string } }
+  const onText = (text: string): void => {
+    const now = performance.now()
+    for (const m of text.matchAll(/"name":"(w-\d+)"/g)) times.push(now - (sent.get(m[1] as string) ?? now))
+  }
+  const stops = await Promise.all(Array.from({ length: 100 }, () => openWatch(`${CM}?watch=1&resourceVersion=${metadata.resourceVersion}`, agent as Agent, onText)))
   for (let i = 0; i < 100; i++) {
     sent.set(`w-${i}`, performance.now())
-    await call('POST', path, { metadata: { name: `w-${i}` }, data: {} })
-    await systemClock.sleep(10)
+    await call('POST', CM, { metadata: { name: `w-${i}` }, data: {} })
+    await sleep(10)
   }
-  await systemClock.sleep(200)
+  await sleep(200)
   for (const stop of stops) stop()
   times.sort((a, b) => a - b)
-  const at = (q: number): number => Math.round((times[Math.floor(times.length * q)] ?? 0) * 10) / 10
-  return { p50: at(0.5), p99: at(0.99) }
+  return { p50: quantile(times, 0.5), p99: quantile(times, 0.99) }
 }
 
-function next<T>(child: ChildProcess): Promise<T> {
-  return new Promise((resolve) => child.once('message', (m) => resolve(m as T)))
+/** Many objects in 50 namespaces, many watches (each of one namespace), and pages read while objects change. */
+async function scale(server: ServerProcess, call: Call): Promise<void> {
+  const [objects, watches] = [Number(values.objects), Number(values.watches)]
+  const NAMESPACES = 50
+  const place = (n: number): string => `/api/v1/namespaces/s-${n % NAMESPACES}/configmaps`
+  for (let n = 0; n < NAMESPACES; n++) await call('POST', '/api/v1/namespaces', { metadata: { name: `s-${n}` } })
+  let next = 0
+  const started = performance.now()
+  await Promise.all(Array.from({ length: 32 }, async () => {
+    for (let n = next++; n < objects; n = next++) await call('POST', place(n), object(`o-${n}`, 1_500))
+  }))
+  results.fillSeconds = Math.round((performance.now() - started) / 1_000)
+  results.rssFilledMb = server.rssMb()
+  const many = server.agent(Infinity)
+  const { metadata } = JSON.parse(await call('GET', '/api/v1/configmaps?limit=1')) as { metadata: { resourceVersion: string } }
+  let open = 0
+  let events = 0
+  await Promise.all(Array.from({ length: 32 }, async () => {
+    for (let n = open++; n < watches; n = open++) await openWatch(`${place(n)}?watch=1&resourceVersion=${metadata.resourceVersion}`, many, (text) => void (events += text.split('\n').length - 1))
+  }))
+  results.rssWatchedMb = server.rssMb()
+  const times: number[] = []
+  let reading = true
+  let writes = 0
+  const writer = (async () => {
+    for (let n = 0; reading; n++) {
+      await call('PATCH', `${place(n)}/o-${n}`, { data: { text: String(n) } }, 'application/merge-patch+json')
+      writes++
+      await sleep(20)
+    }
+  })()
+  for (let round = 0; round < 2; round++) {
+    let token = ''
+    do {
+      const from = performance.now()
+      const page = await call('GET', `/api/v1/configmaps?limit=500${token === '' ? '' : `&continue=${token}`}`)
+      times.push(performance.now() - from)
+      token = /"continue":"([^"]+)"/.exec(page.slice(0, 500))?.[1] ?? ''
+    } while (token !== '')
+  }
+  results.rssPagedMb = server.rssMb()
+  reading = false
+  await writer
+  times.sort((a, b) => a - b)
+  Object.assign(results, { pages: times.length, pageP50Ms: quantile(times, 0.5), pageP99Ms: quantile(times, 0.99), writes, events })
+  many.destroy()
 }
 
-function loadText(): string {
-  return `load ${readFileSync('/proc/loadavg', 'utf8').split(' ').slice(0, 3).join(' ')}`
+function quantile(sorted: readonly number[], q: number): number {
+  return Math.round((sorted[Math.floor(sorted.length * q)] ?? 0) * 10) / 10
 }
