@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { KINDS, RESOURCES, findKind, findResource, needsWarning, refOf } from './kinds.ts'
+import { KINDS, RESOURCES, findResource } from './kinds.ts'
 import { schemaTable } from './schema-table.ts'
 
 test('every row has a type in the schema table and a place of its own', () => {
@@ -17,15 +17,15 @@ test('every row has a type in the schema table and a place of its own', () => {
 
 test('resources are found by plural and by kind', () => {
   assert.equal(findResource('apps', 'v1', 'deployments'), KINDS.Deployment)
-  assert.equal(findResource('', 'v1', 'pods'), refOf('Pod'))
+  assert.equal(findResource('', 'v1', 'pods'), KINDS.Pod)
   assert.equal(findResource('apps', 'v1', 'pods'), undefined)
-  assert.equal(findKind('autoscaling/v2', 'HorizontalPodAutoscaler'), KINDS.V2HorizontalPodAutoscaler)
-  assert.equal(findKind('events.k8s.io/v1', 'Event')?.storage, KINDS.Event.storage)
+  assert.equal(findResource('autoscaling', 'v2', 'horizontalpodautoscalers'), KINDS.V2HorizontalPodAutoscaler)
+  assert.equal(findResource('events.k8s.io', 'v1', 'events')?.storage, KINDS.Event.storage)
 })
 
 test('a kind that nothing acts on asks for a warning', () => {
-  assert.equal(needsWarning(KINDS.CronJob), true)
-  assert.equal(needsWarning(KINDS.Deployment), false)
+  assert.equal(KINDS.CronJob.served, 'stored')
+  assert.equal(KINDS.Deployment.served, 'full')
   assert.equal(RESOURCES.filter((r) => r.served === 'full').length >= 17, true)
 })
 

@@ -7,7 +7,7 @@ import * as cluster from './columns/cluster.ts'
 import { NAME_AGE } from './columns/column.ts'
 import * as core from './columns/core.ts'
 import type { KubeObject } from './meta.ts'
-import { fieldPaths, fieldText, parseApiVersion, row } from './resource.ts'
+import { fieldPaths, fieldText, row } from './resource.ts'
 import type { ResourceDef } from './resource.ts'
 
 export { apiVersionOf, parseApiVersion, qualifiedResource } from './resource.ts'
@@ -153,25 +153,8 @@ export const KINDS = {
 export const RESOURCES: readonly ResourceDef[] = Object.values(KINDS)
 
 const BY_RESOURCE = new Map(RESOURCES.map((r) => [`${r.group}/${r.version}/${r.resource}`, r]))
-const BY_KIND = new Map(RESOURCES.map((r) => [`${r.group}/${r.version}/${r.kind}`, r]))
 
 /** The built-in resource of this plural name, if there is one. */
 export function findResource(group: string, version: string, resource: string): ResourceDef | undefined {
   return BY_RESOURCE.get(`${group}/${version}/${resource}`)
-}
-
-/** The built-in resource of an object's `apiVersion` and `kind`. */
-export function findKind(apiVersion: string, kind: string): ResourceDef | undefined {
-  const { group, version } = parseApiVersion(apiVersion)
-  return BY_KIND.get(`${group}/${version}/${kind}`)
-}
-
-/** The row of a kind by the name of its type. Never fails: the names are checked when compiling. */
-export function refOf(kind: keyof typeof KINDS): ResourceDef {
-  return KINDS[kind]
-}
-
-/** True when a create is answered with a Warning, because nothing acts on the kind yet. */
-export function needsWarning(def: ResourceDef): boolean {
-  return def.served === 'stored'
 }

@@ -1,10 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
-import {
-  EVERYTHING, NOTHING, fieldSelectorText, labelSelectorOf, labelSelectorText, matchesFields, matchesLabels, parseFieldSelector, parseLabelSelector,
-  selectorText,
-} from './selectors.ts'
+import { EVERYTHING, fieldSelectorText, labelSelectorOf, labelSelectorText, matchesFields, matchesLabels, NOTHING, parseFieldSelector, parseLabelSelector, satisfies, selectorText } from './selectors.ts'
 import type { Labels } from './selectors.ts'
 
 const matches = (selector: string, labels: Labels): boolean => matchesLabels(parseLabelSelector(selector), labels)
@@ -81,4 +78,13 @@ test('field selectors parse with escapes and print back', () => {
       assert.deepEqual(parseFieldSelector(fieldSelectorText(selector)), selector)
     }),
   )
+})
+
+test('numbers are compared as whole numbers of any size, and what is none satisfies nothing', () => {
+  assert.equal(satisfies('Gt', ['9007199254740993'], '9007199254740994'), true)
+  assert.equal(satisfies('Lt', ['+3'], '-4'), true)
+  for (const [value, than] of [[undefined, '1'], ['v1.2', '1'], ['2', 'one'], ['2', undefined]] as const) {
+    assert.equal(satisfies('Gt', than === undefined ? [] : [than], value), false, `${value} > ${than}`)
+  }
+  assert.equal(satisfies('Near', ['a'], 'a'), false)
 })

@@ -145,26 +145,28 @@ function checkValue(key: string, value: string): void {
 
 /** Whether labels satisfy a selector. */
 export function matchesLabels(selector: Selector, labels: Labels | undefined): boolean {
-  return selector.every((r) => matchesOne(r, labels !== undefined && Object.hasOwn(labels, r.key) ? labels[r.key] : undefined))
+  return selector.every((r) => satisfies(r.operator, r.values, labels !== undefined && Object.hasOwn(labels, r.key) ? labels[r.key] : undefined))
 }
 
-function matchesOne(r: Requirement, value: string | undefined): boolean {
-  switch (r.operator) {
+/** Whether one value (undefined: absent) satisfies an operator of labels or node affinity; an unknown operator nothing does. `Gt` and `Lt` compare whole numbers. */
+export function satisfies(operator: string, values: readonly string[], value: string | undefined): boolean {
+  switch (operator) {
     case 'In':
-      return value !== undefined && r.values.includes(value)
+      return value !== undefined && values.includes(value)
     case 'NotIn':
-      return value === undefined || !r.values.includes(value)
+      return value === undefined || !values.includes(value)
     case 'Exists':
       return value !== undefined
     case 'DoesNotExist':
       return value === undefined
     case 'Gt':
     case 'Lt': {
-      if (value === undefined || !/^[+-]?\d+$/.test(value)) return false
-      const a = BigInt(value)
-      const b = BigInt(r.values[0] ?? '0')
-      return r.operator === 'Gt' ? a > b : a < b
+      const [a, b] = [value, values[0]].map((text) => (text !== undefined && /^[+-]?\d+$/.test(text) ? BigInt(text.replace('+', '')) : undefined))
+      if (a === undefined || b === undefined) return false
+      return operator === 'Gt' ? a > b : a < b
     }
+    default:
+      return false
   }
 }
 

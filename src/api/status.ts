@@ -110,9 +110,6 @@ export function forbidden(of: ResourceName, name: string, why: string): ApiError
 export const methodNotAllowed = (of: ResourceName, verb: string): ApiError =>
   failure(405, 'MethodNotAllowed', `${verb} is not supported on resources of kind "${qualifiedResource(of)}"`, details(of, ''))
 
-export const notAcceptable = (accepted: readonly string[]): ApiError =>
-  failure(406, 'NotAcceptable', `only the following media types are accepted: ${accepted.join(', ')}`, {})
-
 export const unsupportedMediaType = (accepted: readonly string[]): ApiError =>
   failure(415, 'UnsupportedMediaType', `the body of the request was in an unknown format - accepted media types include: ${accepted.join(', ')}`, {})
 

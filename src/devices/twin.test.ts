@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import * as fc from 'fast-check'
-import { EMPTY_TWIN, isSettled, toDeliver, withDelivered, withDesired, withRefused, withReported, withRestart, type Twin } from './twin.ts'
+import { EMPTY_TWIN, toDeliver, withDelivered, withDesired, withRefused, withReported, withRestart, type Twin } from './twin.ts'
 
 /** One step of the world: the spec changes (perhaps seen late), the device takes, fails, restarts, says something. */
 const step = fc.oneof(
@@ -74,11 +74,4 @@ test('a refused value is not tried again until it changes, and a restart tries i
   assert.deepEqual(toDeliver(twin), [])
   assert.deepEqual(toDeliver(withDesired(twin, new Map([['a', 4]]), 2)), [{ property: 'a', value: 4, version: 2 }])
   assert.equal(toDeliver(withRestart(twin)).length, 1)
-})
-
-test('settled is what the device says, not what was sent', () => {
-  let twin = withDelivered(withDesired(EMPTY_TWIN, new Map([['a', 5]]), 1), 'a', 1)
-  assert.equal(isSettled(twin.properties['a'] ?? { delivered: 0 }), false)
-  twin = withReported(twin, 'a', 5, 0, 1)
-  assert.equal(isSettled(twin.properties['a'] ?? { delivered: 0 }), true)
 })

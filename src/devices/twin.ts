@@ -81,11 +81,6 @@ export function withRestart(twin: Twin): Twin {
   return { ...twin, properties: Object.fromEntries(Object.entries(twin.properties).map(([k, p]) => [k, anew(p)])) }
 }
 
-/** True when the device says what is wanted of it. */
-export function isSettled(p: TwinProperty): boolean {
-  return !p.desired || (p.desired.version <= p.delivered && p.reported !== undefined && sameJson(p.desired.value, p.reported.value))
-}
-
 function change(twin: Twin, property: string, fn: (p: TwinProperty) => TwinProperty): Twin {
   const was = twin.properties[property] ?? BLANK
   const now = fn(was)

@@ -1,22 +1,14 @@
 /** Container resources as numbers: requests and limits, QoS class, CPU shares, OOM score. Pure. */
 import type { Container as ContainerSpec, Pod, PodSpec } from '../../api/gen/types.ts'
-import { AppError } from '../../base/errors.ts'
+import { qosClass, type QosClass } from '../../api/qos.ts'
+import { quantityNumber } from '../../api/quantity.ts'
 import type { ContainerConfig } from '../../cri/mod.ts'
 
-export type Qos = 'Guaranteed' | 'Burstable' | 'BestEffort'
+export type Qos = QosClass
 
-const SUFFIX: Readonly<Record<string, number>> = {
-  n: 1e-9, u: 1e-6, m: 1e-3, '': 1, k: 1e3, M: 1e6, G: 1e9, T: 1e12, P: 1e15, E: 1e18,
-  Ki: 2 ** 10, Mi: 2 ** 20, Gi: 2 ** 30, Ti: 2 ** 40, Pi: 2 ** 50, Ei: 2 ** 60,
-}
-
-/** A Kubernetes quantity as a number of its unit (cores, bytes). @throws AppError `invalid` */
+/** A Kubernetes quantity as a number of its unit (cores, bytes), 0 when there is none. @throws AppError `invalid` naming the value */
 export function amount(quantity: string | number | undefined): number {
-  if (quantity === undefined) return 0
-  const m = /^([+-]?[0-9.]+(?:[eE][+-]?[0-9]+)?)(n|u|m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei|)$/.exec(String(quantity))
-  const value = m ? Number(m[1]) * (SUFFIX[m[2] ?? ''] ?? 1) : NaN
-  if (!Number.isFinite(value)) throw new AppError('invalid', `read quantity: "${quantity}" is not one, write e.g. 100m or 64Mi`)
-  return value
+  return quantity === undefined ? 0 : quantityNumber(quantity)
 }
 
 /** Requests of one resource; a limit without a request counts as the request. */
@@ -29,13 +21,9 @@ export function limitOf(spec: ContainerSpec, resource: string): number {
   return amount(spec.resources?.limits?.[resource])
 }
 
-/** QoS class as Kubernetes defines it, over all containers and init containers. */
+/** QoS class as the API server writes it; a pod that is hardly known counts as BestEffort. */
 export function qosOf(spec: PodSpec | undefined): Qos {
-  const all = [...(spec?.containers ?? []), ...(spec?.initContainers ?? [])]
-  const names = ['cpu', 'memory'] as const
-  if (all.every((c) => names.every((n) => requestOf(c, n) === 0 && limitOf(c, n) === 0))) return 'BestEffort'
-  const fixed = all.every((c) => names.every((n) => limitOf(c, n) > 0 && requestOf(c, n) === limitOf(c, n)))
-  return fixed ? 'Guaranteed' : 'Burstable'
+  return spec?.containers ? qosClass(spec) : 'BestEffort'
 }
 
 /** CPU shares of a request in cores; the kernel's least is 2. */

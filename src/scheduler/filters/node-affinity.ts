@@ -1,5 +1,6 @@
 /** `nodeSelector` and required node affinity: labels and fields a node must have. */
-import type { Node, NodeSelectorRequirement, NodeSelectorTerm } from '../../api/gen/types.ts'
+import type { Node, NodeSelectorTerm } from '../../api/gen/types.ts'
+import { satisfies } from '../../api/selectors.ts'
 import { FITS, type Filter } from './filter.ts'
 
 const REASON = ["node(s) didn't match Pod's node affinity/selector"]
@@ -17,28 +18,5 @@ export function termMatches(term: Readonly<NodeSelectorTerm>, node: Readonly<Nod
   if (matchExpressions.length + matchFields.length === 0) return false
   const labels = node.metadata?.labels ?? {}
   const fields: Record<string, string> = { 'metadata.name': node.metadata?.name ?? '' }
-  return matchExpressions.every((r) => holds(r, labels[r.key])) && matchFields.every((r) => holds(r, fields[r.key]))
+  return matchExpressions.every((r) => satisfies(r.operator, r.values ?? [], labels[r.key])) && matchFields.every((r) => satisfies(r.operator, r.values ?? [], fields[r.key]))
 }
-
-function holds({ operator, values = [] }: Readonly<NodeSelectorRequirement>, value: string | undefined): boolean {
-  switch (operator) {
-    case 'In':
-      return value !== undefined && values.includes(value)
-    case 'NotIn':
-      return value === undefined || !values.includes(value)
-    case 'Exists':
-      return value !== undefined
-    case 'DoesNotExist':
-      return value === undefined
-    case 'Gt':
-    case 'Lt': {
-      if (value === undefined || !WHOLE.test(value) || !WHOLE.test(values[0] ?? '')) return false
-      const [a, b] = [BigInt(value), BigInt(values[0] ?? '')]
-      return operator === 'Gt' ? a > b : a < b
-    }
-    default:
-      return false // validation refuses others
-  }
-}
-
-const WHOLE = /^-?\d+$/
