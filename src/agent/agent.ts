@@ -153,6 +153,7 @@ export function createAgent(options: AgentOptions): Agent {
       view,
       clock,
       find: (namespace, name) => manager?.find(namespace, name),
+      known: ready,
       logDir,
       metrics: () => {
         running.set(manager?.count ?? 0)

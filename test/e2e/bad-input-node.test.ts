@@ -67,7 +67,7 @@ describe('nodes', { skip }, () => {
       await agents.get(name)?.end('SIGTERM')
       agents.set(name, site.agent(name, { env: clockOff(days) }))
       await agents.get(name)?.says(/tunnel\.link: connected/)
-      assert.match((await site.kubectl('exec', `app-${name}`, '--', 'cat', '/proc/1/comm')).out, /sh|busybox/)
+      await site.kubectlUntil(/sh|busybox/, ['exec', `app-${name}`, '--', 'cat', '/proc/1/comm'])
       const now = /"containerID": *"([^"]+)"/.exec((await site.kubectl('get', 'pod', `app-${name}`, '-o', 'json')).out)?.[1]
       assert.equal(now, started, 'the container was not touched')
     })
@@ -128,7 +128,7 @@ describe('nodes', { skip }, () => {
     await site.lab.cut('n1')
     assert.equal((await site.kubectl('delete', 'pod', 'app-n1', '--wait=false')).code, 0)
     // Told once the server has noticed; its container that ends meanwhile is started again by the node alone.
-    await site.kubectlUntil(/node 'n1': it is not connected; its agent must run and reach this server/, ['logs', 'app-n1', '--tail=1'])
+    await site.kubectlUntil(/node 'n1': it is not connected; its agent must run and reach this server/, ['logs', 'app-n1', '--tail=1', '--request-timeout=3s'], 60_000)
     await new Promise((resolve) => setTimeout(resolve, Math.max(0, cutAt + 15_000 - Date.now())))
     assert.match((await site.kubectl('get', 'pods')).out, /^app-n1 +1\/1 +Terminating/m, 'its node has not said that it is gone')
     await site.lab.mend('n1')

@@ -25,10 +25,15 @@ export interface HandlerOptions {
   readonly view: RuntimeView
   readonly clock: Clock
   readonly find: (namespace: string, name: string) => Readonly<Pod> | undefined
+  /** Resolves once the pods of this node are known: before that, one that is not found may be there all the same. */
+  readonly known: Promise<void>
   readonly logDir: (namespace: string, name: string, uid: string) => string
   /** Prometheus text. */
   readonly metrics: () => string
 }
+
+/** How long a request waits for an agent that has just started, ms. */
+const KNOWN_MS = 10_000
 
 type Respond = Parameters<NodeHandler>[1]
 
@@ -58,10 +63,11 @@ async function route(options: HandlerOptions, url: URL, respond: Respond): Promi
   const [kind, namespace = '', name = '', container = ''] = url.pathname.split('/').slice(1).map(decodeURIComponent)
   if (kind === 'metrics') return void respond(200, { 'content-type': 'text/plain; version=0.0.4' }).end(options.metrics())
   if (kind === 'healthz') return void respond(200, { 'content-type': 'text/plain' }).end('ok')
-  const pod = options.find(namespace, name)
   if (kind === undefined || !['containerLogs', 'exec', 'attach', 'portForward'].includes(kind)) {
     throw new AppError('not-found', `answer request: this node has nothing at "${url.pathname}"`)
   }
+  await known(options)
+  const pod = options.find(namespace, name)
   if (!pod) throw new AppError('not-found', `find pod: "${namespace}/${name}" is not on this node`)
   switch (kind) {
     case 'containerLogs':
@@ -75,6 +81,17 @@ async function route(options: HandlerOptions, url: URL, respond: Respond): Promi
       const session = kind === 'exec' ? await options.runtime.streams.exec(c.id, url.searchParams.getAll('command'), io) : await options.runtime.streams.attach(c.id, io)
       return await bridge(session, respond(200, { 'content-type': 'application/octet-stream' }))
     }
+  }
+}
+
+/** @throws AppError `unavailable` when the pods are not known in time */
+async function known({ known: pods, clock }: HandlerOptions): Promise<void> {
+  const late = new AbortController()
+  const timer = clock.timer('pods known', KNOWN_MS, () => late.abort())
+  try {
+    await Promise.race([pods, new Promise((_, reject) => late.signal.addEventListener('abort', () => reject(new AppError('unavailable', "find pod: this node's agent has just started and does not know its pods yet: try again in a moment"))))])
+  } finally {
+    timer.cancel()
   }
 }
 
