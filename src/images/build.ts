@@ -1,7 +1,7 @@
 /**
  * Builds an image without any daemon: layers from files and directories, byte for byte the same for the same input (root's,
- * dated 1970, names in order). The archive is what `skerry image import`, `ctr images import` and `docker load` take. Used by
- * tests and examples.
+ * dated 1970, names in order). The archive is what `skerry image import`, `ctr images import` and `docker load` take. Used by the
+ * agent for the pause image, by tests and examples.
  */
 import { createHash } from 'node:crypto'
 import { createReadStream, createWriteStream } from 'node:fs'
@@ -16,9 +16,9 @@ import { pack, type Pack } from 'tar-stream'
 export interface ImageFile {
   /** Path in the image, without a leading slash. */
   readonly path: string
-  /** Its bytes, a file or directory of this machine to copy, or a symbolic link's target. */
-  readonly from: { readonly bytes: Uint8Array | string } | { readonly copy: string } | { readonly link: string }
-  /** @default that of the source, else 0644 */
+  /** Its bytes, a file or directory of this machine to copy, a symbolic link's target, or an empty directory. */
+  readonly from: { readonly bytes: Uint8Array | string } | { readonly copy: string } | { readonly link: string } | 'directory'
+  /** @default that of the source, else 0644, or 0755 for a directory */
   readonly mode?: number
 }
 
@@ -140,7 +140,8 @@ async function addFile(tar: Pack, path: string, file: ImageFile, dirs: Set<strin
   const parts = path.split('/')
   for (let i = 1; i < parts.length; i++) addDir(tar, parts.slice(0, i).join('/'), 0o755, dirs)
   const { from } = file
-  if ('bytes' in from) tar.entry({ name: path, mode: file.mode ?? 0o644, mtime: ZERO }, Buffer.from(from.bytes))
+  if (from === 'directory') addDir(tar, path, file.mode ?? 0o755, dirs)
+  else if ('bytes' in from) tar.entry({ name: path, mode: file.mode ?? 0o644, mtime: ZERO }, Buffer.from(from.bytes))
   else if ('link' in from) tar.entry({ name: path, type: 'symlink', linkname: from.link, mtime: ZERO })
   else {
     const info = await lstat(from.copy)

@@ -1,6 +1,6 @@
 /** Nodes with a wrong clock, a borrowed name, images that are not there, and a cut line: what the user sees, and that nothing is lost. */
 import assert from 'node:assert/strict'
-import { existsSync, readFileSync, writeFileSync } from 'node:fs'
+import { existsSync, readFileSync } from 'node:fs'
 import { request } from 'node:https'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
@@ -31,7 +31,7 @@ describe('nodes', { skip }, () => {
     site = await Site.create({ name: 'bi-node', port: 7530, lab: { name: 'bi', block: 248, hosts: ['n1', 'ahead', 'behind', 'gw', 'gw2'] } })
     await site.startServer()
     const archive = join(site.dir, 'app.tar')
-    writeFileSync(archive, busyboxImage('docker.io/library/bi-app:v1', 'echo started; while :; do sleep 1; done'))
+    await busyboxImage('docker.io/library/bi-app:v1', 'echo started; while :; do sleep 1; done', archive)
     assert.equal((await site.skerry('image', 'import', archive)).code, 0)
     const start = async (name: string, env?: Record<string, string>): Promise<void> => void agents.set(name, site.agent(name, { token: await site.token('--node', name), ...(env && { env }) }))
     await start('n1')

@@ -3,19 +3,19 @@
  * containerd with its pod network that can lose its power, and that leaves nothing behind.
  */
 import { readFileSync, readdirSync } from 'node:fs'
-import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { mkdir, mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { messageOf } from '../../src/base/errors.ts'
 import { findBinaries } from '../../src/agent/containerd/binaries.ts'
 import { command, findProgram } from '../../src/agent/containerd/command.ts'
-import { ociArchive, type ArchiveFile } from '../../src/agent/containerd/oci-archive.ts'
 import type { InstancePaths } from '../../src/agent/containerd/paths.ts'
 import { instancePids } from '../../src/agent/containerd/process.ts'
 import { startContainerd, type OwnContainerd } from '../../src/agent/containerd/supervisor.ts'
 import { BridgeNetwork } from '../../src/agent/network/network.ts'
 import { Scope } from '../../src/base/scope.ts'
 import type { ContainerConfig } from '../../src/cri/mod.ts'
+import { buildImage, type ImageFile } from '../../src/images/mod.ts'
 import { containerConfig, sandboxConfig } from '../suites/runtime.ts'
 
 /** Why real containers cannot run here, or false; node:test's `skip`. */
@@ -30,15 +30,14 @@ export function cannotRunContainers(): string | false {
   }
 }
 
-/** An archive with busybox and a command to run. */
-export function busyboxImage(name: string, script: string): Buffer {
-  const files: ArchiveFile[] = [
-    { path: 'bin', mode: 0o755 },
-    { path: 'tmp', mode: 0o1777 },
-    { path: 'bin/busybox', mode: 0o755, data: readFileSync(findProgram('busybox') as string) },
-    ...['sh', 'cat', 'nc', 'sleep'].map((tool) => ({ path: `bin/${tool}`, mode: 0o777, link: 'busybox' })),
+/** Writes an archive with busybox and a command to run to `path`. */
+export async function busyboxImage(name: string, script: string, path: string): Promise<void> {
+  const files: ImageFile[] = [
+    { path: 'tmp', from: 'directory', mode: 0o1777 },
+    { path: 'bin/busybox', from: { copy: findProgram('busybox') as string }, mode: 0o755 },
+    ...['sh', 'cat', 'nc', 'sleep'].map((tool) => ({ path: `bin/${tool}`, from: { link: 'busybox' } })),
   ]
-  return ociArchive({ name, architecture: process.arch === 'arm64' ? 'arm64' : 'amd64', files, config: { Entrypoint: ['/bin/sh', '-c', script], Env: ['PATH=/bin'] } })
+  await buildImage({ name, layers: [files], entrypoint: ['/bin/sh', '-c', script], env: ['PATH=/bin'] }, path)
 }
 
 /** What a power cut leaves: nothing runs, nothing is mounted, /run is empty; only the data directory stays. */
@@ -104,7 +103,7 @@ export class Instance {
 
   async image(name: string, script: string): Promise<readonly string[]> {
     const path = join(this.dir, 'image.tar')
-    await writeFile(path, busyboxImage(name, script))
+    await busyboxImage(name, script, path)
     return this.own.importImage(path)
   }
 

@@ -7,12 +7,12 @@ import { join } from 'node:path'
 import { test } from 'node:test'
 import { systemClock } from '../../base/clock.ts'
 import { hasCode } from '../../base/errors.ts'
+import { buildImage } from '../../images/mod.ts'
 import { command, tryCommand } from './command.ts'
 import { containerdToml, hostsToml, looksCorrupt } from './config.ts'
 import { parseImageList } from './images.ts'
-import { ociArchive, tar } from './oci-archive.ts'
 import { instancePaths } from './paths.ts'
-import { PAUSE_IMAGE, pauseArchive, pauseProgram } from './pause.ts'
+import { PAUSE_IMAGE, pauseImage, pauseProgram } from './pause.ts'
 import { findDaemon, startDaemon, stopDaemon } from './process.ts'
 
 const paths = instancePaths({ instance: 'default', dataDir: '/var/lib/skerry', runDir: '/run/skerry/default' })
@@ -65,12 +65,14 @@ test('the pause program waits, ignores SIGCHLD, and is an executable of under 25
   }
 })
 
-test('an archive is a tar whose blobs carry their own digests, the same each time', () => {
-  const bytes = pauseArchive('arm64')
-  assert.deepEqual(bytes, pauseArchive('arm64'))
+test('the pause image is an archive whose blobs carry their own digests, the same each time', async () => {
   const dir = mkdtempSync(join(tmpdir(), 'skerry-oci-'))
   try {
-    const result = spawnSync('tar', ['-xf', '-', '-C', dir], { input: bytes })
+    const [one, two] = [join(dir, '1.tar'), join(dir, '2.tar')]
+    await buildImage(pauseImage('arm64'), one)
+    await buildImage(pauseImage('arm64'), two)
+    assert.deepEqual(readFileSync(one), readFileSync(two))
+    const result = spawnSync('tar', ['-xf', one, '-C', dir])
     assert.equal(result.status, 0, String(result.stderr))
     const read = (path: string): Buffer => readFileSync(join(dir, path))
     const digestOf = (path: string): string => `sha256:${createHash('sha256').update(read(path)).digest('hex')}`
@@ -85,8 +87,6 @@ test('an archive is a tar whose blobs carry their own digests, the same each tim
   } finally {
     rmSync(dir, { recursive: true })
   }
-  assert.throws(() => tar([{ path: 'x'.repeat(101), mode: 0 }]), RangeError)
-  assert.ok(ociArchive({ name: 'a:1', architecture: 'amd64', files: [], config: {} }).length > 0)
 })
 
 test('image names and digests are read from containerd’s table', () => {

@@ -3,7 +3,7 @@
  * The program is a static ELF of under 250 bytes: ignore SIGCHLD (the kernel then reaps orphans of a shared PID
  * namespace), wait forever. As PID 1 it is deaf to every signal but SIGKILL, which is how a sandbox is stopped.
  */
-import { ociArchive } from './oci-archive.ts'
+import type { ImageSpec } from '../../images/mod.ts'
 import { tinyElf, words } from './tiny-elf.ts'
 
 /** The reference under which containerd knows it; in its config as `sandbox_image`. */
@@ -17,14 +17,15 @@ export function pauseProgram(arch: string): Buffer {
   return tinyElf(arch, { x64: Buffer.concat([X64, action]), arm64: Buffer.concat([ARM64, action]) })
 }
 
-/** The OCI archive of the pause image for an architecture. */
-export function pauseArchive(arch: string): Buffer {
-  return ociArchive({
+/** The image for an architecture, in the words of Node's `process.arch`; for `buildImage`. */
+export function pauseImage(arch: string): ImageSpec {
+  return {
     name: PAUSE_IMAGE,
     architecture: arch === 'arm64' ? 'arm64' : 'amd64',
-    files: [{ path: 'pause', mode: 0o755, data: pauseProgram(arch) }],
-    config: { Entrypoint: ['/pause'], User: '65535:65535' },
-  })
+    layers: [[{ path: 'pause', from: { bytes: pauseProgram(arch) }, mode: 0o755 }]],
+    entrypoint: ['/pause'],
+    user: '65535:65535',
+  }
 }
 
 const X64 = Buffer.from([

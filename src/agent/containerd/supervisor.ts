@@ -11,7 +11,7 @@
  */
 import { createHash } from 'node:crypto'
 import { existsSync, readFileSync, statSync } from 'node:fs'
-import { mkdir, open, rename, rm, truncate, writeFile } from 'node:fs/promises'
+import { mkdir, open, rename, rm, truncate } from 'node:fs/promises'
 import { join } from 'node:path'
 import { writeFileAtomic } from '../../base/atomic-file.ts'
 import { systemClock, type Clock } from '../../base/clock.ts'
@@ -20,12 +20,13 @@ import { logger } from '../../base/log.ts'
 import { waitAfter, type RetrySchedule } from '../../base/retry.ts'
 import type { Scope } from '../../base/scope.ts'
 import { containerdRuntime, type ContainerdRuntime } from '../../cri/mod.ts'
+import { buildImage } from '../../images/mod.ts'
 import { findBinaries, type Binaries } from './binaries.ts'
 import { command } from './command.ts'
 import { containerdToml, hostsToml, looksCorrupt } from './config.ts'
 import { importImage, rememberImages, restoreImages } from './images.ts'
 import { instancePaths, type InstancePaths } from './paths.ts'
-import { PAUSE_IMAGE, pauseArchive } from './pause.ts'
+import { PAUSE_IMAGE, pauseImage } from './pause.ts'
 import { daemonEnd, findByCommandLine, findDaemon, instancePids, startDaemon, startTimeOf, stopDaemon, type Daemon } from './process.ts'
 
 const log = logger('agent.containerd')
@@ -269,7 +270,7 @@ class Supervisor {
   async #pauseImage(): Promise<void> {
     if (await this.#runtime.images.find(PAUSE_IMAGE)) return
     const path = join(this.#paths.run, 'pause.tar')
-    await writeFile(path, pauseArchive(process.arch), { mode: 0o600 })
+    await buildImage(pauseImage(process.arch), path)
     await importImage(this.#binaries.ctr, this.#paths.socket, path)
     await rm(path, { force: true })
     // Newer containerd keeps pinned images from the kubelet's garbage collection; ours knows the name as well.
