@@ -14,7 +14,13 @@ export interface WatchSource {
   /** History before this is gone. */
   compacted(): Revision
   /** Up to `limit` changes of `prefix` with `after` < revision <= `upTo`, in order, and how far the search came. */
-  history(prefix: string, after: Revision, upTo: Revision, limit: number): { readonly events: readonly StoreEvent[]; readonly through: Revision }
+  history(prefix: string, after: Revision, upTo: Revision, limit: number, signal: AbortSignal): History | Promise<History>
+}
+
+/** A piece of the past. */
+export interface History {
+  readonly events: readonly StoreEvent[]
+  readonly through: Revision
 }
 
 interface Watcher {
@@ -86,7 +92,7 @@ export class Fanout {
       if (cursor < this.#source.compacted()) {
         throw new AppError('compacted', `watch "${prefix}": revision ${cursor} is no longer kept, the oldest is ${this.#source.compacted()}; list again and watch from there`)
       }
-      const { events, through } = this.#source.history(prefix, cursor, this.#source.revision(), HISTORY_BATCH)
+      const { events, through } = await this.#source.history(prefix, cursor, this.#source.revision(), HISTORY_BATCH, signal)
       cursor = through
       if (events.length > 0) yield events
     }

@@ -5,6 +5,7 @@ import { Scope } from '../base/scope.ts'
 import { runCompactor, type CompactionPolicy } from './compactor.ts'
 import { Fanout } from './fanout.ts'
 import { mismatch } from './mismatch.ts'
+import type { NewestRevision } from './newest.ts'
 import type { Entry, ListOptions, ListResult, Revision, Store, StoreEvent, StoreStats, WriteOptions } from './store.ts'
 
 export interface MemoryStoreOptions {
@@ -30,7 +31,7 @@ export function createMemoryStore(options: MemoryStoreOptions = {}): Store & Sto
   return new MemoryStore(options)
 }
 
-class MemoryStore implements Store, StoreStats {
+class MemoryStore implements Store, StoreStats, NewestRevision {
   readonly #clock: Clock
   readonly #scope = new Scope('store')
   readonly #fanout: Fanout
@@ -72,6 +73,10 @@ class MemoryStore implements Store, StoreStats {
         }
       }
     })
+  }
+
+  newest(): Revision {
+    return this.#revision
   }
 
   async get(key: string, revision?: Revision): Promise<{ entry: Entry | undefined; revision: Revision }> {

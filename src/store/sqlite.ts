@@ -16,6 +16,7 @@ import { startWorker } from '../base/worker.ts'
 import { runCompactor, type CompactionPolicy } from './compactor.ts'
 import { Fanout } from './fanout.ts'
 import type { Op, OpResult } from './sqlite-log.ts'
+import type { NewestRevision } from './newest.ts'
 import { SqliteReader } from './sqlite-reader.ts'
 import type { Failure, WriterData, WriterReply, WriterRequest } from './sqlite-writer.ts'
 import type { Entry, ListOptions, ListResult, Revision, Store, StoreEvent, StoreStats, WriteOptions } from './store.ts'
@@ -65,7 +66,7 @@ export async function openSqliteStore(options: SqliteStoreOptions): Promise<Stor
   return store
 }
 
-class SqliteStore implements Store, StoreStats {
+class SqliteStore implements Store, StoreStats, NewestRevision {
   readonly #options: SqliteStoreOptions
   readonly #clock: Clock
   readonly #scope = new Scope('store')
@@ -113,6 +114,10 @@ class SqliteStore implements Store, StoreStats {
         await this.#clock.sleep(this.#options.expireEveryMs ?? 10_000, signal)
       }
     })
+  }
+
+  newest(): Revision {
+    return this.#published
   }
 
   async get(key: string, revision?: Revision): Promise<{ entry: Entry | undefined; revision: Revision }> {
@@ -338,12 +343,20 @@ class SqliteStore implements Store, StoreStats {
       if (!r.ok) return
       this.#published = r.revision
       if (!this.#fanout.wants(r.key)) return
-      const previous = r.prev === 0 ? undefined : this.#reader?.valueAt(r.prev)
-      const value = group?.[i]?.op.value ?? previous ?? ''
-      events.push({ type: r.deleted ? 'delete' : 'put', key: r.key, revision: r.revision, created: r.created, value, previous })
+      const value = group?.[i]?.op.value
+      const previous = once(() => (r.prev === 0 ? undefined : this.#reader?.valueAt(r.prev)))
+      const { key, revision, created } = r
+      // Most watchers know the text before the change themselves; it is read when someone asks.
+      events.push({ type: r.deleted ? 'delete' : 'put', key, revision, created, value: value ?? previous() ?? '', get previous() { return previous() } })
     })
     if (events.length > 0) this.#fanout.publish(events)
   }
+}
+
+/** `read`, called at most once. */
+function once<T>(read: () => T): () => T {
+  let known: { readonly value: T } | undefined
+  return () => (known ??= { value: read() }).value
 }
 
 function errorOf(failure: Failure): AppError {

@@ -79,3 +79,16 @@ export interface StoreStats {
   /** Syncs to disk, commits, and bytes since start; a test counts them. */
   stats(): Promise<{ syncs: number; commits: number; writes: number; revision: Revision; compacted: Revision; bytes: number }>
 }
+
+/** A store whose file does not give room back by itself. */
+export interface StoreReclaim {
+  /** Gives the room of forgotten history back, and lifts the refusal of writes that its lack caused. The store may stall meanwhile. */
+  reclaim(): Promise<void>
+}
+
+/** What a store that several servers share can keep for them beside the data: small texts that are written once. */
+export interface StoreRecords {
+  readRecord(name: string): Promise<string | undefined>
+  /** Keeps `value` under `name` unless there is one; resolves to what stands there now. */
+  createRecord(name: string, value: string): Promise<string>
+}
