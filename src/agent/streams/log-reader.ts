@@ -65,7 +65,9 @@ export interface LogSource {
 export async function* readLog(source: LogSource, query: LogQuery, signal: AbortSignal): AsyncGenerator<Buffer> {
   const out = formatter(query)
   const files = await rotated(source.path)
-  const skip = query.tailLines === undefined ? 0 : Math.max(0, (await countLines(files)) - query.tailLines)
+  const total = query.tailLines === undefined ? Infinity : await countLines(files)
+  const skip = query.tailLines === undefined ? 0 : Math.max(0, total - query.tailLines)
+  if (!query.follow && skip === total) return
   let seen = 0
   const wanted = (line: RawLine): boolean => (line.starts ? seen++ : seen - 1) >= skip
   for (const file of files) {
@@ -75,7 +77,8 @@ export async function* readLog(source: LogSource, query: LogQuery, signal: Abort
   }
   for await (const line of follow(source, query.follow, signal)) {
     if (wanted(line)) yield* out.line(line)
-    if (out.full) return
+    // The last lines are those that were there when it was asked, not what is written while it is read.
+    if (out.full || (!query.follow && seen >= total && !line.partial)) return
   }
 }
 

@@ -40,6 +40,17 @@ test('logs are read by tail, time, stream, size and with timestamps', async () =
   await assert.rejects(read(path, 'tailLines=many'), /tailLines "many" must be a whole number/)
 })
 
+test('the last lines are those at the moment of asking, however much is written meanwhile', async () => {
+  const path = join(root, '2.log')
+  writeFileSync(path, line(1, 'a') + line(2, 'b'))
+  let out = ''
+  for await (const c of readLog({ path, clock: systemClock, running: () => true }, parseLogQuery(new URLSearchParams('tailLines=2'), 0), new AbortController().signal)) {
+    out += c.toString()
+    appendFileSync(path, line(3, 'later'))
+  }
+  assert.equal(out, 'a\nb\n')
+})
+
 test('a followed log shows what is appended, over a rotation, and ends with the container', async () => {
   const path = join(root, '1.log')
   writeFileSync(path, line(1, 'a'))
