@@ -78,6 +78,20 @@ describe('a restarted agent', { skip: cannotRunContainers() }, () => {
     await site.kubectl('wait', '--for=condition=Ready', 'pod/fresh', '--timeout=30s')
   })
 
+  test('the server killed and started again: nothing happens to the pods, and the node is back in seconds', async () => {
+    const before = await fates()
+    const counted = await ticks('plain')
+    await site.kill('server', 'SIGKILL')
+    await site.startServer()
+    await site.nodeReady(NODE)
+    await eventually('logs and exec through the new link', async () => (await ticks('plain')) > counted)
+    assert.deepEqual(await fates(), before)
+    assert.equal(await site.kill('server', 'SIGTERM'), 0, 'and stopped gently it ends well')
+    await site.startServer()
+    await eventually('exec again', async () => (await ticks('plain')) > counted)
+    assert.deepEqual(await fates(), before)
+  })
+
   test('containerd and agent killed together: the same', async () => {
     const before = await fates()
     const pid = containerdPid()

@@ -11,13 +11,14 @@ import { test, type TestContext } from 'node:test'
 import { verdict, type Result } from '../../examples/red-light-camera/demo/story.ts'
 import { ROOT } from '../../tools/files.ts'
 import { cannotRunContainers } from '../kit/containerd.ts'
-import { LAB, leftovers, ran } from './site.ts'
+import { LAB, leftovers, ran, takeLab } from './site.ts'
 
 /** A demo of its own name, beside one that may be up for somebody to look at. */
 const DIR = `/var/lib/skerry-demo-${LAB.name}`
 const MACHINES = ['server', 'cam-1', 'cam-2', 'cam-3', 'till-1']
 
-test('script/demo --once finds every violation through outage, power loss and update, and cleans up', { skip: cannotRunContainers(), timeout: 480_000 }, async (t: TestContext) => {
+test('script/demo --once finds every violation through outage, power loss and update, and cleans up', { skip: cannotRunContainers(), timeout: 900_000 }, async (t: TestContext) => {
+  t.after(await takeLab())
   const demo = spawn('script/demo', ['--once', '--name', LAB.name, '--block', String(LAB.block)], { cwd: ROOT, stdio: ['ignore', 'pipe', 'pipe'] })
   t.after(async () => {
     if (demo.exitCode !== null || demo.signalCode !== null) return

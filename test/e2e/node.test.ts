@@ -148,6 +148,23 @@ describe('a workload on a node', { skip: cannotRunContainers() }, () => {
     assert.equal((await site.get<Deployment>('deployment', 'face-recognition')).metadata?.annotations?.['deployment.kubernetes.io/revision'], '3')
   })
 
+  test('a new image of the same name is taken at the next start: the name has no tag, so it is asked for every time', async () => {
+    const before = (await pods())[0]?.status?.containerStatuses?.[0]?.imageID
+    await site.skerry('image', 'import', await busyboxArchive(site.dir, 'face-recognition', `trap 'exit 0' TERM; echo up again; httpd -p ${PORT} -h /www; while :; do sleep 1 & wait $!; done`))
+    await site.kubectl('rollout', 'restart', 'deployment/face-recognition')
+    await site.kubectl('rollout', 'status', 'deployment/face-recognition', '--timeout=40s')
+    const [now] = (await pods()).filter((p) => p.status?.containerStatuses?.[0]?.ready)
+    assert.notEqual(now?.status?.containerStatuses?.[0]?.imageID, before)
+    assert.equal(await site.kubectl('logs', now?.metadata?.name ?? ''), 'up again\n')
+  })
+
+  test('kubectl run: a pod for a moment, with its input and output', async () => {
+    const r = await ran(KUBECTL, ['run', 'moment', '--rm', '-i', '--restart=Never', '--image=face-recognition', '--image-pull-policy=IfNotPresent', '--command', '--', 'sh', '-c', 'read x; echo got $x'], { env: site.env(), input: 'this\n' })
+    assert.match(r.out, /^got this$/m, r.err)
+    assert.equal(r.code, 0, r.err)
+    await eventually('it to be gone', async () => (await site.try('get', 'pod', 'moment')).code === 1)
+  })
+
   test('a deleted pod is replaced; a deleted deployment takes its pods along', async () => {
     const name = await podName()
     await site.kubectl('delete', 'pod', name, '--wait')

@@ -127,6 +127,38 @@ describe('pods on a node', { skip: cannotRunContainers() }, () => {
     await eventually('the Event', async () => /BackOff\s.*Back-off restarting failed container/.test(await site.kubectl('describe', 'pod', 'crash')))
   })
 
+  test('a container over its memory limit is OOMKilled, and so it is told', async () => {
+    await eventually('OOMKilled', async () => /hungry\s+0\/1\s+OOMKilled\s+0 /.test(await site.kubectl('get', 'pods')))
+    assert.equal((await container('hungry')).state?.terminated?.exitCode, 137)
+  })
+
+  test('user, groups, capabilities and a read-only root are as asked; limits reach the kernel', async () => {
+    await ready('secured')
+    assert.equal(await inside('secured', 'id'), 'uid=1000 gid=1500 groups=1500,2000')
+    assert.match((await site.try('exec', 'secured', '--', 'touch', '/x')).err, /Read-only file system/)
+    assert.equal(await inside('secured', 'stat', '-c', '%g', '/work'), '2000', 'fsGroup owns the volume')
+    await inside('secured', 'touch', '/work/x')
+    assert.match(await inside('secured', 'cat', '/proc/1/status'), /CapBnd:\s+0+\n[\s\S]*NoNewPrivs:\s+1\n[\s\S]*Seccomp:\s+2\n/)
+    const limit = await inside('secured', 'sh', '-c', 'cat /sys/fs/cgroup/memory.max 2>/dev/null || cat /sys/fs/cgroup/memory/memory.limit_in_bytes')
+    assert.equal(limit, String(24 << 20))
+    assert.match(await inside('secured', 'cat', '/etc/hosts'), /10\.9\.8\.7\s+plc\.local/)
+    assert.match(await inside('secured', 'cat', '/etc/resolv.conf'), /nameserver 10\.9\.8\.53\nsearch plant\.local|search plant\.local\nnameserver 10\.9\.8\.53/)
+  })
+
+  test('a pod on the host\'s network has the node\'s address and name', async () => {
+    await ready('hosted')
+    const { podIP, hostIP } = (await pod('hosted')).status ?? {}
+    assert.deepEqual([podIP, hostIP], [site.lab.host(NODE).address, site.lab.host(NODE).address])
+    const r = await site.on(NODE, 'curl', ['-s', '--max-time', '3', `http://127.0.0.1:7630/`])
+    assert.equal(r.out, 'tools:v1\n')
+  })
+
+  test('startup, HTTP and TCP probes: the app has its time to start, then it is watched', async () => {
+    await ready('slow')
+    assert.equal((await container('slow')).restartCount, 0, 'the liveness probe waited for the startup probe')
+    assert.equal((await container('slow')).started, true)
+  })
+
   test('restart policies: Never and OnFailure come to their end', async () => {
     await site.kubectl('wait', '--for=jsonpath={.status.phase}=Succeeded', 'pod/done', 'pod/retried', '--timeout=40s')
     await site.kubectl('wait', '--for=jsonpath={.status.phase}=Failed', 'pod/failed', '--timeout=20s')
@@ -288,5 +320,27 @@ volumeMounts:
       script: `trap 'echo TERM >>/host/ends; sleep 1; echo bye >>/host/ends; exit 0' TERM; while :; do sleep 1 & wait $!; done`,
       container: `volumeMounts: [{name: host, mountPath: /host}]\nlifecycle: {preStop: {exec: {command: [sh, -c, 'echo preStop >>/host/ends']}}}`,
     }).replace('Seconds: 2', 'Seconds: 20'),
+    one('hungry', { spec: 'restartPolicy: Never', script: 'x=$(cat /dev/zero | tr \\\\0 x)', container: 'resources: {limits: {memory: 12Mi}}' }),
+    one('secured', {
+      spec: `
+securityContext: {runAsUser: 1000, runAsGroup: 1500, fsGroup: 2000, seccompProfile: {type: RuntimeDefault}}
+hostAliases: [{ip: 10.9.8.7, hostnames: [plc.local]}]
+dnsPolicy: None
+dnsConfig: {nameservers: [10.9.8.53], searches: [plant.local]}
+volumes: [{name: work, emptyDir: {}}]`,
+      container: `
+securityContext: {readOnlyRootFilesystem: true, allowPrivilegeEscalation: false, capabilities: {drop: [ALL]}}
+resources: {limits: {memory: 24Mi, cpu: 500m}}
+volumeMounts: [{name: work, mountPath: /work}]`,
+    }),
+    one('hosted', { spec: 'hostNetwork: true', script: `httpd -p 7630 -h /www; ${FOREVER}`, container: 'readinessProbe: {httpGet: {port: 7630, path: /}, periodSeconds: 1}' }),
+    one('slow', {
+      script: `sleep 3; httpd -p 8080 -h /www; ${FOREVER}`,
+      container: `
+ports: [{name: web, containerPort: 8080}]
+startupProbe: {httpGet: {port: web, path: /}, periodSeconds: 1, failureThreshold: 20}
+livenessProbe: {tcpSocket: {port: web}, periodSeconds: 1, failureThreshold: 1}
+readinessProbe: {httpGet: {port: web, path: /index.html}, periodSeconds: 1}`,
+    }),
     one('deaf', { script: `trap '' TERM; while :; do sleep 1; done` }),
   ].join('---')

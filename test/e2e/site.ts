@@ -9,6 +9,7 @@ import { closeSync, existsSync, mkdirSync, openSync, readFileSync, readdirSync, 
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { buildImage, type ImageFile } from '../../src/images/mod.ts'
+import { lockDirectory } from '../../src/cli/wire/lock.ts'
 import { pathsOf } from '../../src/cli/paths.ts'
 import { ROOT } from '../../tools/files.ts'
 import { Lab, type Host } from '../kit/lab.ts'
@@ -17,8 +18,14 @@ import { Lab, type Host } from '../kit/lab.ts'
 export const SKERRY = join(ROOT, 'bin/skerry')
 /** The real kubectl. */
 export const KUBECTL = join(ROOT, 'dist/clients/kubectl')
-/** All sites of these tests; one exists at a time, as the network block is theirs. */
-export const LAB = { name: 'ee', block: 247 }
+const [LAB_NAME = 'ee', LAB_BLOCK = '247'] = process.env['SKERRY_LAB']?.split(':') ?? []
+/** All sites of these tests; one exists at a time, as the network block is theirs. `SKERRY_LAB=name:block` lets two runs go on at once. */
+export const LAB = { name: LAB_NAME, block: Number(LAB_BLOCK) }
+
+/** Waits for the lab to be free of other test processes on this machine; @returns how to give it back. */
+export function takeLab(): Promise<() => Promise<void>> {
+  return eventually(`the lab "${LAB.name}"`, () => lockDirectory(`/tmp/${LAB.name}-lab/lock`, 'site'), 600_000, 500)
+}
 
 export interface Ran {
   readonly code: number
@@ -59,20 +66,28 @@ export class Site {
   readonly #instances = new Map<string, Host>()
   readonly #traces = new Set<string>()
 
-  private constructor(dir: string, lab: Lab) {
+  readonly #release: () => Promise<void>
+
+  private constructor(dir: string, lab: Lab, release: () => Promise<void>) {
     this.dir = dir
     this.lab = lab
+    this.#release = release
   }
 
   /** Makes the machines. `name` is part of the directory `/tmp/ee-<name>`; what an earlier run left there is removed first. */
   static async create(name: string, hosts: readonly string[]): Promise<Site> {
-    const dir = `/tmp/ee-${name}`
+    const dir = `/tmp/${LAB.name}-${name}`
     if (existsSync(dir)) {
       for (const h of ['server', ...hosts]) if (existsSync(join(dir, h))) await killall(join(dir, h), `/run/netns/${LAB.name}-${h}`)
       rmSync(dir, { recursive: true, force: true })
     }
     mkdirSync(join(dir, 'logs'), { recursive: true, mode: 0o755 })
-    return new Site(dir, await Lab.create({ ...LAB, hosts }))
+    try {
+      return new Site(dir, await Lab.create({ ...LAB, hosts }), release)
+    } catch (error) {
+      await release()
+      throw error
+    }
   }
 
   get url(): string {
@@ -197,15 +212,17 @@ export class Site {
   /** Stops and removes everything; what is left nevertheless, for the test to refuse. */
   async close(): Promise<string[]> {
     for (const name of [...this.#processes.keys()].filter((n) => n !== 'server')) await this.kill(name)
-    await this.kill('server', 'SIGTERM')
+    const ended = this.#processes.has('server') ? await this.kill('server', 'SIGTERM') : 0
     for (const [dataDir, host] of this.#instances) {
       this.#trace(dataDir)
       await killall(dataDir, host.netns)
     }
     const left = [...this.#instances].flatMap(([dataDir, host]) => leftovers(dataDir, host.netns))
+    if (ended !== 0) left.push(`the server did not end well: ${ended}`)
     for (const file of this.#traces) if (existsSync(file)) left.push(`file ${file}`)
     await this.lab.close()
     if (process.env['SKERRY_KEEP'] === undefined) rmSync(this.dir, { recursive: true, force: true })
+    await this.#release()
     return left
   }
 }
