@@ -22,21 +22,6 @@ export interface RequestContext {
 
 export type Handler = (req: HttpRequest, res: HttpResponse, context: RequestContext) => Promise<void>
 
-/** @throws AppError `too-large` over `limit` bytes; the rest is not read */
-export async function readBody(req: HttpRequest, limit: number): Promise<Buffer> {
-  const refuse = (size: string | number): AppError => new AppError('too-large', `read body: ${size} bytes are over ${limit}`)
-  const announced = header(req, 'content-length')
-  if (announced !== undefined && Number(announced) > limit) throw refuse(announced)
-  const chunks: Uint8Array[] = []
-  let size = 0
-  for await (const chunk of req as AsyncIterable<Uint8Array>) {
-    size += chunk.length
-    if (size > limit) throw refuse(size)
-    chunks.push(chunk)
-  }
-  return Buffer.concat(chunks)
-}
-
 /** A header's value; several are joined by commas. */
 export function header(req: HttpRequest, name: string): string | undefined {
   const value = req.headers[name]

@@ -13,10 +13,11 @@
  */
 import { aborted } from '../base/abort.ts'
 import { AppError } from '../base/errors.ts'
+import { readJson } from '../base/read-body.ts'
 import { BATCH_CONTENT_TYPE, encodeRecord, type BoundedLog } from '../telemetry/mod.ts'
 import type { DeviceUnit, LastValue } from './device-unit.ts'
 import type { DeviceValue } from './driver.ts'
-import { readJson, writePatiently, type LocalHandler, type LocalRequest } from './local-http.ts'
+import { writePatiently, type LocalHandler, type LocalRequest } from './local-http.ts'
 import type { Streams } from './streams.ts'
 
 const BODY_MAX = 1 << 20

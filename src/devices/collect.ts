@@ -5,9 +5,10 @@
  */
 import type { Clock } from '../base/clock.ts'
 import { AppError } from '../base/errors.ts'
+import { readJson } from '../base/read-body.ts'
 import { MAX_META, MAX_PAYLOAD, type BoundedLog, type CollectRecord } from '../telemetry/mod.ts'
 import { seen } from './convert.ts'
-import { Answer, readJson, type LocalHandler, type PodIdentity } from './local-http.ts'
+import { Answer, type LocalHandler, type PodIdentity } from './local-http.ts'
 
 const ATTACHMENTS_MAX = 16
 /** base64 takes 4 bytes for 3. */

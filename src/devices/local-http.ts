@@ -125,24 +125,6 @@ function sendJson(response: ServerResponse, status: number, json: unknown): void
   response.end(text)
 }
 
-/** The request's JSON body. @throws AppError `too-large` before more than `maxBytes` are read, `invalid` when it is not JSON */
-export async function readJson(raw: IncomingMessage, maxBytes: number): Promise<unknown> {
-  const announced = Number(raw.headers['content-length'] ?? 0)
-  if (announced > maxBytes) throw new AppError('too-large', `body of ${announced} bytes is over ${maxBytes}`)
-  const chunks: Buffer[] = []
-  let size = 0
-  for await (const chunk of raw as AsyncIterable<Buffer>) {
-    size += chunk.length
-    if (size > maxBytes) throw new AppError('too-large', `body is over ${maxBytes} bytes`)
-    chunks.push(chunk)
-  }
-  try {
-    return JSON.parse(Buffer.concat(chunks).toString('utf8'))
-  } catch (error) {
-    throw new AppError('invalid', 'body is not JSON', { cause: error })
-  }
-}
-
 /** Writes and waits while the reader is slower than we are. Resolves false when it has gone. */
 export async function writePatiently(response: ServerResponse, bytes: Uint8Array | string, signal: AbortSignal): Promise<boolean> {
   if (signal.aborted) return false

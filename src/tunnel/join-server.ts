@@ -10,6 +10,7 @@ import type { Clock } from '../base/clock.ts'
 import { AppError, messageOf } from '../base/errors.ts'
 import { logger } from '../base/log.ts'
 import { certInfo, checkPeer, parseCsr } from '../base/pki.ts'
+import { readJson } from '../base/read-body.ts'
 import { decideJoin, decideRenewal, type NodeRecord, type StoredToken } from './join-policy.ts'
 
 const log = logger('tunnel.join-server')
@@ -73,7 +74,7 @@ export function createJoinServer(options: JoinServerOptions): JoinServer {
         const shown = /^Bearer ([a-z0-9]{6})\.([a-z0-9]{16})$/.exec(req.headers.authorization ?? '')
         if (!shown) throw new AppError('unauthorized', 'join: show a join token as a bearer token of the form <id>.<secret>')
         const [id, secret] = [shown[1] as string, shown[2] as string]
-        const body = await readJson(req)
+        const body = await readObject(req)
         const { node, csrPem, machineId = '' } = body
         if (typeof node !== 'string' || !isName(node)) throw new AppError('invalid', `join: node name '${String(node).slice(0, 80)}' is not made of lower-case letters, digits, '-' and '.', beginning and ending with a letter or digit (at most 253); give another --node-name`)
         if (typeof csrPem !== 'string') throw new AppError('invalid', `join as '${node}': no certificate request (csrPem) in the body`)
@@ -106,7 +107,7 @@ export function createJoinServer(options: JoinServerOptions): JoinServer {
         const cert = certInfo(leaf.toString())
         const node = options.nodeOf(cert.cn)
         if (node === undefined) throw new AppError('forbidden', `renew: the certificate is of '${cert.cn}', not of a node`)
-        const { csrPem } = await readJson(req)
+        const { csrPem } = await readObject(req)
         if (typeof csrPem !== 'string') throw new AppError('invalid', `renew the certificate of '${node}': no certificate request (csrPem) in the body`)
         const record = await records.get(node)
         const decision = decideRenewal(node, hashKey(cert.publicKeyPem), record)
@@ -140,19 +141,9 @@ function peerCertificate(req: Request): X509Certificate | undefined {
   return der === undefined ? undefined : new X509Certificate(der)
 }
 
-async function readJson(req: Request): Promise<Record<string, unknown>> {
-  const parts: Buffer[] = []
-  let size = 0
-  for await (const chunk of req as AsyncIterable<Buffer>) {
-    if ((size += chunk.length) > MAX_BODY) throw new AppError('too-large', `read the request: its body is over ${MAX_BODY} bytes`)
-    parts.push(chunk)
-  }
-  try {
-    const value: unknown = JSON.parse(Buffer.concat(parts).toString())
-    if (typeof value === 'object' && value !== null) return value as Record<string, unknown>
-  } catch {
-    // told below, as is any other thing that is not an object
-  }
+async function readObject(req: Request): Promise<Record<string, unknown>> {
+  const value = await readJson(req, MAX_BODY, 'read the request')
+  if (typeof value === 'object' && value !== null) return value as Record<string, unknown>
   throw new AppError('invalid', 'read the request: its body is not a JSON object')
 }
 
