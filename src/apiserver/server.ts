@@ -84,8 +84,7 @@ export async function createApiServer(options: ApiServerOptions): Promise<ApiSer
   })
   const serve = async (request: ApiRequest, user: UserInfo, signal: AbortSignal): Promise<ApiResponse> => {
     const started = clock.monotonic()
-    const both = AbortSignal.any([signal, scope.signal])
-    const answer = scope.signal.aborted ? failure(unavailable('the server is stopping'), request) : await pipeline.handle(request, user, both)
+    const answer = scope.signal.aborted ? failure(unavailable('the server is stopping'), request) : await pipeline.handle(request, user, signal)
     requests.add(1, { verb: request.method, code: String(answer.status) })
     if (typeof answer.body === 'string') seconds.observe((clock.monotonic() - started) / 1_000, { verb: request.method })
     return answer
@@ -95,9 +94,17 @@ export async function createApiServer(options: ApiServerOptions): Promise<ApiSer
     return impersonate(user, headers, (u, a) => core.authorizer.authorize(u, a))
   }
 
+  const underWay = new Set<AbortController>()
+  scope.signal.addEventListener('abort', () => {
+    for (const one of underWay) one.abort()
+  })
   const handleHttp = async (req: HttpRequest, res: HttpResponse, peer: Peer): Promise<void> => {
     const abort = new AbortController()
-    res.on('close', () => abort.abort())
+    underWay.add(abort)
+    res.on('close', () => {
+      // An answer that has been sent has nothing left to abort.
+      if (underWay.delete(abort)) abort.abort()
+    })
     let answer: ApiResponse
     try {
       const user = await identify(peer, req.headers)
@@ -114,6 +121,8 @@ export async function createApiServer(options: ApiServerOptions): Promise<ApiSer
       // The client went away in the middle of an answer: nobody is left to tell.
       log.debug('answer not delivered', { error })
       res.destroy?.()
+    } finally {
+      underWay.delete(abort)
     }
   }
 
@@ -153,7 +162,7 @@ export async function createApiServer(options: ApiServerOptions): Promise<ApiSer
   }
   ready = true
   return {
-    handler: (request, signal) => serve(request, request.user ?? ANONYMOUS, signal),
+    handler: (request, signal) => serve(request, request.user ?? ANONYMOUS, AbortSignal.any([signal, scope.signal])),
     authenticate: async ({ peer, headers }) => {
       const user = await core.authenticator.authenticate(peer, headers)
       return user && impersonate(user, headers, (u, a) => core.authorizer.authorize(u, a))

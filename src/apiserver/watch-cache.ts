@@ -10,6 +10,7 @@
 import type { Clock } from '../base/clock.ts'
 import { AppError, hasCode, isAbort } from '../base/errors.ts'
 import { logger } from '../base/log.ts'
+import { newestOf } from '../store/mod.ts'
 import type { Store, StoreEvent } from '../store/store.ts'
 import type { Obj } from './stored-text.ts'
 
@@ -180,6 +181,7 @@ export class WatchCache {
   readonly #store: Store
   readonly #clock: Clock
   readonly #resources = new Map<string, ResourceCache>()
+  readonly #newest: (() => number) | undefined
   readonly #waiters = new Set<{ revision: number; resolve: () => void }>()
   #floor = 0
   #revision = 0
@@ -187,6 +189,7 @@ export class WatchCache {
   constructor(store: Store, clock: Clock) {
     this.#store = store
     this.#clock = clock
+    this.#newest = newestOf(store)
   }
 
   /** The newest revision whose changes are all applied here. */
@@ -215,9 +218,22 @@ export class WatchCache {
 
   /** Waits until the cache shows at least what the store shows now; the way to a consistent read. */
   async refresh(): Promise<number> {
+    if (this.#isCurrent) return this.#revision
     const { revision } = await this.#store.get(ROOT)
     await this.waitFor(revision, 10_000)
     return this.#revision
+  }
+
+  /** The newest state of one key; from memory when that is known to be current, else the store is asked. */
+  async read(key: string): Promise<{ readonly text: string; readonly revision: number } | undefined> {
+    if (this.#isCurrent) return this.resource(resourceOf(key)).get(key)
+    const { entry } = await this.#store.get(key)
+    return entry && { text: entry.value, revision: entry.revision }
+  }
+
+  /** True when a read of the store could show nothing that is not here. */
+  get #isCurrent(): boolean {
+    return this.#newest !== undefined && this.#revision >= this.#newest()
   }
 
   /** Loads the state; afterwards `run` keeps it current. */

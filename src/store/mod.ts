@@ -14,3 +14,4 @@ export type { EtcdStoreOptions } from './etcd.ts'
 export async function openEtcdStore(options: EtcdStoreOptions): Promise<Store & StoreStats & StoreRecords & StoreReclaim> {
   return (await import('./etcd.ts')).openEtcd(options)
 }
+export { newestOf, type NewestRevision } from './newest.ts'

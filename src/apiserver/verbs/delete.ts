@@ -55,9 +55,8 @@ export async function removeObject(core: Core, call: Call, name: string, options
   if (def.resource === 'namespaces' && def.group === '' && IMMORTAL.has(name)) throw forbidden(def, name, 'this namespace may not be deleted')
   const dryRun = isDryRun(query) || (options.dryRun ?? []).length > 0
   for (;;) {
-    const { entry } = await core.store.get(key)
-    if (!entry) throw notFound(def, name)
-    const current: Stored = { text: entry.value, revision: entry.revision }
+    const current = await core.cache.read(key)
+    if (!current) throw notFound(def, name)
     const old = objectOf(def, current)
     const { uid, resourceVersion } = options.preconditions ?? {}
     if (uid !== undefined && uid !== old.metadata.uid) {
@@ -70,10 +69,10 @@ export async function removeObject(core: Core, call: Call, name: string, options
     const next = markDeleted(def, old, options, core.clock.now())
     const gone = removable(def, next)
     const text = textOf(def, next)
-    if (dryRun || (!gone && text === current.text)) return { stored: dryRun && gone ? current : { text, revision: entry.revision }, gone }
+    if (dryRun || (!gone && text === current.text)) return { stored: dryRun && gone ? current : { text, revision: current.revision }, gone }
     const event = { core, call, verb: 'delete' as const, object: next, old }
     try {
-      const revision = gone ? await core.store.delete(key, entry.revision) : await core.store.put(key, text, entry.revision)
+      const revision = gone ? await core.store.delete(key, current.revision) : await core.store.put(key, text, current.revision)
       await core.admission.after(gone ? event : { ...event, verb: 'update' }, revision)
       return { stored: { text: gone ? current.text : text, revision }, gone }
     } catch (error) {

@@ -1,5 +1,5 @@
 /**
- * get and list. A get is one read of the store. A list comes from the watch cache once that has caught up with what
+ * get and list. A get shows the store's newest state. A list comes from the watch cache once that has caught up with what
  * `resourceVersion` asks for; pages after the first come from the store at the first page's revision, so a chunked list is
  * one stable snapshot or ends with 410.
  */
@@ -22,8 +22,7 @@ export async function get(core: Core, call: Call): Promise<ApiResponse> {
   const asked = revisionOf(query.get('resourceVersion'))
   let stored: Stored | undefined
   if (asked === undefined) {
-    const { entry } = await core.store.get(key)
-    stored = entry && { text: entry.value, revision: entry.revision }
+    stored = await core.cache.read(key)
   } else {
     await reach(core, asked)
     stored = core.cache.resource(storageName(def)).get(key)

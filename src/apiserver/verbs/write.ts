@@ -118,9 +118,8 @@ export async function changeObject(core: Core, call: Call, change: Change, optio
   const name = info.name as string
   const key = keyOf(def, info.namespace, name)
   for (let attempt = 0; ; attempt++) {
-    const { entry } = await core.store.get(key)
-    if (!entry) throw notFound(def, name)
-    const current: Stored = { text: entry.value, revision: entry.revision }
+    const current = await core.cache.read(key)
+    if (!current) throw notFound(def, name)
     const old = objectOf(def, current)
     const sent = await change(structuredClone(old))
     if (!sent) return current
@@ -134,15 +133,15 @@ export async function changeObject(core: Core, call: Call, change: Change, optio
     setManaged(next, options.applied ? (sent.metadata.managedFields ?? []) : managedAfterWrite(call, old, next, now))
     const text = textOf(def, next)
     if (text === current.text) return current
-    if (isDryRun(query)) return { text, revision: entry.revision }
+    if (isDryRun(query)) return { text, revision: current.revision }
     const event = { core, call, verb: 'update' as const, object: next, old }
     try {
       if (removable(def, next)) {
-        const revision = await core.store.delete(key, entry.revision)
+        const revision = await core.store.delete(key, current.revision)
         await core.admission.after({ ...event, verb: 'delete' }, revision)
         return { text, revision }
       }
-      const revision = await core.store.put(key, text, entry.revision, def.storage === 'events' ? { ttlSeconds: EVENT_TTL_SECONDS } : {})
+      const revision = await core.store.put(key, text, current.revision, def.storage === 'events' ? { ttlSeconds: EVENT_TTL_SECONDS } : {})
       await core.admission.after(event, revision)
       return { text, revision }
     } catch (error) {
