@@ -65,7 +65,6 @@ export class Site {
   readonly #processes = new Map<string, ChildProcess>()
   readonly #instances = new Map<string, Host>()
   readonly #traces = new Set<string>()
-
   readonly #release: () => Promise<void>
 
   private constructor(dir: string, lab: Lab, release: () => Promise<void>) {
@@ -77,6 +76,7 @@ export class Site {
   /** Makes the machines. `name` is part of the directory `/tmp/ee-<name>`; what an earlier run left there is removed first. */
   static async create(name: string, hosts: readonly string[]): Promise<Site> {
     const dir = `/tmp/${LAB.name}-${name}`
+    const release = await takeLab()
     if (existsSync(dir)) {
       for (const h of ['server', ...hosts]) if (existsSync(join(dir, h))) await killall(join(dir, h), `/run/netns/${LAB.name}-${h}`)
       rmSync(dir, { recursive: true, force: true })
