@@ -48,7 +48,7 @@ export interface Schema {
   readonly 'x-kubernetes-group-version-kind'?: readonly GroupVersionKind[]
 }
 
-/** A CEL rule of a CRD schema. Kept and published; evaluated by the apiserver's CEL engine once it has one. */
+/** A CEL rule of a CRD schema. Kept, published, and evaluated by the API server (`apiserver/cel`). */
 export interface ValidationRule {
   readonly rule: string
   readonly message?: string

@@ -1,6 +1,7 @@
 /** The admission plugins in their order, and the smallest among them. */
 import { KINDS } from '../../api/kinds.ts'
 import type { AdmissionPlugin } from './chain.ts'
+import { customRules } from './custom-rules.ts'
 import { escalation } from './escalation.ts'
 import { namespaceLifecycle } from './namespace-lifecycle.ts'
 import { nodeRestriction } from './node-restriction.ts'
@@ -16,5 +17,5 @@ const serveAtOnce: AdmissionPlugin = {
 
 /** The list, written out: order matters for `admit`. */
 export function admissionPlugins(): AdmissionPlugin[] {
-  return [namespaceLifecycle, serviceAccount, nodeRestriction, escalation, serveAtOnce]
+  return [namespaceLifecycle, serviceAccount, customRules, nodeRestriction, escalation, serveAtOnce]
 }
