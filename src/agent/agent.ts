@@ -43,6 +43,10 @@ export interface Agent {
   notOnServer(reference: string): void
   /** The pod behind an address of this node's pod network; tells local services who calls. */
   podAt(ip: string): { readonly namespace: string; readonly name: string } | undefined
+  /** Whether a pod of this uid is known on this node. */
+  knowsPod(uid: string): boolean
+  /** A pod with its newest status, also one that could not be written to the API yet. */
+  podNow(pod: Readonly<Pod>): Readonly<Pod>
 }
 
 /** Makes a node agent; nothing happens before `run`. The caller runs the caches and the link. */
@@ -55,7 +59,7 @@ export function createAgent(options: AgentOptions): Agent {
   const pods = caches.cache<Pod>(PODS, { fieldSelector: `spec.nodeName=${nodeName}` })
   const nodes = caches.cache<Node>(NODES, { fieldSelector: `metadata.name=${nodeName}` })
   const volumes = new Volumes({ dataDir: dirs.data, runDir: dirs.run, mounter: options.mounter ?? systemMounter, clock })
-  const tokens = new Tokens({ directory: join(dirs.data, 'tokens'), client, clock, seal: options.seal })
+  const tokens = new Tokens({ directory: join(dirs.data, 'tokens'), client, clock, seal: options.seal, onToken: options.onToken })
   const statuses = new StatusWriter({ client, clock })
   const cgroups = options.cgroupRoot === undefined ? undefined : new Cgroups(options.cgroupRoot)
   let manager: Pods | undefined
@@ -174,6 +178,8 @@ export function createAgent(options: AgentOptions): Agent {
       }
       return undefined
     },
+    knowsPod: (uid) => pods.list().some((p) => p.metadata?.uid === uid),
+    podNow: (pod) => statuses.now(pod),
     async run(signal) {
       const scope = new Scope('agent', signal)
       try {

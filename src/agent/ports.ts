@@ -61,6 +61,8 @@ export interface AgentOptions {
   readonly podEnv?: () => Readonly<Record<string, string>>
   /** Where pods reach the API on this node, for KUBERNETES_SERVICE_HOST and _PORT. @default not set */
   readonly localApi?: () => { readonly host: string; readonly port: number } | undefined
+  /** Told of each new service-account token that a pod of this node gets for the API. */
+  readonly onToken?: (token: string) => void
   /** Labels of the Node beside the well-known ones. */
   readonly nodeLabels?: Readonly<Record<string, string>>
   /** Taints the Node registers with. */

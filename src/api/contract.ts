@@ -63,6 +63,7 @@ export const ALPN_LINK = 'skerry-link/1'
  * - GET  /skerry/v1/cacerts          PEM bundle of the root CA (the token's hash pins it)
  * - POST /skerry/v1/join             Bearer bootstrap token; {node, csrPem, machineId} -> {certPem, caPem, clusterCidr...}
  * - POST /skerry/v1/renew            node client certificate; {csrPem} -> {certPem}
+ * - POST /skerry/v1/serving          a node; {csrPem, address} -> {certPem, tokens}: for the API it serves to its own pods
  * - GET  /skerry/v1/bundle/...       the server's own bundle for install.sh
  * - GET  /install.sh
  * - *    /v2/...                     OCI distribution, for nodes (client certificate)
@@ -73,6 +74,7 @@ export const PATHS = {
   cacerts: '/skerry/v1/cacerts',
   join: '/skerry/v1/join',
   renew: '/skerry/v1/renew',
+  serving: '/skerry/v1/serving',
   bundle: '/skerry/v1/bundle/',
   install: '/install.sh',
   registry: '/v2/',

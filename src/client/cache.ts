@@ -30,6 +30,15 @@ export interface CachesOptions {
 export interface Caches extends CacheSet {
   /** Tries at once whatever waits to reconnect; for a link that came back. */
   retryNow(): void
+  /** All caches made so far, with what each was asked to hold. */
+  held(): readonly HeldCache[]
+}
+
+/** A cache of the set and its selection. */
+export interface HeldCache {
+  readonly ref: ResourceRef
+  readonly query: Pick<CacheOptions<KubeObject>, 'namespace' | 'labelSelector' | 'fieldSelector'>
+  readonly cache: Cache<KubeObject>
 }
 
 type Listener<T> = (now: Readonly<T> | undefined, old: Readonly<T> | undefined) => void
@@ -85,6 +94,7 @@ export function createCaches(client: Client, options: CachesOptions = {}): Cache
       })
       await scope.close()
     },
+    held: () => [...made.values()].map((cache) => ({ ref: cache.ref, query: cache.query, cache })),
     retryNow() {
       wake.abort()
       wake = new AbortController()

@@ -6,7 +6,7 @@ export type { FetchLikeOptions, HttpTransportOptions, Session, SessionRequest, S
 export { createInProcessTransport } from './inprocess.ts'
 export { callJson, createClient } from './resources.ts'
 export { createCaches } from './cache.ts'
-export type { Caches, CachesOptions } from './cache.ts'
+export type { Caches, CachesOptions, HeldCache } from './cache.ts'
 export { REFLECTOR_SCHEDULE, runReflector } from './reflector.ts'
 export type { ReflectorOptions, ReflectorSink } from './reflector.ts'
 export { keyOf, splitKey } from './keys.ts'

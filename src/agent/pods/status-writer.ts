@@ -53,6 +53,13 @@ export class StatusWriter {
     this.#wake()
   }
 
+  /** The pod as this node knows it: with a status that still waits to be written, or that the cache has not got back yet. */
+  now(pod: Readonly<Pod>): Readonly<Pod> {
+    const latest = this.#latest(pod)
+    const waiting = this.#pending.get(uidOf(pod))
+    return waiting ? { ...latest, status: waiting.status } : latest
+  }
+
   /** The pod is gone from the API: nothing about it needs writing. */
   forget(uid: string): void {
     this.#pending.delete(uid)

@@ -31,14 +31,23 @@ export class Tokens {
   readonly #client: Client
   readonly #clock: Clock
   readonly #seal: Seal | undefined
+  readonly #onToken: (token: string) => void
   readonly #kept = new Map<string, Kept>()
   readonly #triedAt = new Map<string, number>()
 
-  constructor(options: { directory: string; client: Client; clock: Clock; seal: Seal | undefined }) {
+  constructor(options: {
+    directory: string
+    client: Client
+    clock: Clock
+    seal: Seal | undefined
+    /** Told of each new token for the API itself. */
+    onToken?: ((token: string) => void) | undefined
+  }) {
     this.#dir = options.directory
     this.#client = options.client
     this.#clock = options.clock
     this.#seal = options.seal
+    this.#onToken = options.onToken ?? (() => {})
   }
 
   /** A token for this request: the kept one while fresh, else a new one, else the kept one as it is. @throws AppError when there is none */
@@ -53,6 +62,7 @@ export class Tokens {
       const fresh = await this.#ask(request)
       this.#kept.set(file, fresh)
       await this.#save(file, fresh)
+      if (request.audiences.length === 0) this.#onToken(fresh.token)
       return fresh.token
     } catch (error) {
       if (!kept || isAbort(error)) throw error

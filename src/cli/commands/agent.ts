@@ -13,6 +13,7 @@ export const AGENT_FLAGS: readonly Flag[] = [
   { name: 'node-name', type: 'string', value: 'NAME', help: 'name of this node (default: the host name)' },
   { name: 'node-label', type: 'list', value: 'KEY=VALUE', help: 'label of this node (repeat)' },
   { name: 'mqtt-port', type: 'number', help: 'port of the embedded MQTT broker, started when a device needs it', default: 1883 },
+  { name: 'local-api-port', type: 'number', help: 'port of the Kubernetes API that this node serves to its own pods', default: 6444 },
 ]
 
 /** The agent's part of parsed settings. @throws AppError for a label that is none */
@@ -25,11 +26,14 @@ export function agentSettings(settings: Settings): Omit<AgentSettings, 'token' |
   }
   const mqttPort = Number(settings['mqtt-port'] ?? 1883)
   if (!Number.isInteger(mqttPort) || mqttPort < 1 || mqttPort > 65_535) throw new AppError('invalid', `read settings: --mqtt-port ${mqttPort} is not between 1 and 65535`)
+  const localApiPort = Number(settings['local-api-port'] ?? 6444)
+  if (!Number.isInteger(localApiPort) || localApiPort < 1 || localApiPort > 65_535) throw new AppError('invalid', `read settings: --local-api-port ${localApiPort} is not between 1 and 65535`)
   return {
     dataDir: dataDirOf(settings),
     nodeName: (settings['node-name'] as string | undefined) ?? hostname().toLowerCase(),
     nodeLabels,
     mqttPort,
+    localApiPort,
     env: process.env,
   }
 }

@@ -18,6 +18,7 @@ import { startMirror } from '../../images/mod.ts'
 import { createForwarder, openSegmentLog } from '../../telemetry/mod.ts'
 import { createNodeSession, LinkProbe, proxyFor, renewCertificate, runLink, type NodeSession } from '../../tunnel/mod.ts'
 import { pathsOf } from '../paths.ts'
+import { wireLocalApi } from './local-api.ts'
 import { lockDirectory } from './lock.ts'
 import { ensureNodeIdentity, saveNodeIdentity, type NodeIdentity } from './node-identity.ts'
 
@@ -33,6 +34,8 @@ export interface AgentSettings {
   readonly token: (() => Promise<string>) | undefined
   readonly nodeLabels: Readonly<Record<string, string>>
   readonly mqttPort: number
+  /** Port of the API that the node serves to its pods. */
+  readonly localApiPort: number
   readonly env: Readonly<Record<string, string | undefined>>
 }
 
@@ -92,12 +95,16 @@ export async function runAgent(settings: AgentSettings, signal: AbortSignal): Pr
     network,
     nodeLabels: settings.nodeLabels,
     podEnv: () => ({ ...devices?.env() }),
+    localApi: () => (network.gateway === undefined ? undefined : { host: network.gateway, port: settings.localApiPort }),
+    onToken: (token) => local.api.learn(token),
     online: () => online,
     clockAheadMs: () => clockAheadMs,
     cgroupRoot: containerd.paths.cgroupRoot,
     metrics,
   })
   onMissing = (image) => agent.notOnServer(image)
+  const local = wireLocalApi({ nodeName: settings.nodeName, dataDir: paths.data, clock, identity: () => identity, proxy, client, caches, agent, online: () => online, port: settings.localApiPort })
+  scope.onClose(() => local.session[Symbol.asyncDispose]())
   // The bus listens on the bridge, so devices begin when the node knows its pod network: from disk at once, else from the server.
   network.onConfigured = (gateway) => {
     if (devices) return
@@ -119,6 +126,7 @@ export async function runAgent(settings: AgentSettings, signal: AbortSignal): Pr
     })
     devices = layer
     scope.run('devices', (s) => layer.run(s))
+    scope.run('local API', (s) => local.api.run(gateway, s))
   }
 
   scope.run('caches', (s) => caches.run(s))
@@ -143,7 +151,11 @@ export async function runAgent(settings: AgentSettings, signal: AbortSignal): Pr
           forwarder.kick()
           agent.kick()
           devices?.kick()
-        } else if (was && !online) session.check()
+          local.api.linkBack()
+        } else if (was && !online) {
+          session.check()
+          local.session.check()
+        }
       },
     }),
   )
@@ -176,6 +188,10 @@ class AnnouncedNetwork implements NodeNetwork {
   async configure(podCIDR: string): Promise<void> {
     await this.#network.configure(podCIDR)
     if (this.#network.gateway !== undefined) this.onConfigured?.(this.#network.gateway)
+  }
+
+  get gateway(): string | undefined {
+    return this.#network.gateway
   }
 
   setHostPorts(ports: readonly HostPort[]): Promise<void> {

@@ -31,6 +31,7 @@ import { issueNode, loadServerIdentity, serverSans } from './identity.ts'
 import { installRoutes } from './install.ts'
 import { lockDirectory } from './lock.ts'
 import { NodeGate } from './node-gate.ts'
+import { nodeServing } from './node-serving.ts'
 
 const log = logger('server')
 
@@ -141,6 +142,7 @@ export async function startServer(settings: ServerSettings): Promise<RunningServ
       { prefix: PATHS.cacerts, auth: 'optional', handler: (req, res) => joinServer.cacerts(req, res) },
       { prefix: PATHS.join, auth: 'optional', handler: (req, res) => joinServer.join(req, res) },
       { prefix: PATHS.renew, auth: 'optional', handler: (req, res) => joinServer.renew(req, res) },
+      { prefix: PATHS.serving, auth: 'required', handler: nodeServing({ ca: identity.ca, client }) },
       { prefix: PATHS.collect, auth: 'required', handler: (req, res, context) => collector.handle(req, res, context) },
       { prefix: PATHS.pages, auth: 'optional', handler: (req, res, context) => pages(req, res, context) },
       { prefix: PATHS.registry, auth: 'required', handler: (req, res, context) => (mayPull(context.user) ? registry(req, res) : refuse(res, 'pull images from the server: only nodes may')) },
