@@ -24,7 +24,7 @@ export const LAB = { name: LAB_NAME, block: Number(LAB_BLOCK) }
 
 /** Waits for the lab to be free of other test processes on this machine; @returns how to give it back. */
 export function takeLab(): Promise<() => Promise<void>> {
-  return eventually(`the lab "${LAB.name}"`, () => lockDirectory(`/tmp/${LAB.name}-lab/lock`, 'site'), 600_000, 500)
+  return eventually(`the lab "${LAB.name}"`, () => lockDirectory(`/tmp/${LAB.name}-lab.lock`, 'site'), 600_000, 500)
 }
 
 export interface Ran {
