@@ -8,6 +8,7 @@ import type { Credentials } from '../../src/tunnel/dial.ts'
 import { createHub, type HubOptions } from '../../src/tunnel/hub.ts'
 import { runLink, type LinkOptions, type LinkStatus } from '../../src/tunnel/link.ts'
 import type { Hub } from '../../src/tunnel/ports.ts'
+import { until as untilNamed } from './until.ts'
 
 export const LINK = 'test-link/1'
 export const H2 = 'test-h2/1'
@@ -169,13 +170,9 @@ export function startLink(url: string | (() => readonly string[]), credentials: 
   return { states, stop, [Symbol.asyncDispose]: stop }
 }
 
-/** Resolves when `check` holds, asked every few ms; rejects after `ms`. */
-export async function until(check: () => boolean, ms = 5_000, what = 'condition'): Promise<void> {
-  const end = performance.now() + ms
-  while (!check()) {
-    if (performance.now() > end) throw new Error(`${what} did not come within ${ms} ms`)
-    await new Promise((r) => setTimeout(r, 5))
-  }
+/** The kit's `until` for a condition that says itself what it waits for. */
+export async function until(check: () => boolean, ms = 5_000, what = String(check)): Promise<void> {
+  await untilNamed(what, check, ms)
 }
 
 export function testHub(options: Partial<HubOptions> = {}): Hub {
