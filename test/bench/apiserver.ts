@@ -152,10 +152,10 @@ async function scale(server: ServerProcess, call: Call): Promise<void> {
   }))
   results.rssWatchedMb = server.rssMb()
   const times: number[] = []
-  let reading = true
+  const reading = new AbortController()
   let writes = 0
   const writer = (async () => {
-    for (let n = 0; reading; n++) {
+    for (let n = 0; !reading.signal.aborted; n++) {
       await call('PATCH', `${place(n)}/o-${n}`, { data: { text: String(n) } }, 'application/merge-patch+json')
       writes++
       await sleep(20)
@@ -171,7 +171,7 @@ async function scale(server: ServerProcess, call: Call): Promise<void> {
     } while (token !== '')
   }
   results.rssPagedMb = server.rssMb()
-  reading = false
+  reading.abort()
   await writer
   times.sort((a, b) => a - b)
   Object.assign(results, { pages: times.length, pageP50Ms: quantile(times, 0.5), pageP99Ms: quantile(times, 0.99), writes, events })
