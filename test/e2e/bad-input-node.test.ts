@@ -54,24 +54,26 @@ describe('nodes', { skip }, () => {
 
   const events = (name: string, what: RegExp, timeoutMs?: number): Promise<string> => site.kubectlUntil(what, ['events', '--for', `pod/${name}`], timeoutMs)
 
-  for (const [name, days, dates] of [['ahead', '+365d', 'expired'], ['behind', '-365d', 'not-yet-valid']] as const) {
-    test(`a node whose clock is a year ${name === 'ahead' ? 'ahead' : 'behind'} joins, runs pods, keeps its link, comes back, and shows it`, async () => {
-      await site.kubectlUntil(new RegExp(`app-${name} +1/1 +Running`), ['get', 'pods'])
-      assert.match(agents.get(name)?.said ?? '', /the clock of this machine is off; set it, or let NTP do so/)
-      assert.match(agents.get(name)?.said ?? '', new RegExp(`clock and server certificate disagree; going on.*dates=${dates}`))
-      const words = `clock of this node is 365 days ${name === 'ahead' ? 'ahead of' : 'behind'} the server's: set it, or let NTP do so`
-      await site.kubectlUntil(new RegExp(`ClockSkew +True .*${words}[^]*Warning +ClockSkew .*${words}`), ['describe', 'node', name])
-      assert.match((await site.kubectl('logs', `app-${name}`)).out, /started/, 'over the link')
+  describe('with a wrong clock', { concurrency: 2 }, () => {
+    for (const [name, days, dates] of [['ahead', '+365d', 'expired'], ['behind', '-365d', 'not-yet-valid']] as const) {
+      test(`a node whose clock is a year ${name === 'ahead' ? 'ahead' : 'behind'} joins, runs pods, keeps its link, comes back, and shows it`, async () => {
+        await site.kubectlUntil(new RegExp(`app-${name} +1/1 +Running`), ['get', 'pods'])
+        assert.match(agents.get(name)?.said ?? '', /the clock of this machine is off; set it, or let NTP do so/)
+        assert.match(agents.get(name)?.said ?? '', new RegExp(`clock and server certificate disagree; going on.*dates=${dates}`))
+        const words = `clock of this node is 365 days ${name === 'ahead' ? 'ahead of' : 'behind'} the server's: set it, or let NTP do so`
+        await site.kubectlUntil(new RegExp(`ClockSkew +True .*${words}[^]*Warning +ClockSkew .*${words}`), ['describe', 'node', name])
+        assert.match((await site.kubectl('logs', `app-${name}`)).out, /started/, 'over the link')
 
-      const started = /"containerID": *"([^"]+)"/.exec((await site.kubectl('get', 'pod', `app-${name}`, '-o', 'json')).out)?.[1]
-      await agents.get(name)?.end('SIGTERM')
-      agents.set(name, site.agent(name, { env: clockOff(days) }))
-      await agents.get(name)?.says(/tunnel\.link: connected/)
-      await site.kubectlUntil(/sh|busybox/, ['exec', `app-${name}`, '--', 'cat', '/proc/1/comm'])
-      const now = /"containerID": *"([^"]+)"/.exec((await site.kubectl('get', 'pod', `app-${name}`, '-o', 'json')).out)?.[1]
-      assert.equal(now, started, 'the container was not touched')
-    })
-  }
+        const started = /"containerID": *"([^"]+)"/.exec((await site.kubectl('get', 'pod', `app-${name}`, '-o', 'json')).out)?.[1]
+        await agents.get(name)?.end('SIGTERM')
+        agents.set(name, site.agent(name, { env: clockOff(days) }))
+        await agents.get(name)?.says(/tunnel\.link: connected/)
+        await site.kubectlUntil(/sh|busybox/, ['exec', `app-${name}`, '--', 'cat', '/proc/1/comm'])
+        const now = /"containerID": *"([^"]+)"/.exec((await site.kubectl('get', 'pod', `app-${name}`, '-o', 'json')).out)?.[1]
+        assert.equal(now, started, 'the container was not touched')
+      })
+    }
+  })
 
   test('an image that is nowhere, must not be pulled, or has no name that could be: Events say what and the way out', async () => {
     await events('missing', /NotOnServer .*Image "bi-none:v9" is not on the server, asking its registry docker\.io; `skerry image import` brings it to the server/)
@@ -120,63 +122,66 @@ describe('nodes', { skip }, () => {
     assert.deepEqual(await ids(), ['a', 'c'])
   })
 
-  test('cut off: a deleted pod stays Terminating and goes on return; Always starts the image that is present, with an Event', async () => {
-    await site.kubectlUntil(/^always +1\/1 +Running/m, ['get', 'pods'])
-    const restarts = async (): Promise<number> => Number(/"restartCount": *(\d+)/.exec((await site.kubectl('get', 'pod', 'always', '-o', 'json')).out)?.[1] ?? -1)
-    const before = await restarts()
-    const cutAt = Date.now()
-    await site.lab.cut('n1')
-    assert.equal((await site.kubectl('delete', 'pod', 'app-n1', '--wait=false')).code, 0)
-    // Told once the server has noticed; its container that ends meanwhile is started again by the node alone.
-    await site.kubectlUntil(/node 'n1': it is not connected; its agent must run and reach this server/, ['logs', 'app-n1', '--tail=1', '--request-timeout=3s'], 60_000)
-    await new Promise((resolve) => setTimeout(resolve, Math.max(0, cutAt + 15_000 - Date.now())))
-    assert.match((await site.kubectl('get', 'pods')).out, /^app-n1 +1\/1 +Terminating/m, 'its node has not said that it is gone')
-    await site.lab.mend('n1')
-    await site.kubectlUntil(/NotFound/, ['get', 'pod', 'app-n1'])
-    await events('always', /Warning +RegistryUnreachable .*No registry can be reached for image "bi-app:v1", starting the one present on this machine/)
-    assert.ok((await restarts()) > before, 'it was started while cut off')
-  })
+  // Beside each other: they are about different nodes, and the first one waits for most of its time.
+  describe('with a cut line, and with a borrowed name', { concurrency: 2 }, () => {
+    test('cut off: a deleted pod stays Terminating and goes on return; Always starts the image that is present, with an Event', async () => {
+      await site.kubectlUntil(/^always +1\/1 +Running/m, ['get', 'pods'])
+      const restarts = async (): Promise<number> => Number(/"restartCount": *(\d+)/.exec((await site.kubectl('get', 'pod', 'always', '-o', 'json')).out)?.[1] ?? -1)
+      const before = await restarts()
+      const cutAt = Date.now()
+      await site.lab.cut('n1')
+      assert.equal((await site.kubectl('delete', 'pod', 'app-n1', '--wait=false')).code, 0)
+      // Told once the server has noticed; its container that ends meanwhile is started again by the node alone.
+      await site.kubectlUntil(/node 'n1': it is not connected; its agent must run and reach this server/, ['logs', 'app-n1', '--tail=1', '--request-timeout=3s'], 60_000)
+      await new Promise((resolve) => setTimeout(resolve, Math.max(0, cutAt + 15_000 - Date.now())))
+      assert.match((await site.kubectl('get', 'pods')).out, /^app-n1 +1\/1 +Terminating/m, 'its node has not said that it is gone')
+      await site.lab.mend('n1')
+      await site.kubectlUntil(/NotFound/, ['get', 'pod', 'app-n1'])
+      await events('always', /Warning +RegistryUnreachable .*No registry can be reached for image "bi-app:v1", starting the one present on this machine/)
+      assert.ok((await restarts()) > before, 'it was started while cut off')
+    })
 
-  test('a name belongs to its machine: a second one is refused until it is approved, then the first one is; revoke ends a link', async () => {
-    // The short token names no CA: the machine joins, and is told what that means.
-    const long = await site.token('--node', 'gw')
-    const first = site.agent('gw', { token: long.slice(long.indexOf('::') + 2) })
-    await first.says(/the token pins no CA, so this server is trusted unseen; use the long token/)
-    await site.kubectlUntil(/^gw +Ready/m, ['get', 'nodes'])
-    await site.apply(pod('app-gw', 'gw', 'bi-app:v1', 'IfNotPresent'))
-    await site.kubectlUntil(/^app-gw +1\/1 +Running/m, ['get', 'pods'])
+    test('a name belongs to its machine: a second one is refused until it is approved, then the first one is; revoke ends a link', async () => {
+      // The short token names no CA: the machine joins, and is told what that means.
+      const long = await site.token('--node', 'gw')
+      const first = site.agent('gw', { token: long.slice(long.indexOf('::') + 2) })
+      await first.says(/the token pins no CA, so this server is trusted unseen; use the long token/)
+      await site.kubectlUntil(/^gw +Ready/m, ['get', 'nodes'])
+      await site.apply(pod('app-gw', 'gw', 'bi-app:v1', 'IfNotPresent'))
+      await site.kubectlUntil(/^app-gw +1\/1 +Running/m, ['get', 'pods'])
 
-    const second = (token: string, name = 'gw'): Running => site.agent(name, { token, host: 'gw2', data: 'gw2' })
-    const refused = async (agent: Running, words: RegExp): Promise<void> => {
-      assert.equal(await agent.ended, 1)
-      assert.match(agent.said, words)
-    }
-    await refused(second(long), /token '\w{6}' was used already, by node 'gw', and is good for one; make another with `skerry token create`/)
-    await refused(second(long, 'other'), /token '\w{6}' is only for node 'gw'; use that name, or make another token/)
-    const other = await site.token()
-    await refused(second(other), /another machine has this name \(machine id '\w{12}…\/tmp\/bi-node\/gw', yours is '\w{12}…\/tmp\/bi-node\/gw2'\); choose another name, or if this one replaces it run `skerry node approve gw` and join again/)
-    await refused(second(`${other.slice(0, -3)}zzz`), /token '\w{6}' is not known to this server \(wrong, revoked or expired\); make one with `skerry token create`/)
-    await refused(second(other.replace(/^S10......../, 'S10deadbeef')), /the token pins deadbeef[0-9a-f]{56}, the server has [0-9a-f]{64}; .*make a token with `skerry token create` on the server to be joined/)
-    await refused(second(other.slice(0, 40)), /read join token: it has no '\.' between id and secret|it was cut off/)
-    await refused(second(other, 'Gate_Way'), /node name 'Gate_Way' is not made of lower-case letters.*give another --node-name/)
-    const brief = await site.token('--ttl', '1s')
-    await new Promise((resolve) => setTimeout(resolve, 1_100))
-    await refused(second(brief), /token '\w{6}' (expired at|is not known to this server \(wrong, revoked or expired\)).*make one with `skerry token create`/)
-    await site.kubectlUntil(/^gw +Ready/m, ['get', 'nodes'])
+      const second = (token: string, name = 'gw'): Running => site.agent(name, { token, host: 'gw2', data: 'gw2' })
+      const refused = async (agent: Running, words: RegExp): Promise<void> => {
+        assert.equal(await agent.ended, 1)
+        assert.match(agent.said, words)
+      }
+      await refused(second(long), /token '\w{6}' was used already, by node 'gw', and is good for one; make another with `skerry token create`/)
+      await refused(second(long, 'other'), /token '\w{6}' is only for node 'gw'; use that name, or make another token/)
+      const other = await site.token()
+      await refused(second(other), /another machine has this name \(machine id '\w{12}…\/tmp\/bi-node\/gw', yours is '\w{12}…\/tmp\/bi-node\/gw2'\); choose another name, or if this one replaces it run `skerry node approve gw` and join again/)
+      await refused(second(`${other.slice(0, -3)}zzz`), /token '\w{6}' is not known to this server \(wrong, revoked or expired\); make one with `skerry token create`/)
+      await refused(second(other.replace(/^S10......../, 'S10deadbeef')), /the token pins deadbeef[0-9a-f]{56}, the server has [0-9a-f]{64}; .*make a token with `skerry token create` on the server to be joined/)
+      await refused(second(other.slice(0, 40)), /read join token: it has no '\.' between id and secret|it was cut off/)
+      await refused(second(other, 'Gate_Way'), /node name 'Gate_Way' is not made of lower-case letters.*give another --node-name/)
+      const brief = await site.token('--ttl', '1s')
+      await new Promise((resolve) => setTimeout(resolve, 1_100))
+      await refused(second(brief), /token '\w{6}' (expired at|is not known to this server \(wrong, revoked or expired\)).*make one with `skerry token create`/)
+      await site.kubectlUntil(/^gw +Ready/m, ['get', 'nodes'])
 
-    assert.match((await site.skerry('node', 'approve', 'gw')).out, /node gw approved: the next machine that joins with a token under this name gets it/)
-    const taken = second(other)
-    await taken.says(/pods are served/)
-    await first.says(/no link to the server.*another machine has taken over the name \\?"gw/)
-    await site.kubectlUntil(/^gw +Ready/m, ['get', 'nodes'])
-    // The new machine does what the name is bound to.
-    await site.kubectlUntil(/started/, ['logs', 'app-gw'])
-    await first.end('SIGTERM')
+      assert.match((await site.skerry('node', 'approve', 'gw')).out, /node gw approved: the next machine that joins with a token under this name gets it/)
+      const taken = second(other)
+      await taken.says(/pods are served/)
+      await first.says(/no link to the server.*another machine has taken over the name \\?"gw/)
+      await site.kubectlUntil(/^gw +Ready/m, ['get', 'nodes'])
+      // The new machine does what the name is bound to.
+      await site.kubectlUntil(/started/, ['logs', 'app-gw'])
+      await first.end('SIGTERM')
 
-    assert.equal((await site.skerry('node', 'revoke', 'gw')).code, 0)
-    await taken.says(/no link to the server.*node \\?"gw\\?" was revoked; `skerry node approve gw` on the server lets it in again/)
-    assert.match((await site.kubectl('logs', 'app-gw')).err, /node 'gw': it is not connected/)
-    assert.equal((await site.skerry('node', 'approve', 'gw')).code, 0)
-    await site.kubectlUntil(/started/, ['logs', 'app-gw'])
+      assert.equal((await site.skerry('node', 'revoke', 'gw')).code, 0)
+      await taken.says(/no link to the server.*node \\?"gw\\?" was revoked; `skerry node approve gw` on the server lets it in again/)
+      assert.match((await site.kubectl('logs', 'app-gw')).err, /node 'gw': it is not connected/)
+      assert.equal((await site.skerry('node', 'approve', 'gw')).code, 0)
+      await site.kubectlUntil(/started/, ['logs', 'app-gw'])
+    })
   })
 })
