@@ -1,13 +1,12 @@
 /** The door: outside bytes become records here or are refused, with the value seen. Pure. Used by `collector.ts`. */
 import { AppError } from '../base/errors.ts'
-import { MAX_META, MAX_PAYLOAD, RecordDecoder, type Loss, type StoredRecord } from '../telemetry/mod.ts'
+import { BASE64, CONTENT_TYPE, MAX_ATTACHMENTS, MAX_META, MAX_PAYLOAD, RecordDecoder, type Loss, type StoredRecord } from '../telemetry/mod.ts'
 import type { Batch, ListQuery, NewRecord, ReviewState } from './types.ts'
 
 /** Largest batch, bytes: the largest record and what fits beside it. */
 export const MAX_BATCH = 3 * MAX_PAYLOAD
 /** Largest JSON body: the largest payload in base64, and its data. */
 export const MAX_JSON = Math.ceil((MAX_PAYLOAD * 4) / 3) + 2 * MAX_META
-const MAX_ATTACHMENTS = 16
 const MAX_NAME = 253
 const MAX_LIMIT = 1000
 const MAX_HEADER_LOSSES = 100
@@ -58,7 +57,7 @@ export function parsePosted(namespace: string, stream: string, by: string, body:
   const where = 'take record'
   const o = parseObject(body, where)
   const attachments = arrayOf(o.attachments ?? [], `${where}: attachments`).map((a) => {
-    if (!isObject(a) || typeof a.base64 !== 'string' || !/^[A-Za-z0-9+/]*={0,2}$/.test(a.base64)) throw bad(`${where}: attachment ${show(isObject(a) ? a.name : a)} has no base64 of its bytes`)
+    if (!isObject(a) || typeof a.base64 !== 'string' || !BASE64.test(a.base64)) throw bad(`${where}: attachment ${show(isObject(a) ? a.name : a)} has no base64 of its bytes`)
     return { ...nameAndType(a, where), bytes: Buffer.from(a.base64, 'base64') }
   })
   const size = attachments.reduce((sum, a) => sum + a.bytes.length, 0)
@@ -144,7 +143,7 @@ function nameAndType(a: Fields, where: string): { name: string; contentType: str
   const name = text(a.name, `${where}: attachment name`)
   if (name.includes('/')) throw bad(`${where}: attachment name "${name}" has a slash`)
   const contentType = a.contentType ?? 'application/octet-stream'
-  if (typeof contentType !== 'string' || !/^[\w.+-]{1,60}\/[\w.+-]{1,60}(; ?[\w.+-]+=[\w.+-]+)?$/.test(contentType)) throw bad(`${where}: contentType is ${show(contentType)}`)
+  if (typeof contentType !== 'string' || !CONTENT_TYPE.test(contentType)) throw bad(`${where}: contentType is ${show(contentType)}`)
   return { name, contentType }
 }
 

@@ -10,6 +10,12 @@ export const BATCH_CONTENT_TYPE = 'application/x-skerry-batch'
 /** Largest record accepted from outside, bytes (4 MiB of payload and 64 KiB of meta). */
 export const MAX_META = 64 << 10
 export const MAX_PAYLOAD = 4 << 20
+/** Attachments of one record, at most. */
+export const MAX_ATTACHMENTS = 16
+/** What may stand as an attachment's content type. The node checks by it before it says 202, the collector before it keeps. */
+export const CONTENT_TYPE = /^[\w.+-]{1,60}\/[\w.+-]{1,60}(; ?[\w.+-]{1,30}=[\w.+-]{1,60})?$/
+/** Bytes as they come in JSON. */
+export const BASE64 = /^[A-Za-z0-9+/]*={0,2}$/
 const HEADER = 24
 
 /** A generic collected record. Its identity is `namespace/stream/id`: sent twice, it counts once. */
