@@ -5,6 +5,7 @@
  * Two dialects differ only in words and in what null means: `built-in` speaks like Kubernetes' JSON decoder (400), `custom` like its
  * CRD validation (422). Callers turn the result into an error with {@link decodeError} or `invalid(...)` of `status.ts`.
  */
+import { cloneJson } from '../base/json.ts'
 import { hasFormat } from './formats.ts'
 import { quantityText, tryParseQuantity } from './quantity.ts'
 import { resolve } from './schema-table.ts'
@@ -123,7 +124,7 @@ class Walker {
     for (const [key, property] of Object.entries(properties)) {
       if (property.default === undefined) continue
       // A null where null is not allowed counts as absent when there is a default.
-      if (value[key] === undefined || (value[key] === null && property.nullable !== true)) value[key] = structuredClone(property.default)
+      if (value[key] === undefined || (value[key] === null && property.nullable !== true)) value[key] = cloneJson(property.default)
     }
   }
 

@@ -62,7 +62,11 @@ export function isDryRun(query: URLSearchParams): boolean {
   return values.length > 0
 }
 
+let stamped = { second: Number.NaN, text: '' }
+
 /** Now as metadata tells times: RFC 3339, whole seconds. */
 export function stamp(core: Core): string {
-  return new Date(core.clock.now()).toISOString().replace(/\.\d+Z$/, 'Z')
+  const second = Math.floor(core.clock.now() / 1_000)
+  if (second !== stamped.second) stamped = { second, text: new Date(second * 1_000).toISOString().replace('.000Z', 'Z') }
+  return stamped.text
 }

@@ -3,6 +3,7 @@
  * finalizers; the garbage collector does the rest. Used by the write and delete verbs.
  */
 import type { ResourceDef } from '../api/kinds.ts'
+import { cloneJson } from '../base/json.ts'
 import type { Obj } from './stored-text.ts'
 
 const ORPHAN = 'orphan'
@@ -26,7 +27,7 @@ export function removable(def: ResourceDef, object: Obj): boolean {
 
 /** The next state of an object asked to be deleted; the same object back when it is already on its way; pure. */
 export function markDeleted(def: ResourceDef, object: Obj, options: DeleteOptions, nowMs: number): Obj {
-  const next = structuredClone(object)
+  const next = cloneJson(object)
   const meta = next.metadata
   const policy = options.propagationPolicy ?? (options.orphanDependents === undefined ? undefined : options.orphanDependents ? 'Orphan' : 'Background')
   if (policy !== undefined) {

@@ -3,6 +3,7 @@ import { fromStored as inShapeOf, isConverted, toStored as inStoredShape } from 
 import type { ResourceDef } from '../api/kinds.ts'
 import { tableOf } from '../api/table.ts'
 import type { Call } from './core.ts'
+import { ListText } from './list-text.ts'
 import { apiVersionOf } from './resources.ts'
 import { fromStored, itemText, toStored, wireText, type Obj } from './stored-text.ts'
 
@@ -50,8 +51,11 @@ export interface ListEnd {
   readonly remaining?: number
 }
 
+/** Lists of whole objects over this many characters are written part by part. */
+const LARGE_LIST = 256 << 10
+
 /** The body for a list in the caller's shape; whole objects are a join of texts. */
-export function encodeList(call: Pick<Call, 'def' | 'accepted' | 'query'>, items: readonly Stored[], end: ListEnd, now: number): string {
+export function encodeList(call: Pick<Call, 'def' | 'accepted' | 'query'>, items: readonly Stored[], end: ListEnd, now: number): string | ListText {
   const { def, accepted } = call
   const metadata = {
     resourceVersion: String(end.revision),
@@ -68,8 +72,12 @@ export function encodeList(call: Pick<Call, 'def' | 'accepted' | 'query'>, items
     return JSON.stringify({ kind: 'PartialObjectMetadataList', apiVersion: 'meta.k8s.io/v1', metadata, items: partial })
   }
   const apiVersion = apiVersionOf(def)
-  const texts = isConverted(def) ? items.map((i) => JSON.stringify(objectOf(def, i))) : def.custom ? items.map((i) => wireText(i.text, i.revision, def.kind, apiVersion)) : items.map((i) => itemText(i.text, i.revision))
-  return `{"kind":"${def.listKind}","apiVersion":"${apiVersion}","metadata":${JSON.stringify(metadata)},"items":[${texts.join(',')}]}`
+  const text = isConverted(def) ? (i: Stored) => JSON.stringify(objectOf(def, i)) : def.custom ? (i: Stored) => wireText(i.text, i.revision, def.kind, apiVersion) : (i: Stored) => itemText(i.text, i.revision)
+  const head = `{"kind":"${def.listKind}","apiVersion":"${apiVersion}","metadata":${JSON.stringify(metadata)},"items":[`
+  let size = 0
+  for (const item of items) size += item.text.length
+  if (size > LARGE_LIST) return new ListText(head, items.length, (index) => text(items[index] as Stored))
+  return `${head}${items.map(text).join(',')}]}`
 }
 
 /** What goes into the rows of a Table. @default Metadata */

@@ -3,12 +3,14 @@
  * A reader that stops reading stops the writing; its watch's queue is bounded elsewhere. Used by the server and the listener.
  */
 import type { ServerResponse } from 'node:http'
+import { pipeline, Readable } from 'node:stream'
 import { promisify } from 'node:util'
-import { gzip } from 'node:zlib'
+import { createGzip, gzip } from 'node:zlib'
 import type { ApiRequest, ApiResponse } from '../api/contract.ts'
 import { tooLarge, toStatus } from '../api/status.ts'
 import { drained } from '../base/drained.ts'
 import { MAX_BODY } from './body.ts'
+import { ListText } from './list-text.ts'
 import type { HttpRequest, HttpResponse } from './ports.ts'
 
 const compress = promisify(gzip)
@@ -62,8 +64,17 @@ export async function sendResponse(res: HttpResponse, response: ApiResponse, acc
     out.end(bytes)
     return
   }
+  if (body instanceof ListText) {
+    const zipped = /\bgzip\b/.test(acceptEncoding)
+    out.writeHead(status, { ...headers, ...(zipped ? { 'content-encoding': 'gzip', vary: 'Accept, Accept-Encoding' } : { vary: 'Accept' }) })
+    return writeAll(out, zipped ? pipeline(Readable.from(body), createGzip({ level: 1 }), () => undefined) : body)
+  }
   out.writeHead(status, headers)
   out.flushHeaders?.()
+  await writeAll(out, body)
+}
+
+async function writeAll(out: ServerResponse, body: AsyncIterable<string | Uint8Array>): Promise<void> {
   for await (const chunk of body) {
     if (out.destroyed || out.writableEnded) return
     if (!out.write(chunk)) await drained(out)

@@ -10,9 +10,22 @@ export interface Accepted {
 
 const ANY: Accepted = { shape: 'object', yaml: false }
 
+/** Answers by header; clients send the same few over and over. At most {@link KNOWN_MAX}. */
+const known = new Map<string, Accepted>()
+const KNOWN_MAX = 100
+
 /** @throws AppError `unsupported` when none of the types asked for can be made */
 export function negotiate(accept: string | undefined): Accepted {
-  if (accept === undefined || accept === '') return ANY
+  if (accept === undefined || accept === '' || accept === '*/*') return ANY
+  let found = known.get(accept)
+  if (found) return found
+  found = negotiated(accept)
+  if (known.size >= KNOWN_MAX) known.clear()
+  known.set(accept, found)
+  return found
+}
+
+function negotiated(accept: string): Accepted {
   const options = accept
     .split(',')
     .map((text, order) => {

@@ -12,6 +12,7 @@ import { AppError, hasCode, isAbort } from '../base/errors.ts'
 import { logger } from '../base/log.ts'
 import { newestOf } from '../store/mod.ts'
 import type { Store, StoreEvent } from '../store/store.ts'
+import { cachePage, lowerBound, type CachePage, type PageOptions } from './cache-page.ts'
 import type { Obj } from './stored-text.ts'
 
 const log = logger('apiserver.cache')
@@ -75,9 +76,12 @@ export class ResourceCache {
   /** Counts changes; what is derived from this resource compares it to know whether it is stale. */
   version = 0
   #entries = new Map<string, CacheEntry>()
+  /** All keys in order, made on first need and then kept so. */
   #sorted: string[] | undefined
   #window: CacheEvent[] = []
   #windowChars = 0
+  /** The revision whose state was read whole; before it only changes are known. */
+  #loaded: number
   /** Changes at or before this revision may be missing from the window. */
   #floor: number
   #dropped = 0
@@ -86,7 +90,7 @@ export class ResourceCache {
   constructor(name: string, floor: number) {
     this.name = name
     this.prefix = `${ROOT}${name}/`
-    this.#floor = floor
+    this.#floor = this.#loaded = floor
   }
 
   get size(): number {
@@ -99,22 +103,32 @@ export class ResourceCache {
 
   /** Entries below `prefix` behind key `after`, in key order. */
   *scan(prefix = this.prefix, after = ''): Generator<CacheEntry> {
-    this.#sorted ??= [...this.#entries.keys()].sort()
-    const keys = this.#sorted
-    const from = after > prefix ? after : prefix
-    let low = 0
-    for (let high = keys.length; low < high; ) {
-      const mid = (low + high) >>> 1
-      if ((keys[mid] as string) < from) low = mid + 1
-      else high = mid
-    }
-    for (let i = low; i < keys.length; i++) {
+    const keys = this.#keys()
+    for (let i = lowerBound(keys, after > prefix ? after : prefix); i < keys.length; i++) {
       const key = keys[i] as string
       if (!key.startsWith(prefix)) break
       if (key === after) continue
       const entry = this.#entries.get(key)
       if (entry) yield entry
     }
+  }
+
+  /** A page of the newest state. */
+  page(options: PageOptions): CachePage {
+    return cachePage(this.#keys(), (key) => this.#entries.get(key), new Map(), options)
+  }
+
+  /** A page of the state as of an earlier revision; undefined when too much has changed since. */
+  pageAt(revision: number, options: PageOptions): CachePage | undefined {
+    const changes = revision < this.#loaded ? undefined : this.since(revision)
+    if (!changes) return undefined
+    const past = new Map<string, CacheEntry | undefined>()
+    for (const { entry, previous } of changes) if (!past.has(entry.key)) past.set(entry.key, previous)
+    return cachePage(this.#keys(), (key) => this.#entries.get(key), past, options)
+  }
+
+  #keys(): string[] {
+    return (this.#sorted ??= [...this.#entries.keys()].sort())
   }
 
   /** Changes after `revision`; undefined when some of them have left the window. */
@@ -141,9 +155,9 @@ export class ResourceCache {
       this.version++
       if (change.type === 'delete') {
         this.#entries.delete(change.key)
-        this.#sorted = undefined
+        if (before && this.#sorted) this.#sorted.splice(lowerBound(this.#sorted, change.key), 1)
       } else {
-        if (!before && this.#sorted) this.#sorted = undefined
+        if (!before && this.#sorted) this.#sorted.splice(lowerBound(this.#sorted, change.key), 0, change.key)
         this.#entries.set(change.key, entry)
       }
     }
@@ -171,7 +185,7 @@ export class ResourceCache {
     this.#sorted = undefined
     this.#window = []
     this.#windowChars = 0
-    this.#floor = revision
+    this.#floor = this.#loaded = revision
     for (const fn of this.#subscribers) fn('reset')
   }
 }

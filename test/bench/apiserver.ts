@@ -54,20 +54,20 @@ async function load(server: ServerProcess, call: Call): Promise<void> {
   await sleep(10_000)
   results.idleCpuPercent = Math.round((server.cpuSeconds() - cpuBefore) * 100) / 10
   let made = 0
-  for (const clients of [1, 16]) results[`post${clients}`] = await rate(clients, () => call('POST', CM, object(`p-${made++}`)))
+  for (const clients of [1, 16]) await rate(`post${clients}`, clients, () => call('POST', CM, object(`p-${made++}`)))
   results.rssPostMb = server.rssMb()
-  for (const clients of [1, 16]) results[`get${clients}`] = await rate(clients, (n) => call('GET', `${CM}/p-${n % made}`))
-  results.patch16 = await rate(16, (n) => call('PATCH', `${CM}/p-${n % made}`, { data: { text: String(n) } }, 'application/merge-patch+json'))
+  for (const clients of [1, 16]) await rate(`get${clients}`, clients, (n) => call('GET', `${CM}/p-${n % made}`))
+  await rate('patch16', 16, (n) => call('PATCH', `${CM}/p-${n % made}`, { data: { text: String(n) } }, 'application/merge-patch+json'))
   results.rssPatchMb = server.rssMb()
   let gone = 0
   // When all are gone before the time is over the rate is that of the deletes there were.
-  results.delete16 = await rate(16, () => (gone < made ? call('DELETE', `${CM}/p-${gone++}`) : undefined))
+  await rate('delete16', 16, () => (gone < made ? call('DELETE', `${CM}/p-${gone++}`) : undefined))
   results.rssDeleteMb = server.rssMb()
   await call('DELETE', CM)
   const LIST = 2_200
   for (let at = 0; at < LIST; at += 20) await Promise.all(Array.from({ length: 20 }, (_, i) => call('POST', CM, object(`l-${at + i}`))))
   results.listBytes = (await call('GET', CM)).length
-  results.list1 = await rate(1, () => call('GET', CM))
+  await rate('list1', 1, () => call('GET', CM))
   const { p50, p99 } = await fanOut(call)
   Object.assign(results, { watchP50Ms: p50, watchP99Ms: p99, rssAfterMb: server.rssMb() })
   await sleep(10_000)
@@ -78,8 +78,9 @@ function object(name: string, chars = 300): object {
   return { metadata: { name, labels: { bench: 'yes' } }, data: { text: 'x'.repeat(chars), more: 'y'.repeat(100) } }
 }
 
-/** Calls a second of `fn` by `clients` callers at once; undefined from `fn` ends early. */
-async function rate(clients: number, fn: (n: number) => Promise<unknown> | undefined): Promise<number> {
+/** Calls a second of `fn` by `clients` callers at once, and the server's CPU time a call, µs; undefined from `fn` ends early. */
+async function rate(name: string, clients: number, fn: (n: number) => Promise<unknown> | undefined): Promise<void> {
+  const cpu = server.cpuSeconds()
   let done = 0
   let n = 0
   const start = performance.now()
@@ -92,7 +93,8 @@ async function rate(clients: number, fn: (n: number) => Promise<unknown> | undef
       }
     }),
   )
-  return Math.round(done / ((performance.now() - start) / 1_000))
+  results[name] = Math.round(done / ((performance.now() - start) / 1_000))
+  results[`${name}CpuUs`] = Math.round(((server.cpuSeconds() - cpu) / done) * 1e6)
 }
 
 /** Opens a watch on `path`; `onText` gets what arrives. Returns how to stop. */

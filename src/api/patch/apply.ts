@@ -4,6 +4,7 @@
  * conflict unless forced. Also keeps the owners current after writes that are no applies. Pure.
  */
 import { AppError } from '../../base/errors.ts'
+import { cloneJson } from '../../base/json.ts'
 import type { KubeObject, ManagedFieldsEntry } from '../meta.ts'
 import type { Schema } from '../schema-types.ts'
 import { applyConflict } from '../status.ts'
@@ -137,7 +138,7 @@ function owned(fields: Fields, writer: Writer): Fields {
 
 function mergeValue(live: unknown, applied: unknown, schema: Schema): unknown {
   const shape = shapeOf(schema, applied)
-  if (shape === 'whole' || shapeOf(schema, live) !== shape) return shape === 'fields' ? mergeFields({}, applied as Record<string, unknown>, schema) : structuredClone(applied)
+  if (shape === 'whole' || shapeOf(schema, live) !== shape) return shape === 'fields' ? mergeFields({}, applied as Record<string, unknown>, schema) : cloneJson(applied)
   return shape === 'fields' ? mergeFields(live as Record<string, unknown>, applied as Record<string, unknown>, schema) : mergeItems(live as unknown[], applied as unknown[], schema)
 }
 
@@ -158,7 +159,7 @@ function mergeItems(live: readonly unknown[], applied: readonly unknown[], schem
   for (const item of applied) {
     const key = itemKey(schema, item)
     const at = out.findIndex((o) => itemKey(schema, o) === key)
-    if (at < 0) out.push(structuredClone(item))
+    if (at < 0) out.push(cloneJson(item))
     else out[at] = mergeValue(out[at], item, items)
   }
   return out

@@ -130,9 +130,9 @@ function combine(a: Fields, b: Fields, keep: (inA: boolean, inB: boolean) => boo
   return out
 }
 
-export const union = (a: Fields, b: Fields): Fields => combine(a, b, (x, y) => x || y)
+export const union = (a: Fields, b: Fields): Fields => (isEmpty(a) ? b : isEmpty(b) ? a : combine(a, b, (x, y) => x || y))
 export const intersection = (a: Fields, b: Fields): Fields => combine(a, b, (x, y) => x && y)
-export const difference = (a: Fields, b: Fields): Fields => combine(a, b, (x, y) => x && !y)
+export const difference = (a: Fields, b: Fields): Fields => (isEmpty(a) || isEmpty(b) ? a : combine(a, b, (x, y) => x && !y))
 export const isEmpty = (a: Fields): boolean => Object.keys(a).length === 0
 
 /** Members of a set as people read them: `.spec.containers[name="web"].image`. */

@@ -1,5 +1,6 @@
 /** JSON Patch (RFC 6902). Pure: the document given stays as it is. */
 import { AppError } from '../../base/errors.ts'
+import { cloneJson } from '../../base/json.ts'
 
 export interface Operation {
   readonly op: 'add' | 'remove' | 'replace' | 'move' | 'copy' | 'test'
@@ -17,7 +18,7 @@ type Container = Record<string, unknown> | unknown[]
 export function applyJsonPatch(document: unknown, patch: unknown): unknown {
   if (!Array.isArray(patch)) throw fail(`json: cannot unmarshal ${kindOf(patch)} into Go value of type jsonpatch.Patch`)
   if (patch.length > MAX_OPERATIONS) throw new AppError('too-large', `The allowed maximum operations in a JSON patch is ${MAX_OPERATIONS}, got ${patch.length}`)
-  const holder = { root: structuredClone(document) }
+  const holder = { root: cloneJson(document) }
   for (const operation of patch) apply(holder, operation as Operation)
   return holder.root
 }
@@ -45,7 +46,7 @@ function apply(holder: { root: unknown }, operation: Operation): void {
       return set(holder, path, value, 'add')
     }
     case 'copy':
-      return set(holder, path, structuredClone(get(holder, from(operation), false)), 'add')
+      return set(holder, path, cloneJson(get(holder, from(operation), false)), 'add')
     default:
       throw fail(`Unexpected kind: ${String(op)}`)
   }
@@ -54,7 +55,7 @@ function apply(holder: { root: unknown }, operation: Operation): void {
 function need(operation: Operation): unknown {
   if (!('value' in operation)) throw fail(`${operation.op} operation at ${operation.path} has no value`)
   // The patch stays the caller's: what is put into the document is a copy, since later operations may change it.
-  return structuredClone(operation.value)
+  return cloneJson(operation.value)
 }
 
 function from(operation: Operation): string {

@@ -1,8 +1,10 @@
 /** JSON Merge Patch (RFC 7386): null deletes, objects merge, all else replaces. Pure. */
 
+import { cloneJson } from '../../base/json.ts'
+
 /** The document after the patch; neither argument is changed, and the result shares no structure with the patch. */
 export function applyMergePatch(document: unknown, patch: unknown): unknown {
-  if (!isObject(patch)) return structuredClone(patch)
+  if (!isObject(patch)) return cloneJson(patch)
   const out: Record<string, unknown> = isObject(document) ? { ...document } : {}
   for (const [key, value] of Object.entries(patch)) {
     if (value === null) delete out[key]

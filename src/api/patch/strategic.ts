@@ -3,6 +3,7 @@
  * `$retainKeys`, `$setElementOrder/<list>` and `$deleteFromPrimitiveList/<list>`. Pure. For built-in kinds only.
  */
 import { AppError } from '../../base/errors.ts'
+import { cloneJson } from '../../base/json.ts'
 import { resolve } from '../schema-table.ts'
 import type { Schema } from '../schema-types.ts'
 import { equal } from './json-patch.ts'
@@ -15,7 +16,7 @@ const DELETE_PRIMITIVES = '$deleteFromPrimitiveList/'
 /** @throws AppError `invalid` for a directive that cannot be read or a list element without its merge key */
 export function applyStrategicPatch(document: Obj, patch: unknown, schema: Schema): Obj {
   if (!isObject(patch)) throw new AppError('invalid', 'reading a strategic merge patch: the patch must be an object')
-  return mergeObject(structuredClone(document), patch, schema)
+  return mergeObject(cloneJson(document), patch, schema)
 }
 
 function mergeObject(original: Obj, patch: Obj, ref: Schema | undefined): Obj {

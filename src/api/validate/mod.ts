@@ -2,6 +2,7 @@
  * Validation by kind, after decoding and defaulting: what is wrong with an object, as field errors in Kubernetes' words. Pure. The
  * API server makes `invalid(...)` of status.ts from them. Kinds that nothing acts on yet are held to their schema's required fields.
  */
+import { cloneJson } from '../../base/json.ts'
 import type { KubeObject } from '../meta.ts'
 import type { ResourceDef } from '../resource.ts'
 import { walk } from '../schema.ts'
@@ -73,5 +74,5 @@ export function validateUpdate(def: ResourceDef, next: KubeObject, old: KubeObje
 /** Missing required fields by the schema, the status apart, which its writer fills in later. */
 function requiredErrors(def: ResourceDef, object: KubeObject): FieldError[] {
   const { status: _status, ...rest } = object as KubeObject & { status?: unknown }
-  return walk(schemaOf(def.schema), structuredClone(rest), { prune: false, required: true }).errors
+  return walk(schemaOf(def.schema), cloneJson(rest), { prune: false, required: true }).errors
 }

@@ -4,6 +4,7 @@ import { apiVersionOf } from '../../api/kinds.ts'
 import { serverSideApply } from '../../api/patch/mod.ts'
 import { badRequest } from '../../api/status.ts'
 import { hasCode } from '../../base/errors.ts'
+import { cloneJson } from '../../base/json.ts'
 import { bodyText, parseBody } from '../body.ts'
 import { answer, stamp, type Call, type Core } from '../core.ts'
 import { encodeOne } from '../encode.ts'
@@ -20,13 +21,13 @@ export async function applyObject(core: Core, call: Call): Promise<ApiResponse> 
   const applied = (await parseBody(bodyText(call.body), 'application/yaml')) as Obj
   const name = info.name as string
   // Types, kind and unknown fields are judged on a copy: defaults are nobody's intent.
-  const checked = decodeObject(call, structuredClone(applied))
+  const checked = decodeObject(call, cloneJson(applied))
   if (checked.metadata.name !== undefined && checked.metadata.name !== name) {
     throw badRequest(`the name of the object (${checked.metadata.name}) does not match the name on the URL (${name})`)
   }
   Object.assign(applied, { apiVersion: apiVersionOf(def), kind: def.kind, metadata: { ...applied.metadata, name } })
   const merge = (live: Obj | undefined): Obj =>
-    decodeObject(call, serverSideApply(live, structuredClone(applied), schemaFor(def), writerOf(call, stamp(core)), isTrue(query.get('force'))))
+    decodeObject(call, serverSideApply(live, cloneJson(applied), schemaFor(def), writerOf(call, stamp(core)), isTrue(query.get('force'))))
   try {
     const stored = await changeObject(core, call, async (current) => merge(current), { applied: true })
     return answer(call, 200, encodeOne(call, stored, core.clock.now()))

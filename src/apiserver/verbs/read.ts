@@ -1,7 +1,7 @@
 /**
  * get and list. A get shows the store's newest state. A list comes from the watch cache once that has caught up with what
- * `resourceVersion` asks for; pages after the first come from the store at the first page's revision, so a chunked list is
- * one stable snapshot or ends with 410.
+ * `resourceVersion` asks for; pages after the first show the first page's revision (from memory while it knows what changed
+ * since, then from the store), so a chunked list is one stable snapshot or ends with 410.
  */
 import type { ApiResponse } from '../../api/contract.ts'
 import { ApiError, badRequest, expired, notFound, tooLargeResourceVersion } from '../../api/status.ts'
@@ -67,7 +67,7 @@ export async function list(core: Core, call: Call): Promise<ApiResponse> {
   } else if (asked === undefined) await core.cache.refresh()
   else await reach(core, asked)
 
-  const page = exact === undefined ? fromCache(core, storageName(def), prefix, after, select, limit) : await fromStore(core, prefix, after, select, limit, exact)
+  const page = fromCache(core, storageName(def), prefix, after, select, limit, exact) ?? (await fromStore(core, prefix, after, select, limit, exact as number))
   const end = {
     revision: page.revision,
     ...(page.next === undefined ? {} : { continue: encodeContinue({ rv: page.revision, key: page.next }) }),
@@ -84,16 +84,14 @@ interface Page {
   readonly remaining: number
 }
 
-function fromCache(core: Core, resource: string, prefix: string, after: string, select: Selection | undefined, limit: number): Page {
-  const items: CacheEntry[] = []
-  let remaining = 0
-  for (const entry of core.cache.resource(resource).scan(prefix, after)) {
-    if (limit > 0 && items.length === limit) {
-      remaining++
-      if (select) break
-    } else if (!select || select.matches(entry)) items.push(entry)
-  }
-  return { items, revision: core.cache.revision, next: remaining > 0 ? items.at(-1)?.key : undefined, remaining }
+/** The newest state, or that of `exact` as long as memory knows it. */
+function fromCache(core: Core, resource: string, prefix: string, after: string, select: Selection | undefined, limit: number, exact: number | undefined): Page | undefined {
+  const { revision } = core.cache
+  const cache = core.cache.resource(resource)
+  const options = { prefix, after, limit, matches: select && ((entry: CacheEntry) => select.matches(entry)) }
+  const page = exact === undefined ? cache.page(options) : exact <= revision ? cache.pageAt(exact, options) : undefined
+  if (!page) return undefined
+  return { ...page, revision: exact ?? revision, next: page.remaining > 0 ? page.items.at(-1)?.key : undefined }
 }
 
 async function fromStore(core: Core, prefix: string, after: string, select: Selection | undefined, limit: number, revision: number): Promise<Page> {

@@ -7,6 +7,7 @@ import type { ApiResponse } from '../../api/contract.ts'
 import type { ManagedFieldsEntry } from '../../api/meta.ts'
 import { alreadyExists, badRequest, conflict, notFound, serverTimeout } from '../../api/status.ts'
 import { hasCode } from '../../base/errors.ts'
+import { cloneJson } from '../../base/json.ts'
 import { readObject } from '../body.ts'
 import { answer, isDryRun, stamp, type Call, type Core } from '../core.ts'
 import { removable } from '../deletion.ts'
@@ -69,7 +70,7 @@ export async function createObject(core: Core, call: Call, object: Obj, options:
   const now = stamp(core)
   for (let attempt = 0; ; attempt++) {
     if (generated) meta.name = generateName(meta.generateName as string)
-    const next: Obj = structuredClone(object)
+    const next: Obj = cloneJson(object)
     next.metadata.uid = crypto.randomUUID()
     next.metadata.creationTimestamp = now
     delete next.metadata.deletionTimestamp
@@ -105,7 +106,7 @@ export async function update(core: Core, call: Call): Promise<ApiResponse> {
   if (sent.metadata.name !== undefined && sent.metadata.name !== '' && sent.metadata.name !== info.name) {
     throw badRequest(`the name of the object (${sent.metadata.name}) does not match the name on the URL (${info.name})`)
   }
-  const stored = await changeObject(core, call, async () => structuredClone(sent))
+  const stored = await changeObject(core, call, async () => cloneJson(sent))
   return answer(call, 200, encodeOne(call, stored, core.clock.now()))
 }
 
@@ -121,7 +122,7 @@ export async function changeObject(core: Core, call: Call, change: Change, optio
     const current = await core.cache.read(key)
     if (!current) throw notFound(def, name)
     const old = objectOf(def, current)
-    const sent = await change(structuredClone(old))
+    const sent = await change(cloneJson(old))
     if (!sent) return current
     const wanted = sent.metadata.resourceVersion
     if (wanted !== undefined && wanted !== '' && wanted !== '0' && wanted !== old.metadata.resourceVersion) throw conflict(def, name)
