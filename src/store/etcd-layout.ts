@@ -1,6 +1,6 @@
 /** Where a store's keys lie in an etcd, and the mark that begins it. Used by `etcd.ts` and `etcd-copy.ts`. */
 import { AppError } from '../base/errors.ts'
-import { endOf, type EtcdClient, type TxnAnswer } from './etcd-client.ts'
+import { endOf, type EtcdClient, type RangeAnswer, type TxnAnswer } from './etcd-client.ts'
 import type { Revision } from './store.ts'
 
 /** Keys of one store. */
@@ -10,6 +10,8 @@ export class EtcdLayout {
   readonly beacon: Buffer
   /** The range of everything of this store. */
   readonly all: { readonly key: Buffer; readonly rangeEnd: Buffer }
+  /** Behind all of the data. */
+  readonly dataEnd: Buffer
   readonly #data: Buffer
 
   /** @param prefix ends with `/` */
@@ -18,6 +20,7 @@ export class EtcdLayout {
     this.mark = Buffer.from(`${prefix}mark`)
     this.beacon = Buffer.from(`${prefix}beacon`)
     this.#data = Buffer.from(`${prefix}data`)
+    this.dataEnd = endOf(this.#data)
     const key = Buffer.from(prefix)
     this.all = { key, rangeEnd: endOf(key) }
   }
@@ -47,13 +50,15 @@ export interface Mark {
 
 /** Reads the mark of a store, making one at `offset` when there is none. @throws AppError `corrupt` */
 export async function readMark(client: EtcdClient, layout: EtcdLayout, offset: Revision = 0): Promise<Mark> {
-  const answer = await client.call<TxnAnswer>('Txn', {
+  // A plain read first: an etcd whose space is used up refuses a transaction that might write.
+  const there = (await client.call<RangeAnswer>('Range', { key: layout.mark }, { again: true })).kvs[0]
+  const answer = there ? undefined : await client.call<TxnAnswer>('Txn', {
     compare: [{ result: 0, target: 2, key: layout.mark, modRevision: 0 }],
     success: [{ requestPut: { key: layout.mark, value: Buffer.from(JSON.stringify({ format: 1, offset })) } }],
     failure: [{ requestRange: { key: layout.mark } }],
   }, { again: true })
-  if (answer.succeeded) return { base: answer.header.revision, offset, made: true }
-  const kv = answer.responses[0]?.responseRange?.kvs[0]
+  if (answer?.succeeded) return { base: answer.header.revision, offset, made: true }
+  const kv = there ?? answer?.responses[0]?.responseRange?.kvs[0]
   const text = kv?.value.toString() ?? ''
   let mark: { format?: unknown; offset?: unknown } = {}
   try {

@@ -188,7 +188,8 @@ describe('etcd', { skip: noEtcd }, () => {
   it('says "full" when etcd’s quota is used up, reads on, and takes writes again after room was made', { timeout: 60_000 }, async () => {
     const small = await Etcd.start(PORT + 4, { flags: ['--quota-backend-bytes', String(3 << 20)] })
     try {
-      await using store = await openEtcdStore({ address: small.address() })
+      const address = small.address()
+      await using store = await openEtcdStore({ address })
       let last = 0
       await assert.rejects(async () => {
         for (let i = 0; i < 100; i++) last = await store.put('/a', 'x'.repeat(200_000), last)
@@ -198,8 +199,10 @@ describe('etcd', { skip: noEtcd }, () => {
       assert.ok(entry && entry.revision >= last)
       await assert.rejects(store.put('/b', 'x', 0), fails('full', /skerry store compact/))
       await assert.rejects(store.put('/big', 'x'.repeat(2_000_000), 0), fails('too-large', /2000000 bytes/))
-      await store.compact(revision)
-      await store.reclaim()
+      await using second = await openEtcdStore({ address })
+      assert.equal((await second.get('/a')).entry?.revision, entry.revision, 'a server starts on a full etcd')
+      await second.compact(revision)
+      await second.reclaim()
       await store.put('/a', 'room', entry.revision)
     } finally {
       await small.stop()

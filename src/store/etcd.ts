@@ -106,14 +106,25 @@ class EtcdStore implements Store, StoreStats, StoreRecords, StoreReclaim {
     const { base, offset, made } = await readMark(this.#client, this.#layout)
     this.#shift = offset - base
     this.#compacted = offset
-    // The beacon is the end of what has happened before us: the watch has caught up when it brings it.
-    const newest = made ? base : await this.#writeBeacon()
+    const newest = made ? base : await this.#newest()
     this.#restart(Math.max(base, newest - REPLAY))
     this.#scope.run('watch', (signal) => this.#follow(signal))
     await this.#reach(newest)
     this.#scope.run('compactor', (signal) =>
       runCompactor({ revision: () => this.#published, compacted: () => this.#compacted, compact: (r) => this.compact(r) }, this.#clock, this.#options.compaction ?? {}, signal),
     )
+  }
+
+  /** The end of what has happened before us: the watch has caught up when it brings it. */
+  async #newest(): Promise<number> {
+    try {
+      return await this.#writeBeacon()
+    } catch (error) {
+      if (!hasCode(error, 'full')) throw error
+      // An etcd without space is still read, and history compacted to make some. Nobody writes now, so this is as good.
+      log.warn('etcd takes no writes, its space is used up; reads go on', { error })
+      return (await this.#client.call<RangeAnswer>('Range', { key: this.#layout.mark, keysOnly: true }, { again: true })).header.revision
+    }
   }
 
   async get(key: string, revision?: Revision): Promise<{ entry: Entry | undefined; revision: Revision }> {

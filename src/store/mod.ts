@@ -1,4 +1,6 @@
 /** The front door of the store: the port, and its implementations. */
+import type { EtcdAddress } from './etcd-client.ts'
+import type { Copied } from './etcd-copy.ts'
 import type { EtcdStoreOptions } from './etcd.ts'
 import type { Store, StoreReclaim, StoreRecords, StoreStats } from './store.ts'
 
@@ -6,12 +8,27 @@ export type { Entry, ListOptions, ListResult, Revision, Store, StoreEvent, Store
 export type { CompactionPolicy } from './compactor.ts'
 export { createMemoryStore, type MemoryStoreOptions } from './memory.ts'
 export { openSqliteStore, type SqliteStoreOptions } from './sqlite.ts'
-export { backupSqliteStore, restoreSqliteStore } from './sqlite-backup.ts'
-export type { EtcdAddress } from './etcd-client.ts'
+export { backupSqliteStore, compactSqliteStore, restoreSqliteStore } from './sqlite-backup.ts'
+export type { Copied, EtcdAddress }
 export type { EtcdStoreOptions } from './etcd.ts'
 
 /** Opens the store on an etcd, making its mark when it is new. The gRPC client is loaded only now. @throws AppError with the way out */
 export async function openEtcdStore(options: EtcdStoreOptions): Promise<Store & StoreStats & StoreRecords & StoreReclaim> {
   return (await import('./etcd.ts')).openEtcd(options)
+}
+
+/** Writes an etcd store's state of one moment to a file, while servers work. @throws AppError */
+export async function backupEtcdStore(address: EtcdAddress, to: string, now: number): Promise<Copied> {
+  return (await import('./etcd-copy.ts')).backupEtcd(address, to, now)
+}
+
+/** Puts a backup into an etcd that holds no store below the prefix. @throws AppError `exists`, `corrupt` */
+export async function restoreEtcdStore(from: string, address: EtcdAddress, now: number): Promise<Copied> {
+  return (await import('./etcd-copy.ts')).restoreEtcd(from, address, now)
+}
+
+/** Moves an SQLite store, which no server may have open, into an etcd; the file is kept as `<path>.moved`. @throws AppError */
+export async function moveStoreToEtcd(path: string, address: EtcdAddress, now: number): Promise<Copied> {
+  return (await import('./etcd-copy.ts')).moveToEtcd(path, address, now)
 }
 export { newestOf, type NewestRevision } from './newest.ts'

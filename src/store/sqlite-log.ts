@@ -199,6 +199,15 @@ export class SqliteLog {
     this.#pages = 0
   }
 
+  /** Writes the file anew without the room of what was forgotten. Takes as much free disk as the file has. */
+  vacuum(): void {
+    try {
+      this.#db.exec('VACUUM; PRAGMA wal_checkpoint(TRUNCATE)')
+    } catch (error) {
+      throw sqliteError(error, `compact store "${this.#path}"`, STORE_WAY_OUT)
+    }
+  }
+
   stats(): { syncs: number; commits: number; writes: number; revision: Revision; compacted: Revision; bytes: number } {
     const size = (p: string): number => statSync(p, { throwIfNoEntry: false })?.size ?? 0
     return {

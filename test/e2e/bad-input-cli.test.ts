@@ -35,7 +35,7 @@ test('unknown commands, flags, values and arguments are named, with what is poss
   refused(await skerry('server', '--port', '70000', '--no-agent'), 1, /--port 70000 is not between 0 and 65535/)
   refused(await skerry('server', '--no-agent=maybe'), 1, /--no-agent is "maybe", expected true or false/)
   refused(await skerry('server', 'start'), 1, /takes no argument, "start" was given: see skerry server --help/)
-  refused(await skerry('server', '--store', 'etcd', '--no-agent'), 1, /--store "etcd" is not sqlite/)
+  refused(await skerry('server', '--store', 'etcd', '--no-agent'), 1, /--store "etcd" is neither sqlite nor like etcd:/)
   refused(await skerry('server', '--no-agent', '--data-dir', fresh(), '--cluster-cidr', '10.42.0.0'), 1, /--cluster-cidr "10.42.0.0" is not like 10.42.0.0\/16/)
   refused(await skerry('server', '--no-agent', '--data-dir', fresh(), '--cluster-cidr', '999.1.1.1/99'), 1, /"999.1.1.1\/99" is not an IPv4 network/)
   refused(await skerry('version', '--log-level', 'loud'), 1, /--log-level is "loud", expected debug, info, warn or error/)

@@ -4,6 +4,7 @@ import { aborted } from '../../base/abort.ts'
 import { AppError } from '../../base/errors.ts'
 import { logger } from '../../base/log.ts'
 import { DATA_DIR, dataDirOf, type Command } from '../command.ts'
+import { parseStore } from '../store-url.ts'
 import { AGENT_FLAGS, agentSettings } from './agent.ts'
 
 const log = logger('server')
@@ -18,14 +19,16 @@ export const serverCommand: Command = {
     { name: 'advertise-address', type: 'list', value: 'ADDRESS', help: 'further addresses or names this server is reached by (repeat); the first goes into the kubeconfig' },
     { name: 'no-agent', type: 'boolean', help: 'no pods on this machine', default: false },
     { name: 'write-kubeconfig', type: 'string', value: 'PATH', help: 'also write the admin kubeconfig here' },
-    { name: 'store', type: 'string', value: 'URL', help: 'sqlite (default)', default: 'sqlite' },
+    { name: 'store', type: 'string', value: 'URL', help: 'sqlite, or etcd://host:port[,...]?ca=FILE&cert=FILE&key=FILE, which several servers can share', default: 'sqlite' },
+    { name: 'cluster-token-file', type: 'string', value: 'PATH', help: "for a further server of one etcd: a copy of the first one's server/cluster-token" },
     { name: 'cluster-cidr', type: 'string', value: 'CIDR', help: 'addresses of pods', default: '10.42.0.0/16' },
     { name: 'service-cidr', type: 'string', value: 'CIDR', help: 'addresses of Services', default: '10.43.0.0/16' },
     ...AGENT_FLAGS.filter((f) => f.name === 'node-name' || f.name === 'node-label' || f.name === 'mqtt-port'),
   ],
   async run({ settings, signal }) {
-    const store = String(settings['store'])
-    if (store !== 'sqlite') throw new AppError('unsupported', `start server: --store "${store}" is not sqlite, the only store so far`)
+    const store = parseStore(String(settings['store']))
+    const clusterTokenFile = settings['cluster-token-file'] as string | undefined
+    if (clusterTokenFile !== undefined && store.kind === 'sqlite') throw new AppError('invalid', 'start server: --cluster-token-file is for servers that share an etcd; give its --store too')
     const port = Number(settings['port'])
     if (!Number.isInteger(port) || port < 0 || port > 65_535) throw new AppError('invalid', `start server: --port ${port} is not between 0 and 65535`)
     for (const name of ['cluster-cidr', 'service-cidr']) {
@@ -39,6 +42,8 @@ export const serverCommand: Command = {
     const { startServer } = await import('../wire/server.ts')
     const server = await startServer({
       dataDir: dataDirOf(settings),
+      store,
+      clusterTokenFile,
       port,
       bindAddress: String(settings['bind-address']),
       clusterCidr: String(settings['cluster-cidr']),

@@ -1,37 +1,86 @@
-/** `skerry store backup|restore`: the server's state as one file. */
+/** `skerry store backup|restore|compact|move`: the cluster's state as one file, and from one store to another. */
+import { systemClock } from '../../base/clock.ts'
 import { AppError } from '../../base/errors.ts'
-import { DATA_DIR, dataDirOf, type Command } from '../command.ts'
+import type { Flag } from '../config.ts'
+import { DATA_DIR, dataDirOf, type Command, type CommandContext } from '../command.ts'
 import { pathsOf } from '../paths.ts'
+import { parseStore, type StoreChoice } from '../store-url.ts'
+
+const STORE: Flag = { name: 'store', type: 'string', value: 'URL', help: 'the store, as the server is given it: sqlite or etcd://host:port[,...]?ca=FILE&cert=FILE&key=FILE', default: 'sqlite' }
+const TO: Flag = { name: 'to', type: 'string', value: 'URL', help: 'where to: etcd://host:port[,...]?ca=FILE&cert=FILE&key=FILE' }
 
 function file(args: readonly string[], what: string): string {
   const path = args[0]
   if (path === undefined) throw new AppError('invalid', `store ${what}: name the file, as in \`skerry store ${what} skerry.backup\``)
+  if (args.length > 1) throw new AppError('invalid', `store ${what}: one file is possible, "${args[1]}" was given too`)
   return path
 }
+
+const storeOf = (settings: CommandContext['settings']): StoreChoice => parseStore(String(settings['store']))
+const sqlitePath = (settings: CommandContext['settings']): string => pathsOf(dataDirOf(settings)).store
+const mib = (bytes: number): string => `${(bytes / 2 ** 20).toFixed(1)} MiB`
 
 export const storeCommands: readonly Command[] = [
   {
     name: 'store backup',
     usage: 'FILE',
-    help: "copy the server's state to a file, while it runs",
-    flags: [DATA_DIR],
+    help: "copy the cluster's state to a file, while servers run",
+    flags: [DATA_DIR, STORE],
     async run({ settings, args, print }) {
       const to = file(args, 'backup')
-      const { backupSqliteStore } = await import('../../store/mod.ts')
-      await backupSqliteStore(pathsOf(dataDirOf(settings)).store, to)
-      print(`saved to ${to}`)
+      const store = storeOf(settings)
+      const { backupEtcdStore, backupSqliteStore } = await import('../../store/mod.ts')
+      if (store.kind === 'sqlite') await backupSqliteStore(sqlitePath(settings), to)
+      else await backupEtcdStore(store.address, to, systemClock.now())
+      print(`saved to ${to}; keys and certificates are beside the state, in ${pathsOf(dataDirOf(settings)).data}/server/tls: keep a copy of these too`)
     },
   },
   {
     name: 'store restore',
     usage: 'FILE',
-    help: "replace the server's state by a backup; stop the server first",
-    flags: [DATA_DIR],
+    help: "replace the cluster's state by a backup, of whichever store; stop the servers first",
+    flags: [DATA_DIR, STORE],
     async run({ settings, args, print }) {
       const from = file(args, 'restore')
-      const { restoreSqliteStore } = await import('../../store/mod.ts')
-      await restoreSqliteStore(from, pathsOf(dataDirOf(settings)).store)
+      const store = storeOf(settings)
+      const { restoreEtcdStore, restoreSqliteStore } = await import('../../store/mod.ts')
+      if (store.kind === 'sqlite') await restoreSqliteStore(from, sqlitePath(settings))
+      else await restoreEtcdStore(from, store.address, systemClock.now())
       print(`restored from ${from}`)
+    },
+  },
+  {
+    name: 'store compact',
+    help: 'forget history and give its room back; stop a server on SQLite first, etcd may stall for seconds',
+    flags: [DATA_DIR, STORE],
+    async run({ settings, print }) {
+      const store = storeOf(settings)
+      const { compactSqliteStore, openEtcdStore } = await import('../../store/mod.ts')
+      if (store.kind === 'sqlite') {
+        const { before, after } = await compactSqliteStore(sqlitePath(settings))
+        print(`compacted: ${mib(before)} before, ${mib(after)} now`)
+        return
+      }
+      await using etcd = await openEtcdStore({ address: store.address })
+      const { bytes: before, revision } = await etcd.stats()
+      await etcd.compact(revision)
+      await etcd.reclaim()
+      print(`compacted: ${mib(before)} before, ${mib((await etcd.stats()).bytes)} now`)
+    },
+  },
+  {
+    name: 'store move',
+    help: 'move the state of a server on SQLite to etcd, so that several servers can share it; stop the server first',
+    flags: [DATA_DIR, TO],
+    async run({ settings, print }) {
+      const text = settings['to']
+      if (typeof text !== 'string') throw new AppError('invalid', 'store move: name the etcd, as in `skerry store move --to etcd://10.0.0.1:2379`')
+      const to = parseStore(text, 'to')
+      if (to.kind !== 'etcd') throw new AppError('invalid', `store move: --to "${text}" is not an etcd, the only store to move to`)
+      const path = sqlitePath(settings)
+      const { moveStoreToEtcd } = await import('../../store/mod.ts')
+      const { entries } = await moveStoreToEtcd(path, to.address, systemClock.now())
+      print(`moved ${entries} objects; start the server with --store "${text}". The file is kept as ${path}.moved`)
     },
   },
 ]

@@ -18,25 +18,32 @@ import { caHash, issue } from '../../base/pki.ts'
 import { Scope } from '../../base/scope.ts'
 import { createCaches, createClient, createEventRecorder, createInProcessTransport, formatKubeconfig, type Client } from '../../client/mod.ts'
 import { createCollector, createPages } from '../../collector/mod.ts'
-import { createControllers } from '../../controllers/mod.ts'
+import { createControllers, createLinkControllers } from '../../controllers/mod.ts'
 import { applyDeviceCrds, createDeviceController } from '../../devices/mod.ts'
 import { openBlobStore, registryHandler } from '../../images/mod.ts'
 import { createScheduler } from '../../scheduler/mod.ts'
-import { openSqliteStore } from '../../store/mod.ts'
 import { createHub, createJoinServer, formatToken } from '../../tunnel/mod.ts'
 import { pathsOf } from '../paths.ts'
+import type { StoreChoice } from '../store-url.ts'
 import { createToken, NODE_RECORDS, nodeRecords, tokenStore } from '../tokens.ts'
 import { SKERRY_VERSION } from '../version.ts'
 import { issueNode, loadServerIdentity, serverSans } from './identity.ts'
 import { installRoutes } from './install.ts'
+import { usageResources } from './usage.ts'
+import { runLeading } from './leading.ts'
 import { lockDirectory } from './lock.ts'
 import { NodeGate } from './node-gate.ts'
 import { nodeServing } from './node-serving.ts'
+import { openServerStore } from './server-store.ts'
+import { shareIdentity } from './shared-identity.ts'
 
 const log = logger('server')
 
 export interface ServerSettings {
   readonly dataDir: string
+  readonly store: StoreChoice
+  /** Holds the token that opens what the servers of one store share; needed by a further server's first start. */
+  readonly clusterTokenFile: string | undefined
   readonly port: number
   readonly bindAddress: string
   readonly clusterCidr: string
@@ -74,20 +81,23 @@ export async function startServer(settings: ServerSettings): Promise<RunningServ
   try {
     scope.onClose(await lockDirectory(join(paths.data, 'server/lock'), 'server'))
     const bound = settings.bindAddress === '0.0.0.0' || settings.bindAddress === '::' ? undefined : settings.bindAddress
+    const { store, records: shared } = await openServerStore(settings.store, paths.store, clock)
+    scope.onClose(() => store[Symbol.asyncDispose]())
+    if (shared) await shareIdentity(paths.data, shared, settings.clusterTokenFile)
     const identity = await loadServerIdentity(paths.data, serverSans([...settings.advertise, ...(bound ? [bound] : [])]))
     const metrics = new Metrics()
 
-    const store = await openSqliteStore({ path: paths.store, clock })
-    scope.onClose(() => store[Symbol.asyncDispose]())
     const hub = createHub({ clock })
     scope.onClose(() => hub[Symbol.asyncDispose]())
+    const podStreams = createPodStreams({ dialer: hub })
     const api = await createApiServer({
       store,
       clock,
       metrics,
       serviceAccountKey: identity.serviceAccount,
       serviceCidr: settings.serviceCidr,
-      podStreams: createPodStreams({ dialer: hub }),
+      podStreams,
+      provided: usageResources({ client: () => client, streams: podStreams, clock }),
     })
     scope.onClose(() => api.close())
     const clientOf = (user: UserInfo): Client => createClient(createInProcessTransport(api.handler, user))
@@ -96,23 +106,35 @@ export async function startServer(settings: ServerSettings): Promise<RunningServ
     await applyDeviceCrds(client)
     const caches = createCaches(clientOf(as('system:skerry-controllers')), { clock })
     scope.run('caches', (signal) => caches.run(signal))
-    const controllers = createControllers({
-      client: clientOf(as('system:skerry-controllers')),
-      caches,
-      clock,
-      links: hub,
-      clusterCidr: settings.clusterCidr,
-      caPem: identity.ca.certPem,
-      sign: ({ csrPem, cn, o, days }) => issue({ ca: identity.ca, csrPem, cn, o, usage: 'client', days }),
-    })
-    scope.run('controllers', (signal) => controllers.run(signal))
-    const scheduler = createScheduler({ client: clientOf(as('system:kube-scheduler')), caches, clock })
-    scope.run('scheduler', (signal) => scheduler.run(signal))
-    const deviceClient = clientOf(as('system:skerry-devices'))
-    const recorder = createEventRecorder({ client: deviceClient, clock, component: 'device-controller' })
-    scope.run('device events', (signal) => recorder.run(signal))
-    const deviceController = createDeviceController({ client: deviceClient, caches, clock, recorder })
-    scope.run('devices', (signal) => deviceController.run(signal))
+    const controllersClient = clientOf(as('system:skerry-controllers'))
+    const makeControllers = (): ReturnType<typeof createControllers> =>
+      createControllers({
+        client: controllersClient,
+        caches,
+        clock,
+        links: hub,
+        clusterCidr: settings.clusterCidr,
+        caPem: identity.ca.certPem,
+        sign: ({ csrPem, cn, o, days }) => issue({ ca: identity.ca, csrPem, cn, o, usage: 'client', days }),
+      })
+    // Made at once: bad settings are told at start, and a server that waits to lead has what it needs in its caches.
+    let next: ReturnType<typeof createControllers> | undefined = makeControllers()
+    const lead = async (term: AbortSignal): Promise<void> => {
+      await using leading = new Scope('leading', term)
+      const controllers = next ?? makeControllers()
+      next = undefined
+      leading.run('controllers', (signal) => controllers.run(signal))
+      const scheduler = createScheduler({ client: clientOf(as('system:kube-scheduler')), caches, clock })
+      leading.run('scheduler', (signal) => scheduler.run(signal))
+      const deviceClient = clientOf(as('system:skerry-devices'))
+      const recorder = createEventRecorder({ client: deviceClient, clock, component: 'device-controller' })
+      leading.run('device events', (signal) => recorder.run(signal))
+      const deviceController = createDeviceController({ client: deviceClient, caches, clock, recorder })
+      leading.run('devices', (signal) => deviceController.run(signal))
+      await leading.done()
+    }
+    const follow = (signal: AbortSignal): Promise<void> => createLinkControllers({ client: controllersClient, caches, clock, links: hub }).run(signal)
+    scope.run('leading', (signal) => runLeading({ client: controllersClient, clock, shared: shared !== undefined, lead, follow }, signal))
 
     const collector = await createCollector({ directory: join(paths.data, 'server/collector'), client, clock })
     scope.onClose(() => collector[Symbol.asyncDispose]())
