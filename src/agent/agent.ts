@@ -24,6 +24,7 @@ import { StatusWriter } from './pods/status-writer.ts'
 import { RuntimeView } from './pods/view.ts'
 import type { AgentOptions } from './ports.ts'
 import { NODES, PODS } from './refs.ts'
+import { lookAtMachine, resourceMetrics, Stats } from './stats/summary.ts'
 import { createHandler } from './streams/handler.ts'
 import { runLogRotation } from './streams/log-rotation.ts'
 import { systemMounter } from './volumes/mounter.ts'
@@ -145,6 +146,16 @@ export function createAgent(options: AgentOptions): Agent {
     },
   })
 
+  const stats = new Stats({
+    nodeName,
+    clock,
+    look: () => lookAtMachine(dirs.data, clock, () => runtime.containers.stats()),
+    running: () =>
+      pods.list().flatMap((p) => {
+        const { namespace = '', name = '', uid = '' } = p.metadata ?? {}
+        return view.pod(uid).containers.filter((c) => c.state === 'running').map((c) => ({ id: c.id, name: c.name, startedAtMs: c.startedAtMs, pod: { namespace, name, uid } }))
+      }),
+  })
   let setReady: () => void = () => {}
   const ready = new Promise<void>((resolve) => (setReady = resolve))
   const running = metrics.gauge('kubelet_running_pods', 'Pods this node works on.')
@@ -164,6 +175,7 @@ export function createAgent(options: AgentOptions): Agent {
         pending.set(statuses.pending)
         return metrics.text()
       },
+      usage: async (json) => (json ? JSON.stringify(await stats.summary()) : resourceMetrics(await stats.summary())),
     }),
     kick() {
       statuses.kick()

@@ -2,4 +2,4 @@
 export { createApiServer } from './server.ts'
 export { createPodStreams } from './streams/pod-streams.ts'
 export { listen, type Listener, type ListenOptions } from './listen.ts'
-export type { ApiServer, ApiServerOptions, Attributes, Decision, HttpRequest, HttpResponse, Peer, PeerSubject, PodStreams, PodTarget, Route, RouteContext, ServiceAccountKey } from './ports.ts'
+export type { ApiServer, ApiServerOptions, Attributes, Decision, HttpRequest, HttpResponse, Peer, PeerSubject, PodStreams, PodTarget, ProvidedResource, Route, RouteContext, ServiceAccountKey } from './ports.ts'

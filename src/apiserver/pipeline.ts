@@ -9,7 +9,8 @@ import { logger } from '../base/log.ts'
 import { refusal } from './authz/authorizer.ts'
 import type { Call, Core } from './core.ts'
 import { negotiate } from './negotiate.ts'
-import type { Attributes } from './ports.ts'
+import type { Attributes, ProvidedResource } from './ports.ts'
+import { provide } from './provided.ts'
 import { requestInfo, type RequestInfo, type ResourceRequest } from './request-info.ts'
 import { subresourceCall } from './subresources.ts'
 import { create, update } from './verbs/write.ts'
@@ -28,8 +29,11 @@ export interface Pipeline {
   handle(request: ApiRequest, user: UserInfo, signal: AbortSignal): Promise<ApiResponse>
 }
 
-/** @param paths answers what is not a resource, after authorization */
-export function createPipeline(core: Core, paths: PathHandler): Pipeline {
+/**
+ * @param paths answers what is not a resource, after authorization
+ * @param provided answers for resources that are made when asked for
+ */
+export function createPipeline(core: Core, paths: PathHandler, provided: readonly ProvidedResource[] = []): Pipeline {
   const handle = async (request: ApiRequest, user: UserInfo, signal: AbortSignal): Promise<ApiResponse> => {
     const query = request.query ?? new URLSearchParams()
     const headers = request.headers ?? {}
@@ -46,7 +50,8 @@ export function createPipeline(core: Core, paths: PathHandler): Pipeline {
     const def = core.resources.find(info.group, info.version, info.resource)
     if (!def) throw pathNotFound()
     const call: Call = { def, info, user, query, headers, body: request.body, accepted: negotiate(headers.accept), signal, warnings: [] }
-    return dispatch(core, call)
+    const made = provided.find((p) => p.def === def)
+    return made ? await provide(made, call, core.clock.now()) : dispatch(core, call)
   }
   return {
     async handle(request, user, signal) {

@@ -6,6 +6,8 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Http2ServerRequest, Http2ServerResponse } from 'node:http2'
 import type { Duplex } from 'node:stream'
 import type { ApiHandler, ApiResponse, UserInfo } from '../api/contract.ts'
+import type { KubeObject } from '../api/meta.ts'
+import type { ResourceDef } from '../api/resource.ts'
 import type { Clock } from '../base/clock.ts'
 import type { Metrics } from '../base/metrics.ts'
 import type { Store } from '../store/store.ts'
@@ -37,7 +39,7 @@ export interface PodTarget {
 export interface PodStreams {
   /** The log as text chunks. @throws ApiError or AppError, which become the Status answer */
   log(target: PodTarget, signal: AbortSignal): Promise<ApiResponse>
-  /** A page that the node serves about itself: `/metrics` or `/healthz`. @throws as `log` */
+  /** A page that the node serves about itself: `/metrics`, `/metrics/resource`, `/stats/summary` or `/healthz`. @throws as `log` */
   nodePage(node: string, path: string, signal: AbortSignal): Promise<ApiResponse>
   /** Takes the socket over (WebSocket or SPDY) and answers on it, errors included. */
   upgrade(req: IncomingMessage, socket: Duplex, head: Buffer, target: PodTarget): void | Promise<void>
@@ -51,6 +53,14 @@ export interface ServiceAccountKey {
   readonly issuer?: string
 }
 
+/** A resource that is not kept but made when asked for, e.g. `metrics.k8s.io` pods. Read only. */
+export interface ProvidedResource {
+  readonly def: ResourceDef
+  /** One object by name. @throws ApiError */
+  get(name: string, namespace: string | undefined, signal: AbortSignal): Promise<KubeObject>
+  list(query: { readonly namespace: string | undefined; readonly labelSelector: string | undefined; readonly fieldSelector: string | undefined }, signal: AbortSignal): Promise<readonly KubeObject[]>
+}
+
 export interface ApiServerOptions {
   readonly store: Store
   readonly clock: Clock
@@ -59,6 +69,8 @@ export interface ApiServerOptions {
   readonly serviceCidr: string
   readonly podStreams?: PodStreams
   readonly metrics?: Metrics
+  /** Served and discovered beside the table of kinds. @default none */
+  readonly provided?: readonly ProvidedResource[]
   /** Shown by `/version` behind `+skerry`; e.g. a git commit. */
   readonly gitCommit?: string
   /** Address and port published as Endpoints of the `kubernetes` Service, when known. */

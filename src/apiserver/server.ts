@@ -5,6 +5,7 @@
 import type { IncomingMessage } from 'node:http'
 import type { Duplex } from 'node:stream'
 import type { ApiRequest, ApiResponse, UserInfo } from '../api/contract.ts'
+import { RESOURCES } from '../api/kinds.ts'
 import { forbidden, pathNotFound, toStatus, unavailable } from '../api/status.ts'
 import { AppError, messageOf } from '../base/errors.ts'
 import { logger } from '../base/log.ts'
@@ -45,7 +46,8 @@ export async function createApiServer(options: ApiServerOptions): Promise<ApiSer
   await cache.load()
   scope.run('watch-cache', (signal) => cache.run(signal))
   const tokens = await ServiceAccountTokens.create(options.serviceAccountKey, cache, clock)
-  const resources = new Resources()
+  const provided = options.provided ?? []
+  const resources = new Resources([...RESOURCES, ...provided.map((p) => p.def)])
   const rbac = new Rbac(cache)
   const nodes = new NodeAuthorizer()
   scope.onClose(nodes.attach(cache))
@@ -81,7 +83,7 @@ export async function createApiServer(options: ApiServerOptions): Promise<ApiSer
     if (found) return found
     if (path.startsWith('/openapi/')) return openApi.answer(path, request)
     return discovery.answer(path, negotiate(request.headers?.accept), request.headers?.['if-none-match'])
-  })
+  }, provided)
   const serve = async (request: ApiRequest, user: UserInfo, signal: AbortSignal): Promise<ApiResponse> => {
     const started = clock.monotonic()
     const answer = scope.signal.aborted ? failure(unavailable('the server is stopping'), request) : await pipeline.handle(request, user, signal)

@@ -14,7 +14,7 @@ import { changeObject, update } from './verbs/write.ts'
 import { removeObject } from './verbs/delete.ts'
 
 const STATUS_LIKE = new Set(['status', 'ephemeralcontainers', 'resize', 'approval', 'finalize'])
-const NODE_PAGES = new Set(['/metrics', '/healthz'])
+const NODE_PAGES = new Set(['/metrics', '/metrics/resource', '/stats/summary', '/healthz'])
 const STREAMS = new Set(['log', 'exec', 'attach', 'portforward'])
 
 /** Answers a request below an object. @throws ApiError 404 for a subresource the kind has not, 405 for a verb it has not */
@@ -155,7 +155,7 @@ async function podLog(core: Core, call: Call): Promise<ApiResponse> {
 async function nodePage(core: Core, call: Call): Promise<ApiResponse> {
   const { def, info, signal } = call
   if (!core.podStreams) throw unavailable('this server carries no pod streams')
-  if (!NODE_PAGES.has(info.rest)) throw badRequest(`a node has no page "${info.rest}", only ${[...NODE_PAGES].join(' and ')}`)
+  if (!NODE_PAGES.has(info.rest)) throw badRequest(`a node has no page "${info.rest}", only ${[...NODE_PAGES].join(', ')}`)
   const node = info.name as string
   if (!(await core.store.get(keyOf(def, undefined, node))).entry) throw notFound(def, node)
   return core.podStreams.nodePage(node, info.rest, signal)

@@ -40,6 +40,7 @@ const VIEW: PolicyRule[] = [
   r(READ, 'devices.kubeedge.io', '*'),
   r(READ, 'skerry.io', '*'),
   r(READ, 'collect.skerry.io', 'records'),
+  r(READ, 'metrics.k8s.io', 'pods', 'nodes'),
 ]
 const EDIT: PolicyRule[] = [
   r(READ, '', 'pods/attach', 'pods/exec', 'pods/portforward', 'pods/proxy', 'secrets', 'services/proxy'),
