@@ -2,7 +2,7 @@
  * Real containers for tests and benchmarks: what this machine lacks for them, busybox images, an instance of our own
  * containerd with its pod network that can lose its power, and that leaves nothing behind.
  */
-import { readFileSync, readdirSync } from 'node:fs'
+import { existsSync, readFileSync, readdirSync } from 'node:fs'
 import { mkdir, mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -54,6 +54,12 @@ export async function powerLoss(paths: InstancePaths): Promise<void> {
   }
   const mounts = readFileSync('/proc/self/mounts', 'utf8').split('\n').map((l) => l.split(' ')[1] ?? '').filter((m) => m.startsWith(`${paths.run}/`))
   for (const mount of mounts.reverse()) await command('umount', ['-l', mount])
+  // A killed shim leaves its socket, whose place outside our directories is fixed in containerd.
+  const tasks = join(paths.state, 'io.containerd.runtime.v2.task', 'k8s.io')
+  for (const task of existsSync(tasks) ? readdirSync(tasks) : []) {
+    const address = join(tasks, task, 'address')
+    if (existsSync(address)) await rm(readFileSync(address, 'utf8').replace('unix://', ''), { force: true })
+  }
   await rm(paths.run, { recursive: true, force: true })
   await removeCgroups(paths.cgroupRoot)
 }
