@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
-import { compareQuantities, parseQuantity, quantityMillis, quantityNumber, quantityText, tryParseQuantity } from './quantity.ts'
+import { addQuantities, compareQuantities, parseQuantity, quantityMillis, quantityNumber, quantityText, tryParseQuantity } from './quantity.ts'
 
 test('quantities print in their canonical form', () => {
   const cases: [string, string][] = [
@@ -41,6 +41,7 @@ test('sums are exact and comparison is an order', () => {
   fc.assert(
     fc.property(quantity, quantity, (a, b) => {
       const [x, y] = [parseQuantity(a), parseQuantity(b)]
+      assert.equal(addQuantities(x, y).nano, x.nano + y.nano)
       assert.equal(Math.sign(compareQuantities(x, y)), -Math.sign(compareQuantities(y, x)) || 0)
     }),
   )

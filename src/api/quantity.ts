@@ -78,6 +78,11 @@ export function compareQuantities(a: Quantity, b: Quantity): number {
   return a.nano < b.nano ? -1 : a.nano > b.nano ? 1 : 0
 }
 
+/** The sum, in the format of `a` (of `b` when `a` is zero). */
+export function addQuantities(a: Quantity, b: Quantity): Quantity {
+  return { nano: a.nano + b.nano, format: a.nano === 0n ? b.format : a.format }
+}
+
 /** The value as a number, possibly rounded: bytes, cores. */
 export function quantityNumber(q: Quantity | string | number): number {
   const { nano } = typeof q === 'object' ? q : parseQuantity(q)
