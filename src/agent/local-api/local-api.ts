@@ -10,6 +10,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import { ApiError, expired, forbidden, notFound, toStatus, unauthorized, unavailable } from '../../api/status.ts'
 import type { KubeObject } from '../../api/meta.ts'
 import type { Clock } from '../../base/clock.ts'
+import { drained } from '../../base/drained.ts'
 import { AppError, isAbort, messageOf } from '../../base/errors.ts'
 import { logger } from '../../base/log.ts'
 import type { ResourceRef } from '../../client/mod.ts'
@@ -207,18 +208,6 @@ export class LocalApi {
   #away(act: string): ApiError {
     return unavailable(`${act}: node ${this.#o.nodeName} is cut off from the server and does not know this itself; try again when the link is back`)
   }
-}
-
-function drained(res: ServerResponse, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    const done = (): void => {
-      res.off('drain', done)
-      signal.removeEventListener('abort', done)
-      resolve()
-    }
-    res.once('drain', done)
-    signal.addEventListener('abort', done, { once: true })
-  })
 }
 
 function sendError(res: ServerResponse, error: unknown): void {

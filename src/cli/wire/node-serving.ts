@@ -10,6 +10,7 @@ import { toStatus } from '../../api/status.ts'
 import type { HttpRequest, Route, RouteContext } from '../../apiserver/mod.ts'
 import { AppError } from '../../base/errors.ts'
 import { issue, parseCsr, type KeyedCert } from '../../base/pki.ts'
+import { readJson } from '../../base/read-body.ts'
 import { callJson, type Client } from '../../client/mod.ts'
 
 const MAX_BODY = 32 << 10
@@ -47,7 +48,7 @@ async function sign(options: NodeServingOptions, req: HttpRequest, context: Rout
   const user = context.user
   if (!user?.name.startsWith(NODE_USER) || !user.groups.includes('system:nodes')) throw new AppError('forbidden', `sign a serving certificate: "${user?.name ?? 'anonymous'}" is no node`)
   const name = user.name.slice(NODE_USER.length)
-  const { csrPem, address } = await readBody(req)
+  const { csrPem, address } = await readAsked(req)
   if (typeof csrPem !== 'string' || typeof address !== 'string' || !isIPv4(address)) throw new AppError('invalid', `sign a serving certificate for "${name}": csrPem and an IPv4 address are expected`)
   if (!(await parseCsr(csrPem)).signatureValid) throw new AppError('invalid', `sign a serving certificate for "${name}": the request's signature does not fit its key`)
   const node = await options.client.resource<Node>(KINDS.Node).get(name)
@@ -74,18 +75,8 @@ function inside(cidr: string, address: string): boolean {
   return block.check(address)
 }
 
-async function readBody(req: HttpRequest): Promise<{ csrPem?: unknown; address?: unknown }> {
-  const parts: Buffer[] = []
-  let size = 0
-  for await (const chunk of req as AsyncIterable<Buffer>) {
-    if ((size += chunk.length) > MAX_BODY) throw new AppError('too-large', `read the request: its body is over ${MAX_BODY} bytes`)
-    parts.push(chunk)
-  }
-  try {
-    const value: unknown = JSON.parse(Buffer.concat(parts).toString())
-    if (typeof value === 'object' && value !== null) return value
-  } catch {
-    // told below
-  }
+async function readAsked(req: HttpRequest): Promise<{ csrPem?: unknown; address?: unknown }> {
+  const value = await readJson(req, MAX_BODY, 'read the request')
+  if (typeof value === 'object' && value !== null) return value
   throw new AppError('invalid', 'read the request: its body is not a JSON object')
 }
