@@ -13,6 +13,7 @@ import { Metrics } from '../base/metrics.ts'
 import { Scope } from '../base/scope.ts'
 import { Admission } from './admission/chain.ts'
 import { admissionPlugins } from './admission/plugins.ts'
+import { keepQuotaStatus } from './admission/quota-status.ts'
 import { ANONYMOUS, Authenticator, impersonate } from './authn/authenticator.ts'
 import { ServiceAccountTokens } from './authn/service-account.ts'
 import { Authorizer, refusal } from './authz/authorizer.ts'
@@ -66,6 +67,7 @@ export async function createApiServer(options: ApiServerOptions): Promise<ApiSer
   }
   scope.onClose(serveDefinitions(core))
   scope.run('crd-cleanup', (signal) => cleanDefinitions(core, signal))
+  scope.run('quota-status', (signal) => keepQuotaStatus(core, signal))
   const discovery = new Discovery(resources)
   const openApi = new OpenApi(resources, GIT_VERSION)
   let ready = false

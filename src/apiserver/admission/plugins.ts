@@ -5,7 +5,11 @@ import { customRules } from './custom-rules.ts'
 import { escalation } from './escalation.ts'
 import { namespaceLifecycle } from './namespace-lifecycle.ts'
 import { nodeRestriction } from './node-restriction.ts'
+import { limitRanger } from './limit-ranger.ts'
+import { podSecurity } from './pod-security.ts'
+import { resourceQuota } from './resource-quota.ts'
 import { serviceAccount } from './service-account.ts'
+import { certificateSubject, defaultStorageClass, priority } from './small-plugins.ts'
 
 /** A definition is served when its write is answered: the answer waits until the server has seen it itself. */
 const serveAtOnce: AdmissionPlugin = {
@@ -17,5 +21,8 @@ const serveAtOnce: AdmissionPlugin = {
 
 /** The list, written out: order matters for `admit`. */
 export function admissionPlugins(): AdmissionPlugin[] {
-  return [namespaceLifecycle, serviceAccount, customRules, nodeRestriction, escalation, serveAtOnce]
+  return [
+    namespaceLifecycle, limitRanger, serviceAccount, priority, defaultStorageClass,
+    customRules, nodeRestriction, escalation, podSecurity, certificateSubject, resourceQuota, serveAtOnce,
+  ]
 }

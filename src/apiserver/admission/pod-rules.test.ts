@@ -1,0 +1,100 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { startHarness, type Harness } from '../../../test/kit/api-harness.ts'
+import { until } from '../../../test/kit/until.ts'
+import { createKeyAndCsr } from '../../base/pki.ts'
+import type { Obj } from '../stored-text.ts'
+
+type Said = Obj & { message: string; reason: string }
+const PODS = '/api/v1/namespaces/demo/pods'
+
+/** A server with namespace `demo`, its labels, and its default account. */
+async function withDemo(labels: Record<string, string> = {}): Promise<Harness> {
+  const h = await startHarness()
+  assert.equal((await h.call('POST', '/api/v1/namespaces', { metadata: { name: 'demo', labels } })).status, 201)
+  await h.call('POST', '/api/v1/namespaces/demo/serviceaccounts', { metadata: { name: 'default' }, automountServiceAccountToken: false })
+  return h
+}
+
+const pod = (name: string, resources?: object, spec: object = {}): object => ({ metadata: { name }, spec: { containers: [{ name: 'c', image: 'x', ...(resources ? { resources } : {}) }], ...spec } })
+const SAFE = { securityContext: { runAsNonRoot: true, seccompProfile: { type: 'RuntimeDefault' } }, containers: [{ name: 'c', image: 'x', securityContext: { allowPrivilegeEscalation: false, capabilities: { drop: ['ALL'] } } }] }
+
+test('PodSecurity enforces, warns, and judges a namespace by its new level', async () => {
+  await using h = await withDemo({ 'pod-security.kubernetes.io/enforce': 'baseline', 'pod-security.kubernetes.io/warn': 'restricted' })
+  const host = await h.call<Said>('POST', PODS, pod('a', undefined, { hostNetwork: true, hostPID: true, volumes: [{ name: 'v', hostPath: { path: '/' } }] }))
+  assert.equal(host.status, 403)
+  assert.equal(host.body.message, 'pods "a" is forbidden: violates PodSecurity "baseline:latest": host namespaces (hostNetwork=true, hostPID=true), hostPath volumes (volume "v")')
+  const plain = await h.call<Said>('POST', PODS, pod('b'))
+  assert.equal(plain.status, 201)
+  assert.equal(plain.headers['warning'], '299 - "would violate PodSecurity \\"restricted:latest\\": allowPrivilegeEscalation != false (container \\"c\\" must set securityContext.allowPrivilegeEscalation=false), unrestricted capabilities (container \\"c\\" must set securityContext.capabilities.drop=[\\"ALL\\"]), runAsNonRoot != true (pod or container \\"c\\" must set securityContext.runAsNonRoot=true), seccompProfile (pod or container \\"c\\" must set securityContext.seccompProfile.type to \\"RuntimeDefault\\" or \\"Localhost\\")"')
+  const safe = await h.call<Said>('POST', PODS, pod('s', undefined, SAFE))
+  assert.deepEqual([safe.status, safe.headers['warning']], [201, undefined])
+  const workload = await h.call<Said>('POST', '/apis/apps/v1/namespaces/demo/deployments', { metadata: { name: 'd' }, spec: { selector: { matchLabels: { a: 'b' } }, template: { metadata: { labels: { a: 'b' } }, spec: { containers: [{ name: 'c', image: 'x', securityContext: { privileged: true } }] } } } })
+  assert.equal(workload.status, 201)
+  assert.match(String(workload.headers['warning']), /privileged \(container \\"c\\" must not set securityContext\.privileged=true\)/)
+  const merge = { headers: { 'content-type': 'application/merge-patch+json' } }
+  const raised = await h.call<Said>('PATCH', '/api/v1/namespaces/demo', { metadata: { labels: { 'pod-security.kubernetes.io/enforce': 'restricted' } } }, merge)
+  assert.match(String(raised.headers['warning']), /existing pods in namespace \\"demo\\" violate the new PodSecurity enforce level \\"restricted:latest\\"", 299 - "b: allowPrivilegeEscalation != false, /)
+  const wrong = await h.call<Said>('PATCH', '/api/v1/namespaces/demo', { metadata: { labels: { 'pod-security.kubernetes.io/warn': 'strict' } } }, merge)
+  assert.deepEqual([wrong.status, /must be one of privileged, baseline, restricted/.test(wrong.body.message)], [422, true])
+})
+
+test('LimitRanger fills in what is missing and refuses what is out of bounds', async () => {
+  await using h = await withDemo()
+  await h.call('POST', '/api/v1/namespaces/demo/limitranges', {
+    metadata: { name: 'l' },
+    spec: { limits: [{ type: 'Container', default: { cpu: '500m' }, defaultRequest: { cpu: '100m', memory: '64Mi' }, max: { cpu: '800m' }, min: { cpu: '50m' }, maxLimitRequestRatio: { cpu: '5' } }, { type: 'PersistentVolumeClaim', max: { storage: '2Gi' } }] },
+  })
+  const made = await h.call<Obj & { spec: { containers: { resources: object }[] }; status: { qosClass: string } }>('POST', PODS, pod('a'))
+  assert.deepEqual(made.body.spec.containers[0]?.resources, { requests: { cpu: '100m', memory: '64Mi' }, limits: { cpu: '500m' } })
+  assert.equal(made.body.status.qosClass, 'Burstable')
+  assert.equal(made.body.metadata.annotations?.['kubernetes.io/limit-ranger'], 'LimitRanger plugin set: cpu, memory request for container c; cpu limit for container c')
+  const big = await h.call<Said>('POST', PODS, pod('b', { limits: { cpu: '1' } }))
+  assert.equal(big.body.message, 'pods "b" is forbidden: [maximum cpu usage per Container is 800m, but limit is 1, maximum cpu usage per Container is 800m, but request is 1]')
+  const ratio = await h.call<Said>('POST', PODS, pod('c', { requests: { cpu: '100m' }, limits: { cpu: '700m' } }))
+  assert.equal(ratio.body.message, 'pods "c" is forbidden: cpu max limit to request ratio per Container is 5, but provided ratio is 7.000000')
+  const claim = await h.call<Said>('POST', '/api/v1/namespaces/demo/persistentvolumeclaims', { metadata: { name: 'p' }, spec: { accessModes: ['ReadWriteOnce'], resources: { requests: { storage: '3Gi' } } } })
+  assert.match(claim.body.message, /maximum storage usage per PersistentVolumeClaim is 2Gi, but request is 3Gi/)
+})
+
+test('a quota holds for writes at the same time, frees what goes, and shows its use', async () => {
+  await using h = await withDemo()
+  const quota = '/api/v1/namespaces/demo/resourcequotas/q'
+  await h.call('POST', '/api/v1/namespaces/demo/resourcequotas', { metadata: { name: 'q' }, spec: { hard: { pods: '3', 'requests.cpu': '1', 'count/deployments.apps': '0' } } })
+  await until('the use to be shown', async () => (await h.call<Obj & { status?: { used?: object } }>('GET', quota)).body.status?.used !== undefined)
+  const unsaid = await h.call<Said>('POST', PODS, pod('x'))
+  assert.equal(unsaid.body.message, 'pods "x" is forbidden: failed quota: q: must specify requests.cpu for: c')
+  const answers = await Promise.all(['a', 'b', 'c', 'd', 'e'].map((n) => h.call<Said>('POST', PODS, pod(n, { requests: { cpu: '300m' } }))))
+  assert.deepEqual(answers.map((a) => a.status).toSorted(), [201, 201, 201, 403, 403])
+  assert.equal(answers.find((a) => a.status === 403)?.body.message.replace(/pods "\w"/, 'pods "?"'), 'pods "?" is forbidden: exceeded quota: q, requested: pods=1,requests.cpu=300m, used: pods=3,requests.cpu=900m, limited: pods=3,requests.cpu=1')
+  const shown = async (): Promise<object | undefined> => (await h.call<Obj & { status?: { used?: object } }>('GET', quota)).body.status?.used
+  await until('the use to be shown', async () => JSON.stringify(await shown()) === JSON.stringify({ pods: '3', 'requests.cpu': '900m', 'count/deployments.apps': '0' }))
+  const gone = answers.find((a) => a.status === 201)?.body.metadata.name
+  await h.call('DELETE', `${PODS}/${gone}?gracePeriodSeconds=0`)
+  await until('the use to be shown', async () => JSON.stringify(await shown()) === JSON.stringify({ pods: '2', 'requests.cpu': '600m', 'count/deployments.apps': '0' }))
+  assert.equal((await h.call('POST', PODS, pod('f', { requests: { cpu: '300m' } }))).status, 201)
+  const deployment = await h.call<Said>('POST', '/apis/apps/v1/namespaces/demo/deployments', { metadata: { name: 'd' }, spec: { selector: { matchLabels: { a: 'b' } }, template: { metadata: { labels: { a: 'b' } }, spec: { containers: [{ name: 'c', image: 'x' }] } } } })
+  assert.match(deployment.body.message, /exceeded quota: q, requested: count\/deployments\.apps=1/)
+})
+
+test('a class gives a pod its priority and a claim its storage; unknown ones are refused', async () => {
+  await using h = await withDemo()
+  await h.call('POST', '/apis/scheduling.k8s.io/v1/priorityclasses', { metadata: { name: 'high' }, value: 1000, preemptionPolicy: 'Never' })
+  const specOf = async (name: string, spec: object): Promise<{ priority?: number; preemptionPolicy?: string }> => (await h.call<Obj & { spec: { priority?: number; preemptionPolicy?: string } }>('POST', PODS, pod(name, undefined, spec))).body.spec
+  const [low, high, system] = [await specOf('a', {}), await specOf('b', { priorityClassName: 'high' }), await specOf('c', { priorityClassName: 'system-node-critical' })]
+  assert.deepEqual([low.priority, low.preemptionPolicy, high.priority, high.preemptionPolicy, system.priority], [0, 'PreemptLowerPriority', 1000, 'Never', 2_000_001_000])
+  assert.match((await h.call<Said>('POST', PODS, pod('d', undefined, { priorityClassName: 'gone' }))).body.message, /no PriorityClass with name gone was found/)
+  await h.call('POST', '/apis/storage.k8s.io/v1/storageclasses', { metadata: { name: 'fast', annotations: { 'storageclass.kubernetes.io/is-default-class': 'true' } }, provisioner: 'x' })
+  const claim = await h.call<Obj & { spec: { storageClassName?: string } }>('POST', '/api/v1/namespaces/demo/persistentvolumeclaims', { metadata: { name: 'p' }, spec: { accessModes: ['ReadWriteOnce'], resources: { requests: { storage: '1Gi' } } } })
+  assert.equal(claim.body.spec.storageClassName, 'fast')
+})
+
+test('nobody asks for a certificate of the administrators', async () => {
+  await using h = await withDemo()
+  const ask = async (o: string): Promise<number> => {
+    const { csrPem } = await createKeyAndCsr({ cn: 'eve', o: [o] })
+    const spec = { signerName: 'kubernetes.io/kube-apiserver-client', request: Buffer.from(csrPem).toString('base64'), usages: ['client auth'] }
+    return (await h.call('POST', '/apis/certificates.k8s.io/v1/certificatesigningrequests', { metadata: { name: `csr-${o.replace(':', '-')}` }, spec })).status
+  }
+  assert.deepEqual([await ask('system:masters'), await ask('plain')], [403, 201])
+})

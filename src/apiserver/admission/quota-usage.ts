@@ -1,0 +1,152 @@
+/** What an object counts against a ResourceQuota, and which quotas it falls under. Pure; used by admission and by the status of quotas. */
+import type { PodSpec } from '../../api/gen/types.ts'
+import { KINDS, type ResourceDef } from '../../api/kinds.ts'
+import { compareQuantities, quantityText, tryParseQuantity, type Quantity } from '../../api/quantity.ts'
+import type { Obj } from '../stored-text.ts'
+
+export type Usage = ReadonlyMap<string, Quantity>
+
+export interface QuotaSpec {
+  readonly hard?: Readonly<Record<string, string>>
+  readonly scopes?: readonly string[]
+  readonly scopeSelector?: { readonly matchExpressions?: readonly { scopeName: string; operator: string; values?: string[] }[] }
+}
+
+interface Amounts {
+  requests?: Record<string, string>
+  limits?: Record<string, string>
+}
+
+const ONE: Quantity = { nano: 1_000_000_000n, format: 'DecimalSI' }
+const ZERO: Quantity = { nano: 0n, format: 'DecimalSI' }
+const COMPUTE = ['cpu', 'memory', 'ephemeral-storage']
+
+/** The sum, in the format of `a` (of `b` when `a` is zero). */
+export function addQuantities(a: Quantity, b: Quantity): Quantity {
+  return { nano: a.nano + b.nano, format: a.nano === 0n ? b.format : a.format }
+}
+
+/** What one pod asks for as a whole: its containers together, or its largest init container where that is more; and its overhead. */
+export function podResources(spec: PodSpec): { requests: Record<string, string>; limits: Record<string, string> } {
+  const total = (which: 'requests' | 'limits'): Record<string, string> => {
+    const sum = new Map<string, Quantity>()
+    const sidecars = new Map<string, Quantity>()
+    const peak = new Map<string, Quantity>()
+    const add = (to: Map<string, Quantity>, amounts: Record<string, string> | undefined): void => {
+      for (const [name, text] of Object.entries(amounts ?? {})) {
+        const q = tryParseQuantity(text)
+        if (q) to.set(name, addQuantities(to.get(name) ?? ZERO, q))
+      }
+    }
+    for (const c of spec.containers ?? []) add(sum, (c.resources as Amounts | undefined)?.[which])
+    for (const c of spec.initContainers ?? []) {
+      const amounts = (c.resources as Amounts | undefined)?.[which]
+      const at = new Map(sidecars)
+      add(at, amounts)
+      if (c.restartPolicy === 'Always') {
+        add(sum, amounts)
+        add(sidecars, amounts)
+      }
+      for (const [name, q] of at) if (compareQuantities(q, peak.get(name) ?? ZERO) > 0) peak.set(name, q)
+    }
+    for (const [name, q] of peak) if (compareQuantities(q, sum.get(name) ?? ZERO) > 0) sum.set(name, q)
+    if (which === 'requests' || sum.size > 0) add(sum, spec.overhead as Record<string, string> | undefined)
+    return Object.fromEntries([...sum].map(([name, q]) => [name, quantityText(q)]))
+  }
+  return { requests: total('requests'), limits: total('limits') }
+}
+
+/** A pod that has ended uses nothing any more. */
+function ended(pod: Obj): boolean {
+  const phase = (pod.status as { phase?: string } | undefined)?.phase
+  return phase === 'Succeeded' || phase === 'Failed'
+}
+
+/** Everything an object counts, by the names that quotas use. */
+export function usageOf(def: ResourceDef, object: Obj): Usage {
+  const usage = new Map<string, Quantity>([[`count/${def.resource}${def.group === '' ? '' : `.${def.group}`}`, ONE]])
+  const spec = (object.spec ?? {}) as Record<string, unknown>
+  const put = (name: string, text: string | undefined): void => {
+    const q = text === undefined ? undefined : tryParseQuantity(text)
+    if (q) usage.set(name, q)
+  }
+  switch (def) {
+    case KINDS.Pod: {
+      if (ended(object)) break
+      usage.set('pods', ONE)
+      const { requests, limits } = podResources(object.spec as PodSpec)
+      for (const [name, text] of Object.entries(requests)) {
+        put(`requests.${name}`, text)
+        if (COMPUTE.includes(name)) put(name, text)
+      }
+      for (const [name, text] of Object.entries(limits)) put(`limits.${name}`, text)
+      break
+    }
+    case KINDS.Service: {
+      usage.set('services', ONE)
+      const ports = (spec['ports'] as { nodePort?: number }[] | undefined) ?? []
+      if (spec['type'] === 'LoadBalancer') usage.set('services.loadbalancers', ONE)
+      if (spec['type'] === 'NodePort' || (spec['type'] === 'LoadBalancer' && spec['allocateLoadBalancerNodePorts'] !== false)) usage.set('services.nodeports', { ...ONE, nano: ONE.nano * BigInt(ports.length) })
+      break
+    }
+    case KINDS.PersistentVolumeClaim: {
+      usage.set('persistentvolumeclaims', ONE)
+      const asked = (spec['resources'] as Amounts | undefined)?.requests?.['storage']
+      put('requests.storage', asked)
+      const storageClass = spec['storageClassName']
+      if (typeof storageClass === 'string' && storageClass !== '') {
+        usage.set(`${storageClass}.storageclass.storage.k8s.io/persistentvolumeclaims`, ONE)
+        put(`${storageClass}.storageclass.storage.k8s.io/requests.storage`, asked)
+      }
+      break
+    }
+    case KINDS.ConfigMap:
+    case KINDS.Secret:
+    case KINDS.ReplicationController:
+    case KINDS.ResourceQuota:
+      usage.set(def.resource, ONE)
+  }
+  return usage
+}
+
+/** True when the quota's scopes take the object in; only pods (and claims, by nothing here) have scopes. */
+export function inScope(quota: QuotaSpec, def: ResourceDef, object: Obj): boolean {
+  const wanted = [...(quota.scopes ?? []).map((scopeName) => ({ scopeName, operator: 'Exists', values: [] as string[] })), ...(quota.scopeSelector?.matchExpressions ?? [])]
+  if (wanted.length === 0) return true
+  if (def !== KINDS.Pod) return false
+  const spec = object.spec as PodSpec
+  const bestEffort = (object.status as { qosClass?: string } | undefined)?.qosClass === 'BestEffort'
+  return wanted.every(({ scopeName, operator, values }) => {
+    switch (scopeName) {
+      case 'Terminating':
+        return spec.activeDeadlineSeconds !== undefined
+      case 'NotTerminating':
+        return spec.activeDeadlineSeconds === undefined
+      case 'BestEffort':
+        return bestEffort
+      case 'NotBestEffort':
+        return !bestEffort
+      case 'PriorityClass': {
+        const name = spec.priorityClassName ?? ''
+        if (operator === 'Exists') return name !== ''
+        if (operator === 'DoesNotExist') return name === ''
+        return operator === 'In' ? (values ?? []).includes(name) : !(values ?? []).includes(name)
+      }
+      default:
+        return false
+    }
+  })
+}
+
+/** Names of `hard` that a pod must say itself, container by container, and does not. */
+export function unsaid(quota: QuotaSpec, spec: PodSpec): string[] {
+  const missing: string[] = []
+  for (const name of Object.keys(quota.hard ?? {}).toSorted()) {
+    const m = /^(requests|limits)\.(cpu|memory)$/.exec(name) ?? /^()(cpu|memory)$/.exec(name)
+    if (!m) continue
+    const which = (m[1] || 'requests') as 'requests' | 'limits'
+    const without = [...(spec.containers ?? []), ...(spec.initContainers ?? [])].filter((c) => (c.resources as Amounts | undefined)?.[which]?.[m[2] as string] === undefined)
+    if (without.length > 0) missing.push(`${name} for: ${without.map((c) => c.name).toSorted().join(',')}`)
+  }
+  return missing
+}

@@ -1,0 +1,74 @@
+/** Small built-in admission: priorities of pods, the default storage class, and certificates for the administrators' group. */
+import { GROUP_MASTERS } from '../../api/contract.ts'
+import { KINDS } from '../../api/kinds.ts'
+import { forbidden } from '../../api/status.ts'
+import { parseCsr } from '../../base/pki.ts'
+import { keyOf, storageName } from '../resources.ts'
+import type { AdmissionPlugin } from './chain.ts'
+
+/** The two classes every cluster has, whether or not they are stored. */
+const SYSTEM_PRIORITIES: Readonly<Record<string, number>> = { 'system-node-critical': 2_000_001_000, 'system-cluster-critical': 2_000_000_000 }
+const DEFAULT_CLASS = ['storageclass.kubernetes.io/is-default-class', 'storageclass.beta.kubernetes.io/is-default-class']
+
+interface PriorityClass {
+  value?: number
+  globalDefault?: boolean
+  preemptionPolicy?: string
+}
+
+/** Priority: a pod's class becomes its number; who names none gets the default class, or 0. */
+export const priority: AdmissionPlugin = {
+  name: 'Priority',
+  admit({ core, call, verb, object }) {
+    if (verb !== 'create' || call.def !== KINDS.Pod) return
+    const spec = (object.spec ??= {}) as { priorityClassName?: string; priority?: number; preemptionPolicy?: string }
+    const classes = core.cache.resource(storageName(KINDS.PriorityClass))
+    let found: PriorityClass | undefined
+    if (spec.priorityClassName) {
+      const system = SYSTEM_PRIORITIES[spec.priorityClassName]
+      found = (classes.get(keyOf(KINDS.PriorityClass, undefined, spec.priorityClassName))?.parsed() as PriorityClass | undefined) ?? (system === undefined ? undefined : { value: system })
+      if (!found) throw forbidden(call.def, object.metadata.name ?? '', `no PriorityClass with name ${spec.priorityClassName} was found`)
+    } else {
+      for (const entry of classes.scan()) {
+        const one = entry.parsed() as PriorityClass
+        // Of several defaults the lowest counts, as in Kubernetes.
+        if (one.globalDefault && (!found || (one.value ?? 0) < (found.value ?? 0))) {
+          found = one
+          spec.priorityClassName = entry.name
+        }
+      }
+    }
+    const value = found?.value ?? 0
+    if (spec.priority !== undefined && spec.priority !== value) throw forbidden(call.def, object.metadata.name ?? '', `the integer value of priority (${spec.priority}) must not be provided in pod spec; priority admission controller computed ${value} from the given PriorityClass name`)
+    spec.priority = value
+    const policy = found?.preemptionPolicy ?? 'PreemptLowerPriority'
+    if (spec.preemptionPolicy !== undefined && spec.preemptionPolicy !== policy) throw forbidden(call.def, object.metadata.name ?? '', `the string value of PreemptionPolicy (${spec.preemptionPolicy}) must not be provided in pod spec; priority admission controller computed ${policy} from the given PriorityClass name`)
+    spec.preemptionPolicy = policy
+  },
+}
+
+/** DefaultStorageClass: a claim that names no class gets the newest default one. */
+export const defaultStorageClass: AdmissionPlugin = {
+  name: 'DefaultStorageClass',
+  admit({ core, call, verb, object }) {
+    if (verb !== 'create' || call.def !== KINDS.PersistentVolumeClaim) return
+    const spec = (object.spec ??= {}) as { storageClassName?: string; volumeName?: string }
+    if (spec.storageClassName !== undefined || object.metadata.annotations?.['volume.beta.kubernetes.io/storage-class'] !== undefined) return
+    const defaults = [...core.cache.resource(storageName(KINDS.StorageClass)).scan()].map((e) => e.parsed()).filter((c) => DEFAULT_CLASS.some((a) => c.metadata.annotations?.[a] === 'true'))
+    defaults.sort((a, b) => String(b.metadata.creationTimestamp).localeCompare(String(a.metadata.creationTimestamp)) || String(a.metadata.name).localeCompare(String(b.metadata.name)))
+    if (defaults[0]) spec.storageClassName = defaults[0].metadata.name as string
+  },
+}
+
+/** CertificateSubjectRestriction: nobody asks for a client certificate of the administrators' group. */
+export const certificateSubject: AdmissionPlugin = {
+  name: 'CertificateSubjectRestriction',
+  async validate({ call, verb, object }) {
+    const spec = object.spec as { signerName?: string; request?: string } | undefined
+    if (verb !== 'create' || call.def !== KINDS.CertificateSigningRequest || spec?.signerName !== 'kubernetes.io/kube-apiserver-client') return
+    const pem = Buffer.from(spec.request ?? '', 'base64').toString()
+    // A request that cannot be read is told by its signer's controller, and signed by nobody.
+    const { o } = await parseCsr(pem).catch(() => ({ o: [] as readonly string[] }))
+    if (o.includes(GROUP_MASTERS)) throw forbidden(call.def, object.metadata.name ?? '', `use of ${spec.signerName} signer with ${GROUP_MASTERS} group is not allowed`)
+  },
+}
