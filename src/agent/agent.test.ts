@@ -3,6 +3,7 @@ import { existsSync, readFileSync, statSync } from 'node:fs'
 import { mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import test from 'node:test'
+import type { Pod } from '../api/gen/types.ts'
 import { setLogSink } from '../base/log.ts'
 import { AppError } from '../base/errors.ts'
 import { testNode, testPod, type TestNode } from './testing.ts'
@@ -319,4 +320,17 @@ test('termination messages come from the file, or from the log when asked and fa
   await n.until('ended', () => n.api.pod('web').status?.phase === 'Failed')
   assert.equal(status(n, 'web', 0)?.state?.terminated?.message, 'out of cheese')
   assert.equal(status(n, 'web', 1)?.state?.terminated?.message, 'last words\n')
+})
+
+test('an ephemeral container joins a running pod, has a status of its own, and does not make the pod unready', async () => {
+  await using node = await testNode()
+  node.api.put('pods', testPod('web'))
+  await node.until('ready', () => node.api.pod('web').status?.conditions?.find((c) => c.type === 'Ready')?.status === 'True')
+  const pod = node.api.pod('web')
+  node.api.put('pods', { ...pod, spec: { ...pod.spec, ephemeralContainers: [{ name: 'debug', image: 'app', imagePullPolicy: 'IfNotPresent', targetContainerName: 'main' }] } } as Pod)
+  await node.until('debug runs', () => node.api.pod('web').status?.ephemeralContainerStatuses?.[0]?.state?.running !== undefined)
+  const { status } = node.api.pod('web')
+  assert.equal(status?.conditions?.find((c) => c.type === 'Ready')?.status, 'True')
+  assert.deepEqual(status?.containerStatuses?.map((c) => c.name), ['main'])
+  assert.equal(status?.initContainerStatuses, undefined)
 })

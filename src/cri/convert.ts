@@ -63,7 +63,7 @@ export function toContainerConfig(c: ContainerConfig, sandbox: SandboxConfig): o
       securityContext: {
         capabilities: { addCapabilities: [...s.addCapabilities], dropCapabilities: [...s.dropCapabilities] },
         privileged: s.privileged,
-        namespaceOptions: namespaces(sandbox),
+        namespaceOptions: { ...namespaces(sandbox), ...(c.pidTarget === undefined ? {} : { pid: TARGET, targetId: c.pidTarget }) },
         ...(s.runAsUser !== undefined && { runAsUser: { value: s.runAsUser } }),
         ...(s.runAsUser === undefined && s.runAsUserName !== undefined && { runAsUsername: s.runAsUserName }),
         ...((s.runAsUser ?? s.runAsUserName) !== undefined && s.runAsGroup !== undefined && { runAsGroup: { value: s.runAsGroup } }),
@@ -87,7 +87,7 @@ const READONLY_PATHS: readonly string[] = ['/proc/bus', '/proc/fs', '/proc/irq',
 
 const PROTOCOL: Record<Protocol, number> = { TCP: 0, UDP: 1, SCTP: 2 }
 const PROPAGATION: Record<Mount['propagation'], number> = { private: 0, hostToContainer: 1, bidirectional: 2 }
-const POD = 0, CONTAINER = 1, NODE = 2
+const POD = 0, CONTAINER = 1, NODE = 2, TARGET = 3
 
 function namespaces(c: SandboxConfig): object {
   return {

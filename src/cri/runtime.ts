@@ -71,6 +71,8 @@ export interface ContainerConfig {
   readonly stdin: boolean
   readonly stdinOnce: boolean
   readonly tty: boolean
+  /** Id of the container whose process namespace this one joins. @default as the sandbox says */
+  readonly pidTarget?: string
   readonly resources: {
     readonly cpuShares: number
     readonly cpuQuotaUs: number

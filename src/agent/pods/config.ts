@@ -68,6 +68,8 @@ export interface ContainerInput {
   readonly volumes: Volumes
   readonly capacity: Readonly<Record<string, string>>
   readonly clusterDomain: string | undefined
+  /** Container whose process namespace this one joins. */
+  readonly target?: string | undefined
 }
 
 /** Makes the files a container mounts and says how it is to be created. @throws AppError `invalid` for a bad mount or user rule */
@@ -98,6 +100,7 @@ export async function containerConfig(input: ContainerInput): Promise<ContainerC
     stdin: spec.stdin === true,
     stdinOnce: spec.stdinOnce === true,
     tty: spec.tty === true,
+    ...(input.target === undefined ? {} : { pidTarget: input.target }),
     resources: linuxResources(pod, spec, amount(input.capacity['memory'])),
     security: containerSecurity(pod, spec, input.image.user),
   }

@@ -14,17 +14,24 @@ export const ANNOTATION_TERMINATION_POLICY = 'io.kubernetes.container.terminatio
 /** Milliseconds to wait after this container's end before the next one starts; carries the crash backoff over agent restarts. */
 export const ANNOTATION_DELAY = 'skerry.io/crash-delay-ms'
 
-export type ContainerKind = 'init' | 'sidecar' | 'main'
+export type ContainerKind = 'init' | 'sidecar' | 'main' | 'ephemeral'
 
 export interface NamedContainer {
   readonly kind: ContainerKind
   readonly spec: ContainerSpec
+  /** Of an ephemeral container: the one whose processes it sees. */
+  readonly target?: string
 }
 
-/** All containers of a pod in order of start; a restartable init container is a `sidecar`. */
+/** All containers of a pod in order of start; a restartable init container is a `sidecar`. Ephemeral ones wait for nothing and stand last. */
 export function containersOf(pod: Readonly<Pod>): readonly NamedContainer[] {
   const init = (pod.spec?.initContainers ?? []).map((spec): NamedContainer => ({ kind: isSidecar(spec) ? 'sidecar' : 'init', spec }))
-  return [...init, ...(pod.spec?.containers ?? []).map((spec): NamedContainer => ({ kind: 'main', spec }))]
+  const ephemeral = (pod.spec?.ephemeralContainers ?? []).map(({ targetContainerName, ...spec }): NamedContainer => ({
+    kind: 'ephemeral',
+    spec: spec as ContainerSpec,
+    ...(targetContainerName ? { target: targetContainerName } : {}),
+  }))
+  return [...init, ...(pod.spec?.containers ?? []).map((spec): NamedContainer => ({ kind: 'main', spec })), ...ephemeral]
 }
 
 /** An init container that keeps running beside the main ones. */
@@ -55,7 +62,7 @@ export function isTerminal(pod: Readonly<Pod>): boolean {
 /** A container's status as the API last had it. */
 export function formerStatus(pod: Readonly<Pod>, name: string): ContainerStatus | undefined {
   const find = (list: readonly ContainerStatus[] | undefined): ContainerStatus | undefined => list?.find((s) => s.name === name)
-  return find(pod.status?.containerStatuses) ?? find(pod.status?.initContainerStatuses)
+  return find(pod.status?.containerStatuses) ?? find(pod.status?.initContainerStatuses) ?? find(pod.status?.ephemeralContainerStatuses)
 }
 
 /** Seconds a terminating pod's processes get. */

@@ -116,3 +116,23 @@ test('dead containers beyond the newest two of a name are removed', () => {
   const old = [0, 1, 2].map((attempt) => container({ id: `c${attempt}`, attempt, state: 'exited', finishedAtMs: NOW }))
   assert.deepEqual(decide({ observed: { sandboxes: [box], containers: [...old, container({ id: 'c3', attempt: 3 })] } }), ['remove:c1', 'remove:c0'])
 })
+
+test('an ephemeral container starts beside what runs or does not yet, once, and is never started again', () => {
+  const debug = { ephemeralContainers: [{ name: 'debug', image: 'busybox' }] }
+  assert.deepEqual(decide({ observed: { sandboxes: [box], containers: [container()] } }, debug), ['start debug #0 0'])
+  const init = { ...debug, initContainers: [{ name: 'init', image: 'app' }] }
+  assert.deepEqual(decide({}, init), ['start debug #0 0', 'start init #0 0'], 'it does not wait for init containers, nor they for it')
+  const ended = container({ id: 'c2', name: 'debug', state: 'exited', exitCode: 1, finishedAtMs: NOW - 1 })
+  assert.deepEqual(decide({ observed: { sandboxes: [box], containers: [container(), ended] } }, debug), [])
+  const input: PlanInput = {
+    pod: { metadata: { uid: 'u' }, spec: { containers: [spec], ...debug }, status: { ephemeralContainerStatuses: [{ name: 'debug', containerID: 'containerd://gone' }] } } as unknown as Pod,
+    gone: false, observed: { sandboxes: [box], containers: [container()] }, now: NOW, busy: new Set(), holds: new Map(), prepared: true, networkReady: true, started: () => true, unhealthy: () => undefined,
+  }
+  assert.deepEqual(plan(input).actions, [], 'not after a reboot either')
+})
+
+test('a pod that has ended does not wait for who looks into it', () => {
+  const done = container({ state: 'exited', exitCode: 0, finishedAtMs: NOW - 1 })
+  const debug = container({ id: 'c2', name: 'debug' })
+  assert.deepEqual(decide({ observed: { sandboxes: [box], containers: [done, debug] } }, { restartPolicy: 'Never', ephemeralContainers: [{ name: 'debug', image: 'busybox' }] }), ['kill:c2'])
+})

@@ -185,7 +185,9 @@ function planContainers(input: PlanInput, sandbox: Sandbox, draft: Draft): void 
   // Once a main container exists here, ordinary init containers are done, even when their remains were cleaned away.
   const begun = all.some(({ kind, spec }) => kind === 'main' && latest(mine, spec.name) !== undefined)
   let allowed = true
+  for (const item of all) if (item.kind === 'ephemeral') startOnce(input, sandbox, item, draft)
   for (const item of all) {
+    if (item.kind === 'ephemeral') continue
     if (item.kind === 'main' && !allowed) break
     const c = latest(mine, item.spec.name)
     if (item.kind === 'init') {
@@ -205,11 +207,20 @@ function planContainers(input: PlanInput, sandbox: Sandbox, draft: Draft): void 
   stopSidecarsAfterMain(input, mine, all, draft)
 }
 
-/** A pod whose main containers have all ended for good needs its sidecars no longer. */
+/** An ephemeral container runs once in a pod's life, whatever becomes of it. */
+function startOnce(input: PlanInput, sandbox: Sandbox, { spec: { name } }: NamedContainer, draft: Draft): void {
+  if (finished(input)) return
+  const c = latest(input.observed, name)
+  if (c?.state === 'created' && !input.busy.has(`container:${name}`)) return draft.add({ type: 'remove', id: c.id })
+  if (c || formerStatus(input.pod, name)?.containerID) return
+  draft.add({ type: 'start', sandboxId: sandbox.id, name, kind: 'ephemeral', attempt: 0, delayMs: FIRST_DELAY_MS })
+}
+
+/** A pod whose main containers have all ended for good needs its sidecars, and who looks into it, no longer. */
 function stopSidecarsAfterMain(input: PlanInput, mine: Observed, all: readonly NamedContainer[], draft: Draft): void {
   if (!finished(input)) return
   for (const { kind, spec } of all) {
-    const c = kind === 'sidecar' ? latest(mine, spec.name) : undefined
+    const c = kind === 'sidecar' || kind === 'ephemeral' ? latest(mine, spec.name) : undefined
     if (c && alive(c)) draft.add({ type: 'kill', id: c.id, name: c.name, graceSeconds: graceOf(input.pod), why: `Stopping container ${c.name}`, preStop: true })
   }
   if (!mine.containers.some(alive)) for (const s of mine.sandboxes) draft.add({ type: 'stop-sandbox', id: s.id })

@@ -36,9 +36,9 @@ export function podStatus(input: StatusInput): PodStatus {
   const phase = phaseOf(input, all, statuses)
   const former = pod.status
   const podIPs = input.podIPs.length > 0 ? input.podIPs : pod.spec?.hostNetwork ? input.hostIPs : keptIPs(input, phase)
-  const of = (main: boolean): ContainerStatus[] =>
-    all.filter((c) => (c.kind === 'main') === main).map((c) => statuses.get(c.spec.name) as ContainerStatus)
-  const init = of(false)
+  const of = (...kinds: readonly string[]): ContainerStatus[] => all.filter((c) => kinds.includes(c.kind)).map((c) => statuses.get(c.spec.name) as ContainerStatus)
+  const init = of('init', 'sidecar')
+  const ephemeral = of('ephemeral')
   return {
     ...keep(former),
     phase,
@@ -48,7 +48,8 @@ export function podStatus(input: StatusInput): PodStatus {
     ...(podIPs[0] === undefined ? {} : { podIP: podIPs[0], podIPs: podIPs.map((ip) => ({ ip })) }),
     startTime: former?.startTime ?? iso(input.startedAtMs),
     ...(init.length === 0 ? {} : { initContainerStatuses: init }),
-    containerStatuses: of(true),
+    containerStatuses: of('main'),
+    ...(ephemeral.length === 0 ? {} : { ephemeralContainerStatuses: ephemeral }),
     qosClass: former?.qosClass ?? qosOf(pod.spec),
   }
 }
@@ -56,7 +57,7 @@ export function podStatus(input: StatusInput): PodStatus {
 /** Fields of the status that others own or that stay as they were. */
 function keep(former: PodStatus | undefined): Partial<PodStatus> {
   const out: Partial<PodStatus> = {}
-  for (const field of ['nominatedNodeName', 'reason', 'message', 'ephemeralContainerStatuses', 'resourceClaimStatuses'] as const) {
+  for (const field of ['nominatedNodeName', 'reason', 'message', 'resourceClaimStatuses'] as const) {
     if (former?.[field] !== undefined) Object.assign(out, { [field]: former[field] })
   }
   return out
@@ -97,7 +98,7 @@ function containerStatus(input: StatusInput, item: NamedContainer, all: readonly
   }
   if (now.state === 'running') {
     const started = input.started(now.id)
-    const ready = item.kind === 'init' ? false : started && input.ready(now.id)
+    const ready = item.kind === 'init' || item.kind === 'ephemeral' ? false : started && input.ready(now.id)
     return { ...common, state: { running: { startedAt: iso(now.startedAtMs) } }, started, ready }
   }
   // Ended: either for good, or waiting for its next start with the end moved to lastState.
@@ -118,7 +119,7 @@ export function restartsOf(c: Container): number {
 }
 
 function notYet(pod: Readonly<Pod>, item: NamedContainer, all: readonly NamedContainer[]): Waiting {
-  const blocked = item.kind === 'main' && all.some((c) => c.kind !== 'main')
+  const blocked = item.kind === 'main' && all.some((c) => c.kind === 'init' || c.kind === 'sidecar')
   return { reason: blocked || item.kind === 'init' ? 'PodInitializing' : 'ContainerCreating', message: '' }
 }
 
@@ -172,7 +173,7 @@ function conditions(input: StatusInput, all: readonly NamedContainer[], statuses
       ? { type: 'Initialized', ok: true, ...(phase === 'Succeeded' ? { reason: 'PodCompleted' } : {}) }
       : { type: 'Initialized', ok: false, reason: 'ContainersNotInitialized', message: `containers with incomplete status: [${uninit.join(' ')}]` },
   )
-  const unready = all.filter((c) => c.kind !== 'init' && !statuses.get(c.spec.name)?.ready).map((c) => c.spec.name)
+  const unready = all.filter((c) => (c.kind === 'main' || c.kind === 'sidecar') && !statuses.get(c.spec.name)?.ready).map((c) => c.spec.name)
   const why = ended
     ? { reason: phase === 'Succeeded' ? 'PodCompleted' : 'PodFailed' }
     : { reason: 'ContainersNotReady', message: `containers with unready status: [${unready.join(' ')}]` }
@@ -186,7 +187,7 @@ function conditions(input: StatusInput, all: readonly NamedContainer[], statuses
 }
 
 function initDone(item: NamedContainer, status: ContainerStatus | undefined): boolean {
-  if (item.kind === 'main') return true
+  if (item.kind === 'main' || item.kind === 'ephemeral') return true
   if (item.kind === 'sidecar') return status?.started === true
   return status?.state?.terminated?.exitCode === 0
 }

@@ -86,8 +86,9 @@ export class Steps {
   /** Pulls, creates and starts a container, and runs its postStart hook. @throws ImageFailure, StartFailure, or the signal's reason */
   async start(action: Extract<Action, { type: 'start' }>, failures: number, signal: AbortSignal): Promise<void> {
     const pod = this.#pod
-    const spec = containersOf(pod).find((c) => c.spec.name === action.name)?.spec
-    if (!spec) return
+    const item = containersOf(pod).find((c) => c.spec.name === action.name)
+    if (!item) return
+    const { spec } = item
     const { runtime, clock, probes, node } = this.#c
     const config = this.#c.objects.reader(pod.metadata?.namespace ?? '', this.#o.named)
     const say = (type: 'Normal' | 'Warning', reason: string, message: string): void => this.#o.say(type, reason, message, spec)
@@ -99,7 +100,7 @@ export class Steps {
       const { attempt, delayMs } = action
       const clusterDomain = node.clusterDns()?.domain
       const image = { id: spec.image ?? '', user: info.user }
-      return await containerConfig({ pod, spec, attempt, delayMs, image, env, podIPs, volumes: this.#c.volumes, capacity: node.capacity(), clusterDomain })
+      return await containerConfig({ pod, spec, attempt, delayMs, image, env, podIPs, volumes: this.#c.volumes, capacity: node.capacity(), clusterDomain, target: this.#targetOf(item.target) })
     })
     signal.throwIfAborted()
     const sandboxOf = await this.#sandboxConfig(pod, sandbox?.attempt ?? 0)
@@ -120,6 +121,14 @@ export class Steps {
         probes.hookEnded(id, 'FailedPostStartHook')
       },
     )
+  }
+
+  /** The running container that an ephemeral one looks into. @throws AppError `invalid` when it does not run */
+  #targetOf(name: string | undefined): string | undefined {
+    if (name === undefined) return undefined
+    const found = this.#c.view.pod(uidOf(this.#pod)).containers.find((c) => c.name === name && c.state === 'running')
+    if (!found) throw new AppError('invalid', `unable to find target container "${name}": it does not run`)
+    return found.id
   }
 
   /** preStop hook, signal, grace, kill. */

@@ -369,8 +369,9 @@ export class PodWorker {
 
   #say(type: 'Normal' | 'Warning', reason: string, message: string, container?: ContainerSpec): void {
     const { name = '', namespace = '', uid = '' } = this.#pod.metadata ?? {}
-    const init = container && this.#pod.spec?.initContainers?.includes(container)
-    const fieldPath = container ? `spec.${init ? 'initContainers' : 'containers'}{${container.name}}` : undefined
+    const kind = container && containersOf(this.#pod).find((c) => c.spec.name === container.name)?.kind
+    const list = kind === 'main' || kind === undefined ? 'containers' : kind === 'ephemeral' ? 'ephemeralContainers' : 'initContainers'
+    const fieldPath = container ? `spec.${list}{${container.name}}` : undefined
     const about = { apiVersion: 'v1', kind: 'Pod', namespace, name, uid, ...(fieldPath === undefined ? {} : { fieldPath }) }
     this.#c.events.event(about, type, reason, message)
   }
