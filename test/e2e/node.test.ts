@@ -71,7 +71,10 @@ describe('a workload on a node', { skip: cannotRunContainers() }, () => {
     const [pod] = await pods()
     assert.match(await site.kubectl('get', 'pods', '-o', 'wide'), new RegExp(`face-recognition-\\w+-\\w+\\s+1/1\\s+Running\\s+0\\s+\\d+s\\s+${pod?.status?.podIP}\\s+${NODE}\\s+<none>\\s+<none>`))
     assert.match(await site.kubectl('get', 'deploy,rs', '-o', 'wide'), /deployment\.apps\/face-recognition\s+1\/1\s+1\s+1\s+\d+s\s+face-recognition\s+face-recognition\s+app=face-recognition/)
-    const described = await site.kubectl('describe', 'pod', pod?.metadata?.name ?? '')
+    const described = await eventually('the last Event', async () => {
+      const text = await site.kubectl('describe', 'pod', pod?.metadata?.name ?? '')
+      return /Started\s.*Container started/.test(text) && text
+    })
     for (const part of [/Scheduled\s.*Successfully assigned default\/face-recognition/, /Pulling\s.*Pulling image "face-recognition"/, /Pulled\s.*Successfully pulled image "face-recognition" in/, /Created\s.*Container created: face-recognition/, /Started\s.*Container started: face-recognition/, /QoS Class:\s+BestEffort/]) {
       assert.match(described, part)
     }

@@ -101,7 +101,7 @@ describe('pods on a node', { skip: cannotRunContainers() }, () => {
     await inside('gate', 'rm', '/tmp/ready')
     await site.kubectl('wait', '--for=condition=Ready=false', 'pod/gate', '--timeout=15s')
     assert.equal((await container('gate')).restartCount, 0)
-    assert.match(await site.kubectl('describe', 'pod', 'gate'), /Unhealthy.*Readiness probe failed/)
+    await eventually('the Event', async () => /Unhealthy.*Readiness probe failed/.test(await site.kubectl('describe', 'pod', 'gate')))
   })
 
   test('liveness restarts the container; logs --previous shows the former life', async () => {
@@ -109,7 +109,10 @@ describe('pods on a node', { skip: cannotRunContainers() }, () => {
     await inside('live', 'rm', '/tmp/alive')
     await eventually('a restart', async () => (await container('live')).restartCount === 1)
     await ready('live')
-    assert.match(await site.kubectl('describe', 'pod', 'live'), /Unhealthy[^\n]*Liveness probe failed[\s\S]*Killing[^\n]*failed liveness probe, will be restarted/)
+    await eventually('the Events', async () => {
+      const told = await site.kubectl('describe', 'pod', 'live')
+      return /Unhealthy[^\n]*Liveness probe failed/.test(told) && /Killing[^\n]*failed liveness probe, will be restarted/.test(told)
+    })
     const [previous, now] = [await site.kubectl('logs', 'live', '--previous'), await site.kubectl('logs', 'live')]
     assert.match(previous, /^life \w+\n$/)
     assert.match(now, /^life \w+\n$/)
