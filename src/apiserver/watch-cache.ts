@@ -65,8 +65,8 @@ export interface CacheEvent {
   readonly revision: number
   readonly entry: CacheEntry
   readonly previous: CacheEntry | undefined
-  /** Encoded forms, shared by all watchers that want the same. */
-  readonly memo: Map<string, Uint8Array>
+  /** Encoded forms, shared by all watchers that want the same; kept only while the event is being handed out. */
+  memo: Map<string, Uint8Array> | undefined
 }
 
 /** State and window of one resource, e.g. `pods` or `deployments.apps`. */
@@ -148,9 +148,11 @@ export class ResourceCache {
   /** Feeds one change. `live` false: history before the listed state, for the window only. */
   apply(change: StoreEvent, live: boolean): void {
     const before = live ? this.#entries.get(change.key) : undefined
-    const entry = new CacheEntry(change.key, change.value, change.revision, change.created)
+    // One copy of what goes.
+    const text = change.type === 'delete' && before ? before.text : change.value
+    const entry = new CacheEntry(before?.key ?? change.key, text, change.revision, change.created)
     const previous = before ?? (change.previous === undefined ? undefined : new CacheEntry(change.key, change.previous, change.revision - 1, change.created))
-    const event: CacheEvent = { type: change.type, revision: change.revision, entry, previous, memo: new Map() }
+    const event: CacheEvent = { type: change.type, revision: change.revision, entry, previous, memo: undefined }
     if (live) {
       this.version++
       if (change.type === 'delete') {
@@ -158,7 +160,7 @@ export class ResourceCache {
         if (before && this.#sorted) this.#sorted.splice(lowerBound(this.#sorted, change.key), 1)
       } else {
         if (!before && this.#sorted) this.#sorted.splice(lowerBound(this.#sorted, change.key), 0, change.key)
-        this.#entries.set(change.key, entry)
+        this.#entries.set(entry.key, entry)
       }
     }
     this.#window.push(event)
@@ -171,6 +173,7 @@ export class ResourceCache {
     }
     if (drop > 0) this.#window.splice(0, drop)
     if (live) for (const fn of this.#subscribers) fn(event)
+    event.memo = undefined
   }
 
   /** Says that the window holds every change after `revision` that it did not drop. */

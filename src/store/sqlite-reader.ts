@@ -24,7 +24,6 @@ export class SqliteReader {
   constructor(path: string) {
     this.#path = path
     const db = (this.#db = openSqlite(path, { ...STORE_OPEN, readOnly: true }))
-    db.exec('PRAGMA mmap_size=268435456')
     const prepare = (sql: string): StatementSync => {
       const statement = db.prepare(sql)
       statement.setReturnArrays(true)

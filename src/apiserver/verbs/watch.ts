@@ -44,6 +44,7 @@ export async function watch(core: Core, call: Call): Promise<ApiResponse> {
   const first = state ? [...cache.scan(info.name === undefined ? key : key)].filter((e) => inScope(e.key) && (!select || select.matches(e))) : []
 
   const shape = `${accepted.shape}:${query.get('includeObject') ?? ''}:${apiVersionOf(def)}`
+  const memoKeys = { ADDED: `ADDED:${shape}`, MODIFIED: `MODIFIED:${shape}`, DELETED: `DELETED:${shape}` }
   let columnsSent = false
   const encode = (type: string, stored: Stored): Uint8Array => {
     const text = encodeOne(call, stored, core.clock.now(), !columnsSent)
@@ -67,11 +68,11 @@ export async function watch(core: Core, call: Call): Promise<ApiResponse> {
     const type = now ? (before ? 'MODIFIED' : 'ADDED') : 'DELETED'
     // Who leaves the selector is shown as last seen inside it, under the revision of leaving.
     const text = now || event.type === 'delete' ? event.entry.text : (event.previous ?? event.entry).text
-    const memoKey = accepted.shape === 'table' && !columnsSent ? undefined : `${type}:${shape}`
-    let chunk = memoKey === undefined ? undefined : event.memo.get(memoKey)
+    const memoKey = accepted.shape === 'table' && !columnsSent ? undefined : memoKeys[type]
+    let chunk = memoKey === undefined ? undefined : event.memo?.get(memoKey)
     if (!chunk) {
       chunk = encode(type, { text, revision: event.revision })
-      if (memoKey !== undefined) event.memo.set(memoKey, chunk)
+      if (memoKey !== undefined) (event.memo ??= new Map()).set(memoKey, chunk)
     }
     stream.push(chunk)
   }
