@@ -9,6 +9,7 @@ import { limitRanger } from './limit-ranger.ts'
 import { podSecurity } from './pod-security.ts'
 import { resourceQuota } from './resource-quota.ts'
 import { serviceAccount } from './service-account.ts'
+import { mutatingWebhooks, validatingWebhooks } from '../webhooks/admission.ts'
 import { certificateSubject, defaultStorageClass, priority } from './small-plugins.ts'
 
 /** A definition is served when its write is answered: the answer waits until the server has seen it itself. */
@@ -22,7 +23,7 @@ const serveAtOnce: AdmissionPlugin = {
 /** The list, written out: order matters for `admit`. */
 export function admissionPlugins(): AdmissionPlugin[] {
   return [
-    namespaceLifecycle, limitRanger, serviceAccount, priority, defaultStorageClass,
-    customRules, nodeRestriction, escalation, podSecurity, certificateSubject, resourceQuota, serveAtOnce,
+    namespaceLifecycle, limitRanger, serviceAccount, priority, defaultStorageClass, mutatingWebhooks,
+    customRules, nodeRestriction, escalation, podSecurity, certificateSubject, validatingWebhooks, resourceQuota, serveAtOnce,
   ]
 }
