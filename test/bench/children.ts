@@ -44,7 +44,7 @@ export async function api(effort: Effort): Promise<Figures> {
     const factor = unit === ' a second' ? `, ours ${(ours / peer).toFixed(1)}x` : ''
     return { what, ours: `${ours}${unit}`, aim, others: `${peer}${unit} (measured)${factor}` }
   })
-  return { method: `test/bench/apiserver.ts: API server from its sources in a process of its own, one client program beside it on the same two cores, TLS, ConfigMaps of 0.7 KB, ${effort.seconds} s a row, SQLite with every acknowledged write fsynced; others: kube-apiserver 1.32 with etcd, one client program, same kind of machine (RSS of both together)`, rows }
+  return { method: `test/bench/apiserver.ts: the bundled server in a process of its own, one client program beside it on the same two cores, TLS, ConfigMaps of 0.7 KB, ${effort.seconds} s a row, SQLite with every acknowledged write fsynced; others: kube-apiserver 1.32 with etcd, one client program, same kind of machine (RSS of both together)`, rows }
 }
 
 interface TunnelResult {
