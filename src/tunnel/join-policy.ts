@@ -3,6 +3,15 @@
  * machine (its id) may bring a new key; anything else waits for a person's approval. Used by join-server.
  */
 import { timingSafeEqual, createHash } from 'node:crypto'
+import { AppError } from '../base/errors.ts'
+
+/** The server has said, on a connection that proves it is ours, that a person revoked this node. */
+export class RevokedError extends AppError {
+  constructor(message: string) {
+    super('forbidden', message)
+    this.name = 'RevokedError'
+  }
+}
 
 /** A token as the server keeps it. */
 export interface StoredToken {
@@ -59,10 +68,10 @@ export function decideJoin(token: StoredToken | undefined, shownId: string, secr
 }
 
 /** Decides a renewal by proof of key: the shown certificate's key must be the one the name is bound to. Dates do not matter. */
-export function decideRenewal(node: string, certKeyHash: string, record: NodeRecord | undefined): { allow: boolean; message: string } {
+export function decideRenewal(node: string, certKeyHash: string, record: NodeRecord | undefined): { readonly allow: boolean; readonly message: string; /** A person has revoked it: the machine is to wipe itself. */ readonly revoked?: boolean } {
   const act = `renew the certificate of '${node}': `
   if (!record) return { allow: false, message: `${act}no such node has joined; join again with a token` }
-  if (record.revoked) return { allow: false, message: `${act}it was revoked; let it in again with \`skerry node approve ${node}\`` }
+  if (record.revoked && record.keyHash === certKeyHash) return { allow: false, revoked: true, message: `${act}it was revoked; let it in again with \`skerry node approve ${node}\`` }
   if (record.keyHash !== certKeyHash) return { allow: false, message: `${act}another machine has taken over this name; join again with a token` }
   return { allow: true, message: '' }
 }

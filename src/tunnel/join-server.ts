@@ -11,7 +11,7 @@ import { AppError, messageOf } from '../base/errors.ts'
 import { logger } from '../base/log.ts'
 import { certInfo, checkPeer, parseCsr } from '../base/pki.ts'
 import { readJson } from '../base/read-body.ts'
-import { decideJoin, decideRenewal, type NodeRecord, type StoredToken } from './join-policy.ts'
+import { decideJoin, decideRenewal, RevokedError, type NodeRecord, type StoredToken } from './join-policy.ts'
 
 const log = logger('tunnel.join-server')
 const MAX_BODY = 64 * 1024
@@ -111,6 +111,7 @@ export function createJoinServer(options: JoinServerOptions): JoinServer {
         if (typeof csrPem !== 'string') throw new AppError('invalid', `renew the certificate of '${node}': no certificate request (csrPem) in the body`)
         const record = await records.get(node)
         const decision = decideRenewal(node, hashKey(cert.publicKeyPem), record)
+        if (decision.revoked) throw new RevokedError(decision.message)
         if (!decision.allow || !record) throw new AppError('forbidden', decision.message)
         const keyHash = await keyOf(csrPem, node)
         if (keyHash !== record.keyHash) await records.put({ ...record, keyHash }, record)
@@ -156,7 +157,7 @@ async function handle(req: Request, res: Response, work: () => Promise<object>):
   } catch (error) {
     const status = (error instanceof AppError && STATUS[error.code]) || 500
     if (status === 500) log.error('join request failed', { error: messageOf(error) })
-    send(res, status, JSON.stringify({ message: status === 500 ? 'join: the server failed; see its log' : (error as Error).message }), 'application/json')
+    send(res, status, JSON.stringify({ message: status === 500 ? 'join: the server failed; see its log' : (error as Error).message, ...(error instanceof RevokedError ? { revoked: true } : {}) }), 'application/json')
   }
 }
 

@@ -8,6 +8,7 @@ import { AppError, type ErrorCode } from '../base/errors.ts'
 import { logger } from '../base/log.ts'
 import { caHash, certInfo, createKeyAndCsr, splitPem } from '../base/pki.ts'
 import { dialTls, within, type Credentials } from './dial.ts'
+import { RevokedError } from './join-policy.ts'
 import type { JoinToken } from './token.ts'
 
 const log = logger('tunnel.join')
@@ -61,7 +62,7 @@ export async function joinCluster(
   return { certPem: joined.certPem, keyPem, caPem: joined.caPem ?? ca, config: joined.config, clockSkewMs }
 }
 
-/** Gets a new certificate by proof of the present key, which works after its dates too. Keeps the key unless `newKey`. */
+/** Gets a new certificate by proof of the present key, which works after its dates too. Keeps the key unless `newKey`. @throws RevokedError, and as `joinCluster` */
 export async function renewCertificate(options: JoinOptions & { readonly credentials: Credentials & { keyPem: string; certPem: string }; readonly newKey?: boolean }): Promise<Omit<Joined, 'clockSkewMs'>> {
   const { credentials } = options
   const { cn } = certInfo(credentials.certPem)
@@ -139,8 +140,9 @@ async function call(options: JoinOptions, credentials: Credentials | 'unverified
     })
     const got = await within(answer, ANSWER_MS, options, () => new AppError('timeout', `${act}: no answer within ${ANSWER_MS / 1000} s`))
     if (got.status >= 200 && got.status < 300) return got
-    const said = parseJson(got.body).message
+    const { message: said, revoked } = parseJson(got.body)
     const message = typeof said === 'string' ? said : `${act}: answered ${got.status}: '${got.body.slice(0, 100)}'`
+    if (got.status === 403 && revoked === true && credentials !== 'unverified') throw new RevokedError(message)
     throw new AppError(CODES[got.status] ?? 'unavailable', message)
   } finally {
     socket.destroy()

@@ -5,27 +5,27 @@
 import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { BridgeNetwork, createAgent, startContainerd, type HostPort, type NodeNetwork } from '../../agent/mod.ts'
-import { ALPN_API_H2, ALPN_LINK, PATHS } from '../../api/contract.ts'
-import { systemClock, type Clock } from '../../base/clock.ts'
-import { isAbort, messageOf } from '../../base/errors.ts'
+import { ALPN_API_H2, ALPN_LINK } from '../../api/contract.ts'
+import { systemClock } from '../../base/clock.ts'
+import { hasCode } from '../../base/errors.ts'
 import { logger } from '../../base/log.ts'
 import { Metrics } from '../../base/metrics.ts'
-import { certInfo, renewAt } from '../../base/pki.ts'
 import { Scope } from '../../base/scope.ts'
 import { createCaches, createClient, createEventRecorder, createFetchLikeTransport, openFileStash } from '../../client/mod.ts'
 import { createDeviceLayer, type DeviceLayer } from '../../devices/mod.ts'
 import { startMirror } from '../../images/mod.ts'
 import { createForwarder, openSegmentLog } from '../../telemetry/mod.ts'
-import { createNodeSession, LinkProbe, proxyFor, renewCertificate, runLink, type NodeSession } from '../../tunnel/mod.ts'
+import { createNodeSession, LinkProbe, proxyFor, RevokedError, runLink } from '../../tunnel/mod.ts'
 import { pathsOf } from '../paths.ts'
 import { wireLocalApi } from './local-api.ts'
 import { lockDirectory } from './lock.ts'
-import { ensureNodeIdentity, saveNodeIdentity, type NodeIdentity } from './node-identity.ts'
+import { ensureNodeIdentity, loadNodeIdentity, type NodeIdentity } from './node-identity.ts'
+import { Renewal } from './renewal.ts'
+import { beginWipe, isWiping, wipePods, wipeStore } from './revoked.ts'
 
 const log = logger('agent')
 /** Results that wait for the server: a week of a violation a minute with its photo. */
 const SPOOL_BYTES = 256 << 20
-const RENEW_CHECK_MS = 3_600_000
 
 export interface AgentSettings {
   readonly dataDir: string
@@ -39,8 +39,19 @@ export interface AgentSettings {
   readonly env: Readonly<Record<string, string | undefined>>
 }
 
-/** Runs the node until the signal aborts. @throws AppError with the way out when it cannot start */
+/** Runs the node until the signal aborts. @throws AppError with the way out when it cannot start; RevokedError when it has wiped itself */
 export async function runAgent(settings: AgentSettings, signal: AbortSignal): Promise<void> {
+  const paths = pathsOf(settings.dataDir)
+  try {
+    await runNode(settings, signal)
+  } catch (error) {
+    if (!(error instanceof RevokedError)) throw error
+    await wipeStore(paths)
+    throw new RevokedError(`run node "${settings.nodeName}": it was revoked on its server, so its pods were ended and its local store was wiped: run \`skerry node approve ${settings.nodeName}\` there and join again with a token`)
+  }
+}
+
+async function runNode(settings: AgentSettings, signal: AbortSignal): Promise<void> {
   const paths = pathsOf(settings.dataDir)
   const clock = systemClock
   await using scope = new Scope('agent', signal)
@@ -48,6 +59,8 @@ export async function runAgent(settings: AgentSettings, signal: AbortSignal): Pr
   await mkdir(paths.run, { recursive: true, mode: 0o711 })
   const proxy = (server: string): string | undefined => proxyFor(server, settings.env['HTTPS_PROXY'] ?? settings.env['https_proxy'], settings.env['NO_PROXY'] ?? settings.env['no_proxy'])
 
+  // A wipe that was cut short after the identity had gone: there is nothing left to run with.
+  if (isWiping(paths.data) && (await loadNodeIdentity(paths.data)) === undefined) await wipeStore(paths)
   let identity = await ensureNodeIdentity({ ...settings, dataDir: paths.data, proxy }, clock, scope.signal)
   const servers = (): string[] => [identity.server]
   const credentials = (): NodeIdentity => identity
@@ -75,6 +88,10 @@ export async function runAgent(settings: AgentSettings, signal: AbortSignal): Pr
   const mirror = await startMirror({ upstream: (request) => session.request(request), port: 0, onMissing: (image) => onMissing(image) })
   scope.onClose(() => mirror[Symbol.asyncDispose]())
   const containerd = await startContainerd({ instance: paths.instance, dataDir: paths.data, runDir: paths.run, mirror: `http://127.0.0.1:${mirror.port}`, clock }, scope)
+  if (isWiping(paths.data)) {
+    await wipePods(containerd.runtime)
+    throw new RevokedError('a wipe is under way')
+  }
 
   const spool = await openSegmentLog({ directory: join(paths.data, 'agent/spool'), maxBytes: SPOOL_BYTES, durability: 'sync' })
   scope.onClose(() => spool[Symbol.asyncDispose]())
@@ -133,6 +150,7 @@ export async function runAgent(settings: AgentSettings, signal: AbortSignal): Pr
   scope.run('events', (s) => recorder.run(s))
   scope.run('pods', (s) => agent.run(s))
   scope.run('forwarder', (s) => forwarder.run(s))
+  const renewal = new Renewal({ identity: () => identity, paths: paths.data, clock, proxy, session, keep: (next) => (identity = next) })
   scope.run('link', (s) =>
     runLink({
       servers,
@@ -146,6 +164,8 @@ export async function runAgent(settings: AgentSettings, signal: AbortSignal): Pr
       onState: (state) => {
         const was = online
         online = state.phase === 'connected'
+        // Refused, though the clock says the certificate holds: it may have run out by the server's clock, or be revoked.
+        if (state.phase === 'waiting' && hasCode(state.error, 'unauthorized')) renewal.now()
         if (online && !was) {
           caches.retryNow()
           forwarder.kick()
@@ -159,12 +179,21 @@ export async function runAgent(settings: AgentSettings, signal: AbortSignal): Pr
       },
     }),
   )
-  scope.run('certificate', (s) => renewing(() => identity, { paths: paths.data, clock, proxy, session, keep: (next) => (identity = next) }, s))
+  scope.run('certificate', (s) => renewal.run(s))
   agent.ready.then(
     () => log.info('pods are served', { node: settings.nodeName, containerd: containerd.adopted ? 'adopted' : 'started' }),
     () => {}, // The scope tells why.
   )
-  await ended(scope)
+  const failure: unknown = await ended(scope).then(
+    () => undefined,
+    (error: unknown) => error,
+  )
+  if (failure instanceof RevokedError) {
+    log.error('this node was revoked: it ends its pods and wipes its local store', { node: settings.nodeName })
+    await beginWipe(paths.data, failure.message)
+    await wipePods(containerd.runtime)
+  }
+  // A failure is thrown by the scope as it closes, once.
 }
 
 /** Resolves on the signal, rejects with the first failure of the background work. */
@@ -196,34 +225,5 @@ class AnnouncedNetwork implements NodeNetwork {
 
   setHostPorts(ports: readonly HostPort[]): Promise<void> {
     return this.#network.setHostPorts(ports)
-  }
-}
-
-interface Renewal {
-  readonly paths: string
-  readonly clock: Clock
-  readonly proxy: (server: string) => string | undefined
-  readonly session: NodeSession
-  keep(next: NodeIdentity): void
-}
-
-/** Renews the node's certificate in time, by proof of its key; a failure is told and tried again, nothing stops for it. */
-async function renewing(identity: () => NodeIdentity, renewal: Renewal, signal: AbortSignal): Promise<void> {
-  for (;;) {
-    const now = identity()
-    if (renewal.clock.now() >= renewAt(certInfo(now.certPem))) {
-      try {
-        const next = await renewCertificate({ server: now.server, paths: PATHS, clock: renewal.clock, credentials: now, signal, proxy: renewal.proxy(now.server) })
-        const saved = { ...now, certPem: next.certPem, keyPem: next.keyPem, caPem: next.caPem }
-        await saveNodeIdentity(renewal.paths, saved)
-        renewal.keep(saved)
-        renewal.session.reset('the certificate was renewed')
-        log.info('certificate renewed', { until: new Date(certInfo(next.certPem).notAfter).toISOString() })
-      } catch (error) {
-        if (isAbort(error)) throw error
-        log.warn('certificate not renewed, trying again in an hour', { why: messageOf(error) })
-      }
-    }
-    await renewal.clock.sleep(RENEW_CHECK_MS, signal)
   }
 }

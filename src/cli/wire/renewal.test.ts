@@ -1,0 +1,101 @@
+import assert from 'node:assert/strict'
+import { mkdtemp, mkdir, readdir, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { test } from 'node:test'
+import { FakeClock } from '../../base/clock.ts'
+import { AppError } from '../../base/errors.ts'
+import { setLogSink } from '../../base/log.ts'
+import { createCa, createKey, issue } from '../../base/pki.ts'
+import { FakeRuntime } from '../../cri/mod.ts'
+import { RevokedError, type renewCertificate } from '../../tunnel/mod.ts'
+import { loadNodeIdentity, type NodeIdentity } from './node-identity.ts'
+import { Renewal } from './renewal.ts'
+import { beginWipe, isWiping, wipePods, wipeStore } from './revoked.ts'
+
+setLogSink(() => {})
+
+async function setUp(days: number): Promise<{ dir: string; clock: FakeClock; identity: NodeIdentity; fresh: string }> {
+  const clock = new FakeClock()
+  const [ca, key] = await Promise.all([createCa({ cn: 'ca', years: 10, now: clock.now() }), createKey()])
+  const sign = (d: number): Promise<string> => issue({ ca, publicKeyPem: key.publicKeyPem, cn: 'system:node:n', usage: 'client', days: d, now: clock.now() })
+  const identity: NodeIdentity = { node: 'n', server: 'https://s:6443', keyPem: key.keyPem, certPem: await sign(days), caPem: ca.certPem, config: { clusterCidr: '', serviceCidr: '', version: '' } }
+  return { dir: await mkdtemp(join(tmpdir(), 'skerry-renewal-')), clock, identity, fresh: await sign(365) }
+}
+
+test('a certificate is renewed in time, and at once when the server refuses it, though not in a storm', async () => {
+  const { dir, clock, identity, fresh } = await setUp(365)
+  const stop = new AbortController()
+  try {
+    let now = identity
+    let asked = 0
+    let away = true
+    const renew: typeof renewCertificate = async () => {
+      asked++
+      if (away) throw new AppError('unavailable', 'away')
+      return { certPem: fresh, keyPem: identity.keyPem, caPem: identity.caPem, config: {} }
+    }
+    let resets = 0
+    const renewal = new Renewal({ identity: () => now, paths: dir, clock, proxy: () => undefined, session: { reset: () => void resets++ }, keep: (next) => (now = next), renew })
+    const done = renewal.run(stop.signal)
+    const settle = async (): Promise<void> => {
+      for (let i = 0; i < 20; i++) await new Promise((resolve) => setImmediate(resolve))
+    }
+    await settle()
+    assert.equal(asked, 0, 'a fresh certificate is left alone')
+    for (let i = 0; i < 5; i++) {
+      renewal.now()
+      await settle()
+    }
+    assert.equal(asked, 1, 'a server that goes on refusing is not stormed')
+    away = false
+    await clock.advance(61_000)
+    renewal.now()
+    for (let i = 0; i < 100 && resets === 0; i++) await new Promise((resolve) => setTimeout(resolve, 5))
+    assert.equal(now.certPem, fresh)
+    assert.equal((await loadNodeIdentity(dir))?.certPem, fresh)
+    stop.abort()
+    await assert.rejects(done, { name: 'AbortError' })
+  } finally {
+    stop.abort()
+    await rm(dir, { recursive: true })
+  }
+})
+
+test('a revoked node ends with the reason; a server that is away does not', async () => {
+  const { dir, clock, identity } = await setUp(365)
+  try {
+    const renewal = new Renewal({ identity: () => identity, paths: dir, clock, proxy: () => undefined, session: { reset: () => {} }, keep: () => {}, renew: async () => { throw new RevokedError('it was revoked') } })
+    const done = renewal.run(new AbortController().signal)
+    renewal.now()
+    await assert.rejects(done, RevokedError)
+  } finally {
+    await rm(dir, { recursive: true })
+  }
+})
+
+test('a wipe ends pods and leaves nothing but images; cut short, it is known', async () => {
+  const dir = await mkdtemp(join(tmpdir(), 'skerry-wipe-'))
+  try {
+    const dirs = { data: join(dir, 'data'), run: join(dir, 'run') }
+    for (const d of ['tokens', 'stash', 'pods/u1/volumes/v', 'containerd/content', 'local-api']) {
+      await mkdir(join(dirs.data, 'agent', d), { recursive: true })
+      await writeFile(join(dirs.data, 'agent', d, 'x'), 'secret')
+    }
+    await writeFile(join(dirs.data, 'agent/identity.json'), '{}')
+    await mkdir(join(dirs.run, 'pods/u1/volumes/token'), { recursive: true })
+    await beginWipe(dirs.data, 'revoked')
+    assert.ok(isWiping(dirs.data))
+    const runtime = new FakeRuntime({ clock: new FakeClock(), images: { app: {} } })
+    const security = { privileged: false, runAsUser: undefined, runAsUserName: undefined, runAsGroup: undefined, supplementalGroups: [], readOnlyRoot: false, noNewPrivileges: false, addCapabilities: [], dropCapabilities: [], seccomp: '', maskedPaths: undefined, readonlyPaths: undefined }
+    await runtime.sandboxes.run({ name: 'p', namespace: 'd', uid: 'u1', attempt: 0, hostname: '', logDirectory: '', dns: undefined, portMappings: [], labels: {}, annotations: {}, cgroupParent: '', hostNetwork: false, hostPID: false, hostIPC: false, sharePID: false, sysctls: {}, runtimeHandler: '', security })
+    await wipePods(runtime)
+    assert.deepEqual(await runtime.sandboxes.list(), [])
+    await wipeStore(dirs)
+    assert.deepEqual(await readdir(join(dirs.data, 'agent')), ['containerd'])
+    assert.deepEqual(await readdir(dirs.run), [])
+    assert.ok(!isWiping(dirs.data))
+  } finally {
+    await rm(dir, { recursive: true })
+  }
+})

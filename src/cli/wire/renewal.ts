@@ -1,0 +1,77 @@
+/**
+ * Renews the node's certificate by proof of its key: in time by the node's clock, and at once when the server refuses the link,
+ * as the clock may be behind. A failure is told and tried again; only a revocation ends it, with a RevokedError.
+ */
+import { PATHS } from '../../api/contract.ts'
+import type { Clock } from '../../base/clock.ts'
+import { isAbort, messageOf } from '../../base/errors.ts'
+import { logger } from '../../base/log.ts'
+import { certInfo, renewAt } from '../../base/pki.ts'
+import { renewCertificate, RevokedError, type NodeSession } from '../../tunnel/mod.ts'
+import { saveNodeIdentity, type NodeIdentity } from './node-identity.ts'
+
+const log = logger('agent')
+const CHECK_MS = 3_600_000
+/** A server that goes on refusing is asked for a renewal only this often, ms. */
+const REFUSED_MS = 60_000
+
+export interface RenewalOptions {
+  readonly identity: () => NodeIdentity
+  /** The data directory. */
+  readonly paths: string
+  readonly clock: Clock
+  readonly proxy: (server: string) => string | undefined
+  readonly session: Pick<NodeSession, 'reset'>
+  keep(next: NodeIdentity): void
+  /** @default over the network */
+  readonly renew?: typeof renewCertificate
+}
+
+/** One node's renewals; see the header. */
+export class Renewal {
+  readonly #o: RenewalOptions
+  #wake = Promise.withResolvers<void>()
+  #refused = false
+  #triedAt: number | undefined
+
+  constructor(options: RenewalOptions) {
+    this.#o = options
+  }
+
+  /** The server refuses this node: look why, whatever the dates say. */
+  now(): void {
+    this.#refused = true
+    this.#wake.resolve()
+  }
+
+  /** Works until the signal aborts. @throws RevokedError */
+  async run(signal: AbortSignal): Promise<void> {
+    const { clock } = this.#o
+    for (;;) {
+      const asked = this.#refused && (this.#triedAt === undefined || clock.monotonic() - this.#triedAt >= REFUSED_MS)
+      this.#refused = false
+      this.#wake = Promise.withResolvers()
+      if (asked || clock.now() >= renewAt(certInfo(this.#o.identity().certPem))) await this.#renew(signal)
+      const rest = new AbortController()
+      await Promise.race([clock.sleep(CHECK_MS, AbortSignal.any([signal, rest.signal])), this.#wake.promise]).finally(() => rest.abort())
+      signal.throwIfAborted()
+    }
+  }
+
+  async #renew(signal: AbortSignal): Promise<void> {
+    const { identity, clock, proxy, session, paths, keep, renew = renewCertificate } = this.#o
+    const now = identity()
+    this.#triedAt = clock.monotonic()
+    try {
+      const next = await renew({ server: now.server, paths: PATHS, clock, credentials: now, signal, proxy: proxy(now.server) })
+      const saved = { ...now, certPem: next.certPem, keyPem: next.keyPem, caPem: next.caPem }
+      await saveNodeIdentity(paths, saved)
+      keep(saved)
+      session.reset('the certificate was renewed')
+      log.info('certificate renewed', { until: new Date(certInfo(next.certPem).notAfter).toISOString() })
+    } catch (error) {
+      if (isAbort(error) || error instanceof RevokedError) throw error
+      log.warn('certificate not renewed, trying again', { why: messageOf(error) })
+    }
+  }
+}

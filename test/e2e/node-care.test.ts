@@ -1,0 +1,85 @@
+/**
+ * Looking after a node with the real kubectl and skerry: what it uses, a container that looks into a running one, and a
+ * stolen machine that is revoked and wipes itself.
+ */
+import assert from 'node:assert/strict'
+import { existsSync, readdirSync } from 'node:fs'
+import { join } from 'node:path'
+import { after, before, describe, test, type TestContext } from 'node:test'
+import type { Pod } from '../../src/api/gen/types.ts'
+import { pathsOf } from '../../src/cli/paths.ts'
+import { cannotRunContainers } from '../kit/containerd.ts'
+import { busyboxArchive, eventually, Site } from './site.ts'
+
+const NODE = 'gw-1'
+
+describe('looking after a node', { skip: cannotRunContainers() }, () => {
+  let site: Site
+
+  before(async () => {
+    site = await Site.create('care', [NODE])
+    await site.startServer()
+    await site.skerry('image', 'import', await busyboxArchive(site.dir, 'busy', "trap 'exit 0' TERM; while :; do :; done"))
+    await site.skerry('image', 'import', await busyboxArchive(site.dir, 'tools', 'sleep 600'))
+    await site.join(NODE)
+    await site.apply(`apiVersion: v1
+kind: Secret
+metadata: {name: login}
+stringData: {password: s3cret}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: web, labels: {app: web}}
+spec:
+  terminationGracePeriodSeconds: 1
+  containers:
+  - {name: main, image: busy, resources: {limits: {cpu: 100m}}, volumeMounts: [{name: login, mountPath: /login}]}
+  volumes: [{name: login, secret: {secretName: login}}]
+`)
+    await site.kubectl('wait', '--for=condition=Ready', 'pod/web', '--timeout=60s')
+  })
+  after(async () => assert.deepEqual(await site?.close(), []))
+
+  test('kubectl top: pods and nodes; the pages behind it', async (t: TestContext) => {
+    const pods = await eventually('figures of the pod', async () => {
+      const r = await site.try('top', 'pods')
+      return r.code === 0 && /web\s+\d/.test(r.out) && r.out
+    })
+    const cpu = Number(/web\s+(\d+)m/.exec(pods)?.[1])
+    t.diagnostic(`a container bound to 100m shows ${cpu}m`)
+    assert.ok(cpu >= 50 && cpu <= 150, pods)
+    assert.match(await site.kubectl('top', 'pods', '--containers', '-l', 'app=web'), /web\s+main\s+\d+m\s+\d+Mi/)
+    assert.match(await site.kubectl('top', 'nodes'), new RegExp(`${NODE}\\s+\\d+m\\s+\\d+%\\s+\\d+Mi\\s+\\d+%`))
+    const summary = JSON.parse(await site.kubectl('get', '--raw', `/api/v1/nodes/${NODE}/proxy/stats/summary`)) as { pods: { podRef: { name: string } }[] }
+    assert.deepEqual(summary.pods.map((p) => p.podRef.name), ['web'])
+    assert.match(await site.kubectl('get', '--raw', `/api/v1/nodes/${NODE}/proxy/metrics/resource`), /container_memory_working_set_bytes\{container="main",namespace="default",pod="web"\} \d{4,}/)
+  })
+
+  test('kubectl debug: a container with tools in a running pod, seeing the processes of another', async () => {
+    await site.kubectl('debug', 'web', '--image=tools', '--target=main', '-c', 'look', '--', 'sh', '-c', 'ps; sleep 600')
+    const pod = await eventually('the tools to run', async () => {
+      const p = await site.get<Pod>('pod', 'web')
+      return p.status?.ephemeralContainerStatuses?.[0]?.state?.running !== undefined && p
+    })
+    assert.equal(pod.status?.conditions?.find((c) => c.type === 'Ready')?.status, 'True')
+    assert.equal(pod.status?.containerStatuses?.length, 1)
+    await eventually('the processes of the other', async () => /while :; do :/.test(await site.kubectl('logs', 'web', '-c', 'look')))
+    assert.match(await site.kubectl('exec', 'web', '-c', 'look', '--', 'cat', '/proc/1/root/login/password'), /s3cret/)
+  })
+
+  test('a revoked node loses its link at once, ends its pods and wipes what it kept', async () => {
+    const agent = join(site.data(NODE), 'agent')
+    assert.ok(existsSync(join(agent, 'identity.json')) && existsSync(join(agent, 'stash')))
+    await site.skerry('node', 'revoke', NODE)
+    await eventually('the agent to end', () => !site.alive(NODE), 60_000)
+    assert.match(site.log(NODE), /it was revoked on its server, so its pods were ended and its local store was wiped: run `skerry node approve gw-1` there and join again with a token/)
+    assert.deepEqual(readdirSync(agent).filter((n) => !['containerd', 'containerd.log', 'lock'].includes(n)), [])
+    assert.ok(!existsSync(join(pathsOf(site.data(NODE)).run, 'pods')), 'secrets in memory are gone too')
+
+    // Whoever has the machine cannot come back with it, until a person lets it in.
+    site.startAgent(NODE)
+    await eventually('the agent to refuse', () => !site.alive(NODE) && /this machine has not joined yet/.test(site.log(NODE)))
+    await site.skerry('node', 'approve', NODE)
+    await site.join(NODE)
+  })
+})
