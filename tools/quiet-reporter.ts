@@ -8,8 +8,9 @@ export default async function* quiet(source: AsyncIterable<TestEvent>): AsyncGen
     switch (event.type) {
       case 'test:fail': {
         const cause = event.data.details.error.cause ?? event.data.details.error
-        // A suite fails because a test in it did; that one is told.
-        if (event.data.details.type !== 'suite') failures.push(`✖ ${event.data.name} (${event.data.file}:${event.data.line})\n  ${String(cause instanceof Error ? cause.stack : cause).replaceAll('\n', '\n  ')}\n`)
+        // A suite that fails because a test in it did: that one is told. Its hooks may fail as well.
+        const { failureType } = event.data.details.error as { failureType?: string }
+        if (failureType !== 'subtestsFailed') failures.push(`✖ ${event.data.name} (${event.data.file}:${event.data.line})\n  ${String(cause instanceof Error ? cause.stack : cause).replaceAll('\n', '\n  ')}\n`)
         break
       }
       case 'test:pass':
