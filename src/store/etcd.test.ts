@@ -168,11 +168,17 @@ describe('etcd', { skip: noEtcd }, () => {
       }
     }
     const writers = Promise.all([0, 1, 2, 3].map(writer))
-    await until('some writes', () => acknowledged.size > 20)
-    await etcd.down('SIGKILL')
+    const rounds = Number(process.env['SKERRY_SOAK'] ?? 0) || 1
+    for (let round = 0; round < rounds; round++) {
+      const [had, want] = [acknowledged.size, acknowledged.size + 20]
+      await until(`writes, round ${round}`, () => acknowledged.size > want, 20_000)
+      await new Promise((resolve) => setTimeout(resolve, Math.random() * 100))
+      await etcd.down('SIGKILL')
+      assert.ok(acknowledged.size > had)
+      await assert.rejects(store.get('/a'), fails('unavailable', /check that it runs, its address/))
+      await etcd.up()
+    }
     const before = acknowledged.size
-    await assert.rejects(store.get('/a'), fails('unavailable', /check that it runs, its address/))
-    await etcd.up()
     await until('more writes', () => acknowledged.size > before + 20, 20_000)
     stop.abort()
     await writers

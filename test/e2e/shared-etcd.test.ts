@@ -1,0 +1,89 @@
+/** Two real servers on one real etcd over TLS, as a user runs them: one cluster, whichever server is asked and whichever dies. */
+import assert from 'node:assert/strict'
+import { existsSync } from 'node:fs'
+import { join } from 'node:path'
+import { after, before, describe, it } from 'node:test'
+import { Etcd, noEtcd } from '../kit/etcd.ts'
+import { KUBECTL, run, Site, SKERRY, type Ran, type Running } from '../kit/processes.ts'
+import { until } from '../kit/until.ts'
+
+const PORTS = { etcd: 7870, one: 7872, two: 7873 }
+const skip = noEtcd || (existsSync(KUBECTL) ? false : 'kubectl is missing: script/bootstrap --tests')
+
+describe('two servers on one etcd', { skip }, () => {
+  let etcd: Etcd
+  let site: Site
+  const servers = new Map<string, Running>()
+  const data = (name: string): string => join(site.dir, name)
+  const kubectl = (name: string, ...args: string[]): Promise<Ran> => run(KUBECTL, args, { env: { KUBECONFIG: join(data(name), 'server/admin.kubeconfig') } })
+  const start = async (name: 'one' | 'two', ...flags: string[]): Promise<void> => {
+    const server = site.start(name, ['server', '--no-agent', '--bind-address', '127.0.0.1', '--port', String(PORTS[name]), '--data-dir', data(name), '--store', etcd.url(), ...flags])
+    servers.set(name, server)
+    await server.says(/ ready /)
+  }
+  const ok = (ran: Ran): string => {
+    assert.equal(ran.code, 0, ran.err)
+    return ran.out
+  }
+  const holder = async (name: string): Promise<string> => ok(await kubectl(name, 'get', 'lease', '-n', 'kube-system', 'skerry-server', '-o', 'jsonpath={.spec.holderIdentity}'))
+
+  before(async () => {
+    etcd = await Etcd.start(PORTS.etcd, { tls: true })
+    site = await Site.create({ name: 'et-shared', port: PORTS.one })
+    await start('one')
+  })
+  after(async () => {
+    await site?.close()
+    await etcd?.stop()
+  })
+
+  it('lets a second server in with the cluster token only', async () => {
+    const refused = await run(SKERRY, ['server', '--no-agent', '--bind-address', '127.0.0.1', '--port', String(PORTS.two), '--data-dir', data('two'), '--store', etcd.url()])
+    assert.equal(refused.code, 1)
+    assert.match(refused.err, /cluster token is missing: copy server\/cluster-token .* --cluster-token-file/)
+    await start('two', '--cluster-token-file', join(data('one'), 'server/cluster-token'))
+  })
+
+  it('shows on one server at once what the other has acknowledged', async () => {
+    for (let i = 0; i < 5; i++) {
+      const [here, there] = i % 2 ? ['one', 'two'] : ['two', 'one']
+      ok(await kubectl(here as string, 'create', 'configmap', `cm-${i}`, `--from-literal=n=${i}`))
+      assert.match(ok(await kubectl(there as string, 'get', 'configmaps')), new RegExp(`cm-${i}`))
+      ok(await kubectl(there as string, 'delete', 'configmap', `cm-${i}`))
+      assert.doesNotMatch(ok(await kubectl(here as string, 'get', 'configmaps')), new RegExp(`cm-${i}`))
+    }
+    // A credential of one server is good on the other.
+    const token = ok(await kubectl('one', 'create', 'token', 'default')).trim()
+    const who = await run(KUBECTL, ['auth', 'whoami', '--server', `https://127.0.0.1:${PORTS.two}`, '--certificate-authority', join(data('two'), 'server/tls/ca.crt'), '--token', token, '-o', 'jsonpath={.status.userInfo.username}'], { env: { KUBECONFIG: '/dev/null' } })
+    assert.equal(ok(who), 'system:serviceaccount:default:default')
+  })
+
+  it('runs controllers on one server, and on the other when that one is killed', { timeout: 90_000 }, async () => {
+    const first = await holder('two')
+    assert.match(first, /./)
+    ok(await kubectl('two', 'create', 'deployment', 'web', '--image=web', '--replicas=2'))
+    await until('two pods', async () => ok(await kubectl('two', 'get', 'pods', '-l', 'app=web', '-o', 'name')).split('\n').filter(Boolean).length === 2)
+    await servers.get('one')?.end('SIGKILL')
+    await until('the other leads', async () => (await holder('two')) !== first, 40_000)
+    ok(await kubectl('two', 'scale', 'deployment', 'web', '--replicas=3'))
+    await until('three pods', async () => ok(await kubectl('two', 'get', 'pods', '-l', 'app=web', '-o', 'name')).split('\n').filter(Boolean).length === 3)
+    // The one that comes back follows, with what it has on disk.
+    await start('one')
+    assert.equal(await holder('one'), await holder('two'))
+  })
+
+  it('lives through an etcd that is away: calls fail with the reason, nothing ends, and all goes on', { timeout: 90_000 }, async () => {
+    await etcd.down('SIGKILL')
+    const refused = await kubectl('one', 'create', 'configmap', 'while-away')
+    assert.equal(refused.code, 1)
+    assert.match(refused.err, /etcd at 127\.0\.0\.1:7870/)
+    // Longer than a leader may go without renewing.
+    await new Promise((resolve) => setTimeout(resolve, 12_000))
+    await etcd.up()
+    await until('writes', async () => (await kubectl('one', 'create', 'configmap', 'after')).code === 0, 20_000)
+    ok(await kubectl('two', 'get', 'configmap', 'after'))
+    ok(await kubectl('two', 'scale', 'deployment', 'web', '--replicas=1'))
+    await until('controllers work again', async () => ok(await kubectl('one', 'get', 'pods', '-l', 'app=web', '-o', 'name')).split('\n').filter(Boolean).length === 1, 40_000)
+    for (const server of servers.values()) assert.ok(server.runs)
+  })
+})
