@@ -3,6 +3,7 @@ import { spawn } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { ROOT } from '../../tools/files.ts'
+import { ran } from '../e2e/site.ts'
 import { memoryOf, memoryText, pidsWith, quantile, type Figures, type Memory } from './measure.ts'
 import { sleep } from './site.ts'
 
@@ -22,6 +23,8 @@ interface Played {
 
 /** The whole story once; its processes are found by their command line and sampled every few seconds. */
 export async function demo(): Promise<Figures> {
+  const bundled = await ran(join(ROOT, 'bin/node'), ['tools/bundle.ts'])
+  if (bundled.code !== 0) throw new Error(`bundle the program: ${bundled.err}`)
   const child = spawn(join(ROOT, 'bin/node'), [join(ROOT, 'examples/red-light-camera/demo/main.ts'), '--once'], { cwd: ROOT, stdio: ['ignore', 'pipe', 'inherit'], env: { ...process.env, NODE_EXTRA_CA_CERTS: undefined } })
   let out = ''
   child.stdout.setEncoding('utf8').on('data', (text: string) => (out += text))
