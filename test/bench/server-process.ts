@@ -44,7 +44,10 @@ export async function startServerProcess(port: number, bundle: string | undefine
   try {
     const ready = await untilReady(port, child)
     // Written right after the port has opened.
-    while (!existsSync(join(dir, 'server/admin.kubeconfig'))) await sleep(5)
+    while (!existsSync(join(dir, 'server/admin.kubeconfig'))) {
+      if (child.exitCode !== null) throw new Error(`start server: it ended with ${child.exitCode}; does another one answer on port ${port}?`)
+      await sleep(5)
+    }
     const pem = (field: string): string => {
       const found = new RegExp(`${field}: (\\S+)`).exec(readFileSync(join(dir, 'server/admin.kubeconfig'), 'utf8'))?.[1]
       if (found === undefined) throw new Error(`read admin kubeconfig: it has no ${field}`)
