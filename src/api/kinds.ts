@@ -40,7 +40,7 @@ export const KINDS = {
   ConfigMap: row('v1', 'ConfigMap', 'configmaps', { short: 'cm', served: 'full', printer: core.configMaps }),
   Endpoints: row('v1', 'Endpoints', 'endpoints', { short: 'ep', printer: core.endpoints }),
   Event: row('v1', 'Event', 'events', { short: 'ev', served: 'full', fields: EVENT_FIELDS('involvedObject'), printer: core.events }),
-  LimitRange: row('v1', 'LimitRange', 'limitranges', { short: 'limits' }),
+  LimitRange: row('v1', 'LimitRange', 'limitranges', { served: 'full', short: 'limits' }),
   Namespace: row('v1', 'Namespace', 'namespaces', {
     cluster: true, short: 'ns', sub: 'finalize status', served: 'full', fields: 'status.phase', printer: core.namespaces,
     verbs: ['create', 'delete', 'get', 'list', 'patch', 'update', 'watch'],
@@ -60,7 +60,7 @@ export const KINDS = {
     short: 'rc', categories: ALL, sub: 'scale status', fields: { 'status.replicas': (o) => fieldText('status.replicas')(o) || '0' },
     printer: core.replicationControllers,
   }),
-  ResourceQuota: row('v1', 'ResourceQuota', 'resourcequotas', { short: 'quota', sub: 'status', printer: core.resourceQuotas }),
+  ResourceQuota: row('v1', 'ResourceQuota', 'resourcequotas', { served: 'full', short: 'quota', sub: 'status', printer: core.resourceQuotas }),
   Secret: row('v1', 'Secret', 'secrets', { served: 'full', fields: 'type', printer: core.secrets }),
   ServiceAccount: row('v1', 'ServiceAccount', 'serviceaccounts', { short: 'sa', sub: 'token', served: 'full', printer: core.serviceAccounts }),
   Service: row('v1', 'Service', 'services', {
@@ -110,9 +110,11 @@ export const KINDS = {
   }),
   APIService: row('apiregistration.k8s.io/v1', 'APIService', 'apiservices', { cluster: true, categories: EXT, sub: 'status', printer: cluster.apiServices }),
   MutatingWebhookConfiguration: row(WEBHOOK_GROUP, 'MutatingWebhookConfiguration', 'mutatingwebhookconfigurations', {
+    served: 'full',
     cluster: true, categories: EXT, printer: cluster.webhookConfigurations,
   }),
   ValidatingWebhookConfiguration: row(WEBHOOK_GROUP, 'ValidatingWebhookConfiguration', 'validatingwebhookconfigurations', {
+    served: 'full',
     cluster: true, categories: EXT, printer: cluster.webhookConfigurations,
   }),
   ValidatingAdmissionPolicy: row(WEBHOOK_GROUP, 'ValidatingAdmissionPolicy', 'validatingadmissionpolicies', { cluster: true, categories: EXT, sub: 'status' }),
@@ -132,7 +134,7 @@ export const KINDS = {
   ServiceCIDR: row('networking.k8s.io/v1', 'ServiceCIDR', 'servicecidrs', { cluster: true, sub: 'status' }),
   // Nodes, scheduling, storage, devices of DRA, flow control.
   RuntimeClass: row('node.k8s.io/v1', 'RuntimeClass', 'runtimeclasses', { cluster: true, printer: cluster.runtimeClasses }),
-  PriorityClass: row('scheduling.k8s.io/v1', 'PriorityClass', 'priorityclasses', { cluster: true, short: 'pc', printer: cluster.priorityClasses }),
+  PriorityClass: row('scheduling.k8s.io/v1', 'PriorityClass', 'priorityclasses', { served: 'full', cluster: true, short: 'pc', printer: cluster.priorityClasses }),
   CSIDriver: row('storage.k8s.io/v1', 'CSIDriver', 'csidrivers', { cluster: true, printer: cluster.csiDrivers }),
   CSINode: row('storage.k8s.io/v1', 'CSINode', 'csinodes', { cluster: true, printer: cluster.csiNodes }),
   CSIStorageCapacity: row('storage.k8s.io/v1', 'CSIStorageCapacity', 'csistoragecapacities'),

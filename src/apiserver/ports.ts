@@ -10,6 +10,7 @@ import type { KubeObject } from '../api/meta.ts'
 import type { ResourceDef } from '../api/resource.ts'
 import type { Clock } from '../base/clock.ts'
 import type { Metrics } from '../base/metrics.ts'
+import type { AuditOptions } from './audit/audit.ts'
 import type { Store } from '../store/store.ts'
 
 /** The subject of a client certificate that our CA signed. */
@@ -69,6 +70,8 @@ export interface ApiServerOptions {
   readonly serviceCidr: string
   readonly podStreams?: PodStreams
   readonly metrics?: Metrics
+  /** What is recorded of requests, and where; nothing without. */
+  readonly audit?: AuditOptions
   /** Served and discovered beside the table of kinds. @default none */
   readonly provided?: readonly ProvidedResource[]
   /** Shown by `/version` behind `+skerry`; e.g. a git commit. */

@@ -14,6 +14,7 @@ import { Scope } from '../base/scope.ts'
 import { Admission } from './admission/chain.ts'
 import { admissionPlugins } from './admission/plugins.ts'
 import { keepQuotaStatus } from './admission/quota-status.ts'
+import { audited, auditStream, noteSource } from './audit/audit.ts'
 import { ANONYMOUS, Authenticator, impersonate } from './authn/authenticator.ts'
 import { ServiceAccountTokens } from './authn/service-account.ts'
 import { Authorizer, refusal } from './authz/authorizer.ts'
@@ -86,9 +87,10 @@ export async function createApiServer(options: ApiServerOptions): Promise<ApiSer
     if (path.startsWith('/openapi/')) return openApi.answer(path, request)
     return discovery.answer(path, negotiate(request.headers?.accept), request.headers?.['if-none-match'])
   }, provided)
+  const handle = audited(options.audit, pipeline.handle, clock)
   const serve = async (request: ApiRequest, user: UserInfo, signal: AbortSignal): Promise<ApiResponse> => {
     const started = clock.monotonic()
-    const answer = scope.signal.aborted ? failure(unavailable('the server is stopping'), request) : await pipeline.handle(request, user, signal)
+    const answer = scope.signal.aborted ? failure(unavailable('the server is stopping'), request) : await handle(request, user, signal)
     requests.add(1, { verb: request.method, code: String(answer.status) })
     if (typeof answer.body === 'string') seconds.observe((clock.monotonic() - started) / 1_000, { verb: request.method })
     return answer
@@ -113,7 +115,7 @@ export async function createApiServer(options: ApiServerOptions): Promise<ApiSer
     try {
       const user = await identify(peer, req.headers)
       const body = req.method === 'GET' || req.method === 'HEAD' ? undefined : await readBody(req)
-      answer = await serve(toApiRequest(req, body), user, abort.signal)
+      answer = await serve(noteSource(toApiRequest(req, body), req.socket?.remoteAddress), user, abort.signal)
     } catch (error) {
       if (abort.signal.aborted) return
       if (error instanceof AppError && error.code === 'unauthorized') log.info('refused credentials', { reason: messageOf(error), path: req.url?.split('?')[0] })
@@ -133,7 +135,8 @@ export async function createApiServer(options: ApiServerOptions): Promise<ApiSer
   const handleUpgrade = async (req: IncomingMessage, socket: Duplex, head: Buffer, peer: Peer): Promise<void> => {
     try {
       const user = await identify(peer, req.headers)
-      const { path, query } = toApiRequest(req, undefined)
+      const request = noteSource(toApiRequest(req, undefined), req.socket.remoteAddress)
+      const { path, query } = request
       const info = requestInfo(req.method ?? 'GET', path, query)
       const kind = info.isResource ? info.subresource : undefined
       if (!info.isResource || kind === undefined || !STREAM_KINDS.includes(kind) || info.resource !== 'pods' || info.group !== '') throw pathNotFound()
@@ -144,6 +147,7 @@ export async function createApiServer(options: ApiServerOptions): Promise<ApiSer
       const def = resources.find('', 'v1', 'pods')
       if (!def) throw pathNotFound()
       const target = await podTarget(core, { def, info, query }, kind as PodTarget['kind'])
+      auditStream(options.audit, clock, request, user, { ...info, verb: 'create' })
       await core.podStreams.upgrade(req, socket, head, target)
     } catch (error) {
       const status = toStatus(error)

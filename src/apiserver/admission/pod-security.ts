@@ -4,6 +4,7 @@
  */
 import { KINDS } from '../../api/kinds.ts'
 import { fieldInvalid, forbidden, invalid } from '../../api/status.ts'
+import { annotate } from '../audit/annotations.ts'
 import { keyOf } from '../resources.ts'
 import type { Obj } from '../stored-text.ts'
 import type { AdmissionEvent, AdmissionPlugin } from './chain.ts'
@@ -19,9 +20,6 @@ interface Policy {
   readonly level: Level
   readonly version: string
 }
-
-/** Annotations that the audit log adds to the event of a call. Weak: they go with the call. */
-export const auditAnnotations = new WeakMap<object, Record<string, string>>()
 
 export const podSecurity: AdmissionPlugin = {
   name: 'PodSecurity',
@@ -43,7 +41,7 @@ export const podSecurity: AdmissionPlugin = {
     const enforced = isPod ? judge('enforce') : undefined
     if (enforced) throw forbidden(call.def, object.metadata.name ?? '', enforced.said.replace(/^violate /, 'violates '))
     const audited = judge('audit')
-    if (audited) auditAnnotations.set(call.warnings, { ...auditAnnotations.get(call.warnings), [`${PREFIX}audit-violations`]: `would ${audited.said}` })
+    if (audited) annotate(call.query, `${PREFIX}audit-violations`, `would ${audited.said}`)
     const warned = judge('warn')
     if (warned && !call.warnings.includes(`would ${warned.said}`)) call.warnings.push(`would ${warned.said}`)
   },

@@ -21,6 +21,8 @@ export const serverCommand: Command = {
     { name: 'write-kubeconfig', type: 'string', value: 'PATH', help: 'also write the admin kubeconfig here' },
     { name: 'store', type: 'string', value: 'URL', help: 'sqlite, or etcd://host:port[,...]?ca=FILE&cert=FILE&key=FILE, which several servers can share', default: 'sqlite' },
     { name: 'cluster-token-file', type: 'string', value: 'PATH', help: "for a further server of one etcd: a copy of the first one's server/cluster-token" },
+    { name: 'audit-policy', type: 'string', value: 'FILE', help: 'record requests as this policy (audit.k8s.io/v1, YAML) says' },
+    { name: 'audit-log', type: 'string', value: 'FILE', help: 'where they are recorded; server/audit.log in the data directory by default' },
     { name: 'cluster-cidr', type: 'string', value: 'CIDR', help: 'addresses of pods', default: '10.42.0.0/16' },
     { name: 'service-cidr', type: 'string', value: 'CIDR', help: 'addresses of Services', default: '10.43.0.0/16' },
     ...AGENT_FLAGS.filter((f) => f.name === 'node-name' || f.name === 'node-label' || f.name === 'mqtt-port'),
@@ -37,6 +39,8 @@ export const serverCommand: Command = {
     if (settings['no-agent'] !== true && process.getuid?.() !== 0) {
       throw new AppError('forbidden', `start server: user id ${process.getuid?.()} is not root, and this machine's own agent needs root: run it with sudo, or give --no-agent`)
     }
+    const auditPolicy = settings['audit-policy'] as string | undefined
+    if (auditPolicy === undefined && settings['audit-log'] !== undefined) throw new AppError('invalid', 'start server: --audit-log records nothing without --audit-policy')
     const agent = agentSettings(settings)
     // Loaded only now, so that other commands stay small and quick; a server without pods never loads the agent.
     const { startServer } = await import('../wire/server.ts')
@@ -49,6 +53,7 @@ export const serverCommand: Command = {
       clusterCidr: String(settings['cluster-cidr']),
       serviceCidr: String(settings['service-cidr']),
       advertise: settings['advertise-address'] as readonly string[],
+      audit: auditPolicy === undefined ? undefined : { policy: auditPolicy, log: settings['audit-log'] as string | undefined },
       writeKubeconfig: settings['write-kubeconfig'] as string | undefined,
     })
     try {
