@@ -41,7 +41,8 @@ export async function readBody(req: HttpRequest): Promise<Uint8Array | undefined
 /** Lower-case single-valued headers. */
 export function plainHeaders(req: HttpRequest): Record<string, string> {
   const out: Record<string, string> = {}
-  for (const [name, value] of Object.entries(req.headers)) {
+  for (const name in req.headers) {
+    const value = req.headers[name]
     if (value !== undefined && !name.startsWith(':')) out[name] = Array.isArray(value) ? value.join(', ') : value
   }
   return out

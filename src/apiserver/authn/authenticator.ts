@@ -6,7 +6,7 @@
 import { GROUP_AUTHENTICATED, type UserInfo } from '../../api/contract.ts'
 import type { Clock } from '../../base/clock.ts'
 import { AppError } from '../../base/errors.ts'
-import type { Attributes, Decision, Peer } from '../ports.ts'
+import type { Attributes, Decision, Peer, PeerSubject } from '../ports.ts'
 import type { WatchCache } from '../watch-cache.ts'
 import { bootstrapUser, isBootstrapToken } from './bootstrap-token.ts'
 import type { ServiceAccountTokens } from './service-account.ts'
@@ -29,7 +29,7 @@ export class Authenticator {
 
   /** @throws AppError `unauthorized` */
   async authenticate(peer: Peer | undefined, headers: Headers): Promise<UserInfo | undefined> {
-    if (peer?.subject) return { name: peer.subject.cn, groups: [...new Set([...peer.subject.o, GROUP_AUTHENTICATED])] }
+    if (peer?.subject) return subjectUser(peer.subject)
     const token = bearer(headers)
     if (token !== undefined) return (await this.token(token)).user
     if (peer?.problem) throw new AppError('unauthorized', `check client certificate: ${peer.problem}`)
@@ -41,6 +41,15 @@ export class Authenticator {
     if (isBootstrapToken(token)) return { user: bootstrapUser(token, this.#cache, this.#clock), audiences: [this.#tokens.issuer] }
     return this.#tokens.verify(token, audiences)
   }
+}
+
+/** Users by the subject of a connection, which its requests share. */
+const subjects = new WeakMap<PeerSubject, UserInfo>()
+
+function subjectUser(subject: PeerSubject): UserInfo {
+  let user = subjects.get(subject)
+  if (!user) subjects.set(subject, (user = { name: subject.cn, groups: [...new Set([...subject.o, GROUP_AUTHENTICATED])] }))
+  return user
 }
 
 /** Bearer token of a header, or of a browser's WebSocket subprotocol list. */
@@ -61,6 +70,7 @@ function bearer(headers: Headers): string | undefined {
  * @throws AppError `forbidden` naming the first that is missing, `invalid` for groups without a user
  */
 export function impersonate(user: UserInfo, headers: Headers, authorize: (user: UserInfo, a: Attributes) => Decision): UserInfo {
+  if (!asksImpersonation(headers)) return user
   const name = one(headers['impersonate-user'])
   const groups = many(headers['impersonate-group'])
   const uid = one(headers['impersonate-uid'])
@@ -93,6 +103,11 @@ export function impersonate(user: UserInfo, headers: Headers, authorize: (user: 
   const all = groups.length > 0 ? groups : implied
   const known = name === ANONYMOUS.name ? 'system:unauthenticated' : GROUP_AUTHENTICATED
   return { name, ...(uid === undefined ? {} : { uid }), groups: [...new Set([...all, known])], extra }
+}
+
+function asksImpersonation(headers: Headers): boolean {
+  for (const header in headers) if (header.startsWith('impersonate-')) return true
+  return false
 }
 
 function one(value: string | string[] | undefined): string | undefined {

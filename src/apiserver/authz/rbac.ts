@@ -4,7 +4,7 @@
  */
 import type { UserInfo } from '../../api/contract.ts'
 import type { Attributes } from '../ports.ts'
-import type { CacheEntry, WatchCache } from '../watch-cache.ts'
+import type { CacheEntry, ResourceCache, WatchCache } from '../watch-cache.ts'
 
 export interface PolicyRule {
   readonly verbs: readonly string[]
@@ -40,7 +40,8 @@ const RESOURCES = ['clusterroles', 'clusterrolebindings', 'roles', 'rolebindings
 
 /** Grants by subject (`u:alice`, `g:system:nodes`), for the cluster and per namespace. */
 interface Compiled {
-  readonly stamp: string
+  /** Versions of the four resources together: each only grows, so the sum is another one after any change. */
+  readonly stamp: number
   readonly cluster: Map<string, Grant[]>
   readonly namespaces: Map<string, Map<string, Grant[]>>
 }
@@ -48,10 +49,12 @@ interface Compiled {
 /** RBAC as of the watch cache: a change counts as soon as the server has seen it. */
 export class Rbac {
   readonly #cache: WatchCache
+  readonly #sources: readonly ResourceCache[]
   #compiled: Compiled | undefined
 
   constructor(cache: WatchCache) {
     this.#cache = cache
+    this.#sources = RESOURCES.map((r) => cache.resource(`${r}.${GROUP}`))
   }
 
   /** The reason when some rule allows it, else undefined. */
@@ -82,17 +85,18 @@ export class Rbac {
   }
 
   #compile(): Compiled {
-    const caches = RESOURCES.map((r) => this.#cache.resource(`${r}.${GROUP}`))
-    const stamp = caches.map((c) => c.version).join('.')
+    const caches = this.#sources
+    let stamp = 0
+    for (const cache of caches) stamp += cache.version
     if (this.#compiled?.stamp === stamp) return this.#compiled
     const cluster = new Map<string, Grant[]>()
     const namespaces = new Map<string, Map<string, Grant[]>>()
-    for (const entry of (caches[1] as (typeof caches)[0]).scan()) {
+    for (const entry of (caches[1] as ResourceCache).scan()) {
       const { subjects, roleRef } = entry.parsed(true) as Binding
       if (!roleRef) continue
       add(cluster, subjects, { rules: this.#clusterRole(roleRef.name), by: `ClusterRoleBinding "${entry.name}" of ClusterRole "${roleRef.name}"` })
     }
-    for (const entry of (caches[3] as (typeof caches)[0]).scan()) {
+    for (const entry of (caches[3] as ResourceCache).scan()) {
       const namespace = namespaceOf(entry)
       const { subjects, roleRef } = entry.parsed(true) as Binding
       if (!roleRef) continue

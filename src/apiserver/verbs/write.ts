@@ -70,7 +70,8 @@ export async function createObject(core: Core, call: Call, object: Obj, options:
   const now = stamp(core)
   for (let attempt = 0; ; attempt++) {
     if (generated) meta.name = generateName(meta.generateName as string)
-    const next: Obj = cloneJson(object)
+    // A generated name may be taken, and then all begins anew from what was sent.
+    const next: Obj = generated ? cloneJson(object) : object
     next.metadata.uid = crypto.randomUUID()
     next.metadata.creationTimestamp = now
     delete next.metadata.deletionTimestamp
