@@ -1,6 +1,7 @@
 /** The node connection: both ends, joining, and the in-process stand-in. */
 export type { Hub } from './ports.ts'
 export { createHub, type HubOptions } from './hub.ts'
+export { createRelay, relayTo, type RelayIn, type RelayOptions, type RelayOut } from './relay.ts'
 export { LinkProbe, runLink, type LinkOptions, type LinkStatus } from './link.ts'
 export { createNodeSession, type NodeSession, type SessionOptions, type SessionRequest, type SessionResponse } from './session.ts'
 export { dialTls, parseServer, proxyFor, type Credentials } from './dial.ts'
