@@ -104,6 +104,7 @@ export function createAgent(options: AgentOptions): Agent {
     port: options.kubeletPort ?? 10250,
     facts,
     clockAheadMs: options.clockAheadMs ?? (() => 0),
+    sealing: options.sealing,
     runtimeState: () => ({ ok: view.healthy && runtimeMessage === '', message: runtimeMessage || 'the container runtime does not answer' }),
     onChange: () => manager?.nodeChanged(),
   })

@@ -5,6 +5,7 @@ export type { AgentOptions, HostPort, Mounter, NodeFacts, NodeNetwork, Seal } fr
 export { machineArch, KUBERNETES_VERSION } from './node/facts.ts'
 export { checkNode, type CheckOptions, type CheckRow } from './check/check.ts'
 export { startContainerd, type OwnContainerd } from './containerd/supervisor.ts'
+export { openSealing, type Sealing } from './seal/sealing.ts'
 export { systemMounter } from './volumes/mounter.ts'
 export { BridgeNetwork } from './network/network.ts'
 export { createLocalApi, type LocalApiParts, type RunningLocalApi } from './local-api/mod.ts'

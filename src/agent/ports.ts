@@ -82,6 +82,8 @@ export interface AgentOptions {
   /** Root of the cgroup tree, e.g. `/skerry-default`; undefined leaves cgroups to the runtime. */
   readonly cgroupRoot?: string
   readonly seal?: Seal
+  /** Whether the key of `seal` is apart from what it seals, told in the node's condition SealedAtRest. @default no such condition */
+  readonly sealing?: { readonly apart: boolean; readonly message: string }
   /** @default one made from `client`, run by the agent */
   readonly events?: EventRecorder
   readonly mounter?: Mounter

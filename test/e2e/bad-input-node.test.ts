@@ -1,9 +1,11 @@
 /** Nodes with a wrong clock, a borrowed name, images that are not there, and a cut line: what the user sees, and that nothing is lost. */
 import assert from 'node:assert/strict'
-import { existsSync, readFileSync } from 'node:fs'
+import { existsSync } from 'node:fs'
 import { request } from 'node:https'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
+import { openSealing } from '../../src/agent/mod.ts'
+import { loadNodeIdentity } from '../../src/cli/wire/node-identity.ts'
 import { busyboxImage, cannotRunContainers } from '../kit/containerd.ts'
 import { Site, type Running } from '../kit/processes.ts'
 import { until } from '../kit/until.ts'
@@ -100,7 +102,9 @@ describe('nodes', { skip }, () => {
     assert.match(await hand('{"id":"b","time":"late"}'), /400 [^]*time is \\"late\\", use RFC 3339 or milliseconds since 1970/)
     assert.match(await hand('{"id":"b"}', 'streams/No_Name/records'), /400 [^]*stream is \\"No_Name\\", use 1 to 63 lower-case letters/)
 
-    const identity = JSON.parse(readFileSync(join(site.dir, 'n1/agent/identity.json'), 'utf8')) as { keyPem: string; certPem: string; caPem: string }
+    const { seal } = await openSealing({ directory: join(site.dir, 'n1/agent'), keyFile: undefined })
+    const identity = await loadNodeIdentity(join(site.dir, 'n1'), seal)
+    assert.ok(identity)
     const ingest = (body: string, headers: Record<string, string>): Promise<string> =>
       new Promise((resolve, reject) => {
         const req = request(`${site.url}/collect/v1/ingest`, { method: 'POST', key: identity.keyPem, cert: identity.certPem, ca: identity.caPem, headers }, (res) => {

@@ -3,10 +3,10 @@
  * stolen machine that is revoked and wipes itself.
  */
 import assert from 'node:assert/strict'
-import { existsSync, readdirSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { after, before, describe, test, type TestContext } from 'node:test'
-import type { Pod } from '../../src/api/gen/types.ts'
+import type { Node, Pod } from '../../src/api/gen/types.ts'
 import { pathsOf } from '../../src/cli/paths.ts'
 import { cannotRunContainers } from '../kit/containerd.ts'
 import { busyboxArchive, eventually, Site } from './site.ts'
@@ -65,6 +65,18 @@ spec:
     assert.equal(pod.status?.containerStatuses?.length, 1)
     await eventually('the processes of the other', async () => /while :; do :/.test(await site.kubectl('logs', 'web', '-c', 'look')))
     assert.match(await site.kubectl('exec', 'web', '-c', 'look', '--', 'cat', '/proc/1/root/login/password'), /s3cret/)
+  })
+
+  test('what the node keeps is sealed, and its condition says how well', async () => {
+    const node = await site.get<Node>('node', NODE)
+    const { status, reason, message } = node.status?.conditions?.find((c) => c.type === 'SealedAtRest') ?? {}
+    // A machine with a TPM keeps the key there.
+    assert.ok((status === 'False' && reason === 'KeyBesideData' && /--seal-key-file/.test(message ?? '')) || (status === 'True' && reason === 'KeyIsApart'), message)
+    const agent = join(site.data(NODE), 'agent')
+    const files = readdirSync(agent, { recursive: true, withFileTypes: true }).filter((f) => f.isFile() && !f.parentPath.includes('/containerd') && !f.parentPath.includes('/logs'))
+    assert.ok(files.length > 5)
+    const secrets = ['s3cret', Buffer.from('s3cret').toString('base64'), 'PRIVATE KEY', 'eyJhbGciOiJFUzI1NiI']
+    for (const f of files) for (const s of secrets) assert.ok(!readFileSync(join(f.parentPath, f.name)).includes(s), `${f.name} shows ${s}`)
   })
 
   test('a revoked node loses its link at once, ends its pods and wipes what it kept', async () => {

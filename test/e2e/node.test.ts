@@ -46,7 +46,7 @@ describe('a workload on a node', { skip: cannotRunContainers() }, () => {
     assert.match(String(status.capacity?.['memory']), /^\d+Ki$/)
     assert.equal(status.allocatable?.['pods'], '110')
     assert.deepEqual(status.addresses?.map((a) => [a.type, a.address]), [['InternalIP', site.lab.host(NODE).address], ['Hostname', NODE]])
-    assert.deepEqual(status.conditions?.map((c) => `${c.type}=${c.status}`).sort(), ['DiskPressure=False', 'MemoryPressure=False', 'PIDPressure=False', 'Ready=True'])
+    assert.deepEqual(status.conditions?.map((c) => `${c.type}=${c.status}`).sort(), ['DiskPressure=False', 'MemoryPressure=False', 'PIDPressure=False', 'Ready=True', 'SealedAtRest=False'])
     assert.match(spec?.podCIDR ?? '', /^10\.42\.\d+\.0\/24$/)
     for (const l of ['kubernetes.io/hostname', 'kubernetes.io/os', 'kubernetes.io/arch']) assert.ok(metadata?.labels?.[l], l)
     assert.match(await site.kubectl('get', 'nodes', '-o', 'wide'), new RegExp(`${NODE}\\s+Ready\\s+<none>\\s+\\d+s\\s+v1\\.35\\S+\\s+${site.lab.host(NODE).address}`))

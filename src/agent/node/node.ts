@@ -37,6 +37,7 @@ export interface NodeOptions {
   readonly facts: () => Promise<NodeFacts>
   /** This clock minus the server's, ms. */
   readonly clockAheadMs: () => number
+  readonly sealing?: { readonly apart: boolean; readonly message: string } | undefined
   readonly runtimeState: () => { readonly ok: boolean; readonly message: string }
   /** Facts, network or addresses changed. */
   readonly onChange: () => void
@@ -203,6 +204,7 @@ export class NodeObject {
         this.#condition('DiskPressure', facts.pressure.disk, ['KubeletHasDiskPressure', 'kubelet has disk pressure'], ['KubeletHasNoDiskPressure', 'kubelet has no disk pressure']),
         this.#condition('PIDPressure', facts.pressure.pid, ['KubeletHasInsufficientPID', 'kubelet has insufficient PID available'], ['KubeletHasSufficientPID', 'kubelet has sufficient PID available']),
         ...this.#clockCondition(),
+        ...(this.#o.sealing ? [this.#condition('SealedAtRest', this.#o.sealing.apart, ['KeyIsApart', this.#o.sealing.message], ['KeyBesideData', this.#o.sealing.message])] : []),
         this.#condition('Ready', readyProblem === undefined, ['KubeletReady', 'kubelet is posting ready status'], ['KubeletNotReady', readyProblem ?? '']),
       ],
     }

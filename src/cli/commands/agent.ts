@@ -14,6 +14,7 @@ export const AGENT_FLAGS: readonly Flag[] = [
   { name: 'node-label', type: 'list', value: 'KEY=VALUE', help: 'label of this node (repeat)' },
   { name: 'mqtt-port', type: 'number', help: 'port of the embedded MQTT broker, started when a device needs it', default: 1883 },
   { name: 'local-api-port', type: 'number', help: 'port of the Kubernetes API that this node serves to its own pods', default: 6444 },
+  { name: 'seal-key-file', type: 'string', value: 'PATH', help: 'file on other media that holds the key to what this node keeps; made the first time (default: the TPM, else beside the data)' },
 ]
 
 /** The agent's part of parsed settings. @throws AppError for a label that is none */
@@ -34,6 +35,7 @@ export function agentSettings(settings: Settings): Omit<AgentSettings, 'token' |
     nodeLabels,
     mqttPort,
     localApiPort,
+    sealKeyFile: settings['seal-key-file'] as string | undefined,
     env: process.env,
   }
 }
@@ -49,14 +51,14 @@ export const agentCommand: Command = {
     }
     const base = agentSettings(settings)
     // Loaded only now, so that other commands stay small and quick.
-    const [{ loadNodeIdentity }, { runAgent }] = await Promise.all([import('../wire/node-identity.ts'), import('../wire/agent.ts')])
+    const [{ joinedName }, { runAgent }] = await Promise.all([import('../wire/node-identity.ts'), import('../wire/agent.ts')])
     // A machine that has joined keeps its name even if the host name changed meanwhile.
-    const known = settings['node-name'] === undefined ? await loadNodeIdentity(base.dataDir) : undefined
+    const known = settings['node-name'] === undefined ? await joinedName(base.dataDir) : undefined
     const token = settings['token'] as string | undefined
     await runAgent(
       {
         ...base,
-        ...(known ? { nodeName: known.node } : {}),
+        ...(known ? { nodeName: known } : {}),
         server: settings['server'] as string | undefined,
         token: token === undefined ? undefined : () => tokenOf(token),
       },

@@ -4,7 +4,7 @@
  */
 import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
-import { BridgeNetwork, createAgent, startContainerd, type HostPort, type NodeNetwork } from '../../agent/mod.ts'
+import { BridgeNetwork, createAgent, openSealing, startContainerd, type HostPort, type NodeNetwork } from '../../agent/mod.ts'
 import { ALPN_API_H2, ALPN_LINK } from '../../api/contract.ts'
 import { systemClock } from '../../base/clock.ts'
 import { hasCode } from '../../base/errors.ts'
@@ -19,7 +19,7 @@ import { createNodeSession, LinkProbe, proxyFor, RevokedError, runLink } from '.
 import { pathsOf } from '../paths.ts'
 import { wireLocalApi } from './local-api.ts'
 import { lockDirectory } from './lock.ts'
-import { ensureNodeIdentity, loadNodeIdentity, type NodeIdentity } from './node-identity.ts'
+import { ensureNodeIdentity, joinedName, type NodeIdentity } from './node-identity.ts'
 import { Renewal } from './renewal.ts'
 import { beginWipe, isWiping, wipePods, wipeStore } from './revoked.ts'
 
@@ -36,6 +36,8 @@ export interface AgentSettings {
   readonly mqttPort: number
   /** Port of the API that the node serves to its pods. */
   readonly localApiPort: number
+  /** File on other media with the key that seals what the node keeps. */
+  readonly sealKeyFile: string | undefined
   readonly env: Readonly<Record<string, string | undefined>>
 }
 
@@ -60,8 +62,10 @@ async function runNode(settings: AgentSettings, signal: AbortSignal): Promise<vo
   const proxy = (server: string): string | undefined => proxyFor(server, settings.env['HTTPS_PROXY'] ?? settings.env['https_proxy'], settings.env['NO_PROXY'] ?? settings.env['no_proxy'])
 
   // A wipe that was cut short after the identity had gone: there is nothing left to run with.
-  if (isWiping(paths.data) && (await loadNodeIdentity(paths.data)) === undefined) await wipeStore(paths)
-  let identity = await ensureNodeIdentity({ ...settings, dataDir: paths.data, proxy }, clock, scope.signal)
+  if (isWiping(paths.data) && (await joinedName(paths.data)) === undefined) await wipeStore(paths)
+  const sealing = await openSealing({ directory: join(paths.data, 'agent'), keyFile: settings.sealKeyFile })
+  const { seal } = sealing
+  let identity = await ensureNodeIdentity({ ...settings, dataDir: paths.data, seal, proxy }, clock, scope.signal)
   const servers = (): string[] => [identity.server]
   const credentials = (): NodeIdentity => identity
   // Both connections take the same way: when one goes silent the other is looked at, so a lost line is noticed by use.
@@ -80,7 +84,7 @@ async function runNode(settings: AgentSettings, signal: AbortSignal): Promise<vo
       { clock },
     ),
   )
-  const stash = await openFileStash(join(paths.data, 'agent/stash'), { clock })
+  const stash = await openFileStash(join(paths.data, 'agent/stash'), { clock, seal: (plain) => seal.seal(plain), open: (sealed) => seal.open(sealed) })
   scope.onClose(() => stash[Symbol.asyncDispose]())
   const caches = createCaches(client, { clock, stash })
 
@@ -117,10 +121,12 @@ async function runNode(settings: AgentSettings, signal: AbortSignal): Promise<vo
     online: () => online,
     clockAheadMs: () => clockAheadMs,
     cgroupRoot: containerd.paths.cgroupRoot,
+    seal,
+    sealing,
     metrics,
   })
   onMissing = (image) => agent.notOnServer(image)
-  const local = wireLocalApi({ nodeName: settings.nodeName, dataDir: paths.data, clock, identity: () => identity, proxy, client, caches, agent, online: () => online, port: settings.localApiPort })
+  const local = wireLocalApi({ nodeName: settings.nodeName, dataDir: paths.data, seal, clock, identity: () => identity, proxy, client, caches, agent, online: () => online, port: settings.localApiPort })
   scope.onClose(() => local.session[Symbol.asyncDispose]())
   // The bus listens on the bridge, so devices begin when the node knows its pod network: from disk at once, else from the server.
   network.onConfigured = (gateway) => {
@@ -150,7 +156,7 @@ async function runNode(settings: AgentSettings, signal: AbortSignal): Promise<vo
   scope.run('events', (s) => recorder.run(s))
   scope.run('pods', (s) => agent.run(s))
   scope.run('forwarder', (s) => forwarder.run(s))
-  const renewal = new Renewal({ identity: () => identity, paths: paths.data, clock, proxy, session, keep: (next) => (identity = next) })
+  const renewal = new Renewal({ identity: () => identity, paths: paths.data, seal, clock, proxy, session, keep: (next) => (identity = next) })
   scope.run('link', (s) =>
     runLink({
       servers,

@@ -1,7 +1,7 @@
 /** Gives the node-local API its way to the server: a connection of its own that does not show the node's certificate. */
 import { join } from 'node:path'
 import type { Duplex } from 'node:stream'
-import { createLocalApi, type Agent, type RunningLocalApi, type TokenKeys } from '../../agent/mod.ts'
+import { createLocalApi, type Agent, type RunningLocalApi, type Seal, type TokenKeys } from '../../agent/mod.ts'
 import { ALPN_API_H2, PATHS } from '../../api/contract.ts'
 import type { KubeObject } from '../../api/meta.ts'
 import type { Clock } from '../../base/clock.ts'
@@ -13,6 +13,7 @@ import type { NodeIdentity } from './node-identity.ts'
 export interface LocalApiWiring {
   readonly nodeName: string
   readonly dataDir: string
+  readonly seal: Seal
   readonly clock: Clock
   readonly identity: () => NodeIdentity
   readonly proxy: (server: string) => string | undefined
@@ -31,6 +32,7 @@ export function wireLocalApi(w: LocalApiWiring): { readonly api: RunningLocalApi
     nodeName: w.nodeName,
     clock: w.clock,
     directory: join(w.dataDir, 'agent/local-api'),
+    seal: w.seal,
     agent: w.agent,
     known: () => w.caches.held(),
     online: w.online,

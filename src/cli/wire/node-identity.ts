@@ -2,8 +2,9 @@
  * What a node keeps of itself: its name, server, key, certificate and the CA it trusts, in one file under the data directory.
  * Made by joining; a node that has it needs neither token nor server to start.
  */
-import { readFile } from 'node:fs/promises'
+import { readFile, rm } from 'node:fs/promises'
 import { join } from 'node:path'
+import type { Seal } from '../../agent/mod.ts'
 import { PATHS } from '../../api/contract.ts'
 import { writeFileAtomic } from '../../base/atomic-file.ts'
 import type { Clock } from '../../base/clock.ts'
@@ -29,6 +30,7 @@ export interface NodeIdentity {
 
 export interface JoinSettings {
   readonly dataDir: string
+  readonly seal: Seal
   readonly nodeName: string
   readonly server: string | undefined
   readonly token: (() => Promise<string>) | undefined
@@ -37,8 +39,21 @@ export interface JoinSettings {
 
 const fileOf = (dataDir: string): string => join(dataDir, 'agent/identity.json')
 
-/** @throws AppError `corrupt` when the file is there but no identity; the way out is in the message */
-export async function loadNodeIdentity(dataDir: string): Promise<NodeIdentity | undefined> {
+/** The name that this machine has joined under. @throws AppError `corrupt` as {@link loadNodeIdentity} */
+export async function joinedName(dataDir: string): Promise<string | undefined> {
+  return (await readIdentity(dataDir))?.node
+}
+
+/** @throws AppError `corrupt` when the file is there but no identity, or sealed with another key; the way out is in the message */
+export async function loadNodeIdentity(dataDir: string, seal: Seal): Promise<NodeIdentity | undefined> {
+  const value = await readIdentity(dataDir)
+  if (value === undefined || 'keyPem' in value) return value
+  const secret = JSON.parse(Buffer.from(seal.open(Buffer.from(value.sealed, 'base64'))).toString()) as Pick<NodeIdentity, 'keyPem' | 'certPem' | 'caPem' | 'config'>
+  return { node: value.node, server: value.server, ...secret }
+}
+
+/** On disk: name and server for people, the rest sealed; all of it plain when it was written before there was a key. */
+async function readIdentity(dataDir: string): Promise<NodeIdentity | { readonly node: string; readonly server: string; readonly sealed: string } | undefined> {
   const path = fileOf(dataDir)
   let text: string
   try {
@@ -48,7 +63,8 @@ export async function loadNodeIdentity(dataDir: string): Promise<NodeIdentity | 
     throw error
   }
   try {
-    const value = JSON.parse(text) as Partial<NodeIdentity>
+    const value = JSON.parse(text) as Partial<NodeIdentity> & { sealed?: unknown }
+    if (value.node && value.server && typeof value.sealed === 'string') return { node: value.node, server: value.server, sealed: value.sealed }
     if (value.node && value.server && value.keyPem && value.certPem && value.caPem) return value as NodeIdentity
   } catch {
     // told below
@@ -57,8 +73,10 @@ export async function loadNodeIdentity(dataDir: string): Promise<NodeIdentity | 
 }
 
 /** Writes the identity whole or not at all, fsynced, mode 0600: after a power loss it is the former one or this one. @throws the file system's error */
-export async function saveNodeIdentity(dataDir: string, identity: NodeIdentity): Promise<void> {
-  await writeFileAtomic(fileOf(dataDir), JSON.stringify(identity))
+export async function saveNodeIdentity(dataDir: string, identity: NodeIdentity, seal: Seal): Promise<void> {
+  const { node, server, ...secret } = identity
+  const sealed = Buffer.from(seal.seal(Buffer.from(JSON.stringify(secret)))).toString('base64')
+  await writeFileAtomic(fileOf(dataDir), JSON.stringify({ node, server, sealed }))
 }
 
 /**
@@ -66,16 +84,20 @@ export async function saveNodeIdentity(dataDir: string, identity: NodeIdentity):
  * @throws AppError when there is none and no server or token was given, or the server refuses
  */
 export async function ensureNodeIdentity(settings: JoinSettings, clock: Clock, signal: AbortSignal): Promise<NodeIdentity> {
-  const known = await loadNodeIdentity(settings.dataDir)
+  const known = await loadNodeIdentity(settings.dataDir, settings.seal)
   if (known) {
     if (known.node !== settings.nodeName) {
       throw new AppError('invalid', `start agent as "${settings.nodeName}": this machine has joined as "${known.node}" ("${fileOf(settings.dataDir)}"): use that name, or another --data-dir`)
     }
     // The server may have moved; who it is was settled by joining.
-    if (settings.server === undefined || settings.server === known.server) return known
+    if (settings.server === undefined || settings.server === known.server) {
+      const read = await readIdentity(settings.dataDir)
+      if (read && 'keyPem' in read) await saveNodeIdentity(settings.dataDir, known, settings.seal)
+      return known
+    }
     parseServer(settings.server)
     const moved = { ...known, server: settings.server }
-    await saveNodeIdentity(settings.dataDir, moved)
+    await saveNodeIdentity(settings.dataDir, moved, settings.seal)
     return moved
   }
   const { server } = settings
@@ -110,7 +132,8 @@ export async function ensureNodeIdentity(settings: JoinSettings, clock: Clock, s
     { schedule: JOIN_SCHEDULE, clock, signal, onRetry: (error, waitMs) => log.warn('joining failed, trying again', { server, why: messageOf(error), waitMs: Math.round(waitMs) }) },
   )
   const identity: NodeIdentity = { node: settings.nodeName, server, keyPem: joined.keyPem, certPem: joined.certPem, caPem: joined.caPem, config: joined.config as NodeConfig }
-  await saveNodeIdentity(settings.dataDir, identity)
+  await saveNodeIdentity(settings.dataDir, identity, settings.seal)
+  await rm(keyPath, { force: true }) // the identity has it, sealed
   log.info('joined', { node: settings.nodeName, server })
   return identity
 }

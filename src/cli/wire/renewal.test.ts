@@ -3,6 +3,7 @@ import { mkdtemp, mkdir, readdir, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'node:test'
+import { createSeal } from '../../agent/seal/sealing.ts'
 import { FakeClock } from '../../base/clock.ts'
 import { AppError } from '../../base/errors.ts'
 import { setLogSink } from '../../base/log.ts'
@@ -14,6 +15,7 @@ import { Renewal } from './renewal.ts'
 import { beginWipe, isWiping, wipePods, wipeStore } from './revoked.ts'
 
 setLogSink(() => {})
+const SEAL = createSeal(Buffer.alloc(32, 3))
 
 async function setUp(days: number): Promise<{ dir: string; clock: FakeClock; identity: NodeIdentity; fresh: string }> {
   const clock = new FakeClock()
@@ -35,8 +37,8 @@ test('a certificate is renewed in time, and at once when the server refuses it, 
       if (away) throw new AppError('unavailable', 'away')
       return { certPem: fresh, keyPem: identity.keyPem, caPem: identity.caPem, config: {} }
     }
-    let resets = 0
-    const renewal = new Renewal({ identity: () => now, paths: dir, clock, proxy: () => undefined, session: { reset: () => void resets++ }, keep: (next) => (now = next), renew })
+    const reset = Promise.withResolvers<void>()
+    const renewal = new Renewal({ identity: () => now, paths: dir, seal: SEAL, clock, proxy: () => undefined, session: { reset: () => reset.resolve() }, keep: (next) => (now = next), renew })
     const done = renewal.run(stop.signal)
     const settle = async (): Promise<void> => {
       for (let i = 0; i < 20; i++) await new Promise((resolve) => setImmediate(resolve))
@@ -51,9 +53,9 @@ test('a certificate is renewed in time, and at once when the server refuses it, 
     away = false
     await clock.advance(61_000)
     renewal.now()
-    for (let i = 0; i < 100 && resets === 0; i++) await new Promise((resolve) => setTimeout(resolve, 5))
+    await reset.promise
     assert.equal(now.certPem, fresh)
-    assert.equal((await loadNodeIdentity(dir))?.certPem, fresh)
+    assert.equal((await loadNodeIdentity(dir, SEAL))?.certPem, fresh)
     stop.abort()
     await assert.rejects(done, { name: 'AbortError' })
   } finally {
@@ -65,7 +67,7 @@ test('a certificate is renewed in time, and at once when the server refuses it, 
 test('a revoked node ends with the reason; a server that is away does not', async () => {
   const { dir, clock, identity } = await setUp(365)
   try {
-    const renewal = new Renewal({ identity: () => identity, paths: dir, clock, proxy: () => undefined, session: { reset: () => {} }, keep: () => {}, renew: async () => { throw new RevokedError('it was revoked') } })
+    const renewal = new Renewal({ identity: () => identity, paths: dir, seal: SEAL, clock, proxy: () => undefined, session: { reset: () => {} }, keep: () => {}, renew: async () => { throw new RevokedError('it was revoked') } })
     const done = renewal.run(new AbortController().signal)
     renewal.now()
     await assert.rejects(done, RevokedError)

@@ -2,6 +2,7 @@
  * Renews the node's certificate by proof of its key: in time by the node's clock, and at once when the server refuses the link,
  * as the clock may be behind. A failure is told and tried again; only a revocation ends it, with a RevokedError.
  */
+import type { Seal } from '../../agent/mod.ts'
 import { PATHS } from '../../api/contract.ts'
 import type { Clock } from '../../base/clock.ts'
 import { isAbort, messageOf } from '../../base/errors.ts'
@@ -19,6 +20,7 @@ export interface RenewalOptions {
   readonly identity: () => NodeIdentity
   /** The data directory. */
   readonly paths: string
+  readonly seal: Seal
   readonly clock: Clock
   readonly proxy: (server: string) => string | undefined
   readonly session: Pick<NodeSession, 'reset'>
@@ -59,13 +61,13 @@ export class Renewal {
   }
 
   async #renew(signal: AbortSignal): Promise<void> {
-    const { identity, clock, proxy, session, paths, keep, renew = renewCertificate } = this.#o
+    const { identity, clock, proxy, session, paths, seal, keep, renew = renewCertificate } = this.#o
     const now = identity()
     this.#triedAt = clock.monotonic()
     try {
       const next = await renew({ server: now.server, paths: PATHS, clock, credentials: now, signal, proxy: proxy(now.server) })
       const saved = { ...now, certPem: next.certPem, keyPem: next.keyPem, caPem: next.caPem }
-      await saveNodeIdentity(paths, saved)
+      await saveNodeIdentity(paths, saved, seal)
       keep(saved)
       session.reset('the certificate was renewed')
       log.info('certificate renewed', { until: new Date(certInfo(next.certPem).notAfter).toISOString() })
