@@ -75,6 +75,8 @@ export const PATHS = {
   join: '/skerry/v1/join',
   renew: '/skerry/v1/renew',
   serving: '/skerry/v1/serving',
+  /** Servers of one cluster pass streams to nodes on to each other here. */
+  relay: '/skerry/v1/relay/',
   bundle: '/skerry/v1/bundle/',
   install: '/install.sh',
   registry: '/v2/',

@@ -3,6 +3,9 @@ import assert from 'node:assert/strict'
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { after, before, describe, it } from 'node:test'
+import { ALPN_LINK, PATHS } from '../../src/api/contract.ts'
+import { systemClock } from '../../src/base/clock.ts'
+import { joinCluster, parseToken, runLink } from '../../src/tunnel/mod.ts'
 import { Etcd, noEtcd } from '../kit/etcd.ts'
 import { KUBECTL, run, Site, SKERRY, type Ran, type Running } from '../kit/processes.ts'
 import { until } from '../kit/until.ts'
@@ -56,6 +59,39 @@ describe('two servers on one etcd', { skip }, () => {
     const token = ok(await kubectl('one', 'create', 'token', 'default')).trim()
     const who = await run(KUBECTL, ['auth', 'whoami', '--server', `https://127.0.0.1:${PORTS.two}`, '--certificate-authority', join(data('two'), 'server/tls/ca.crt'), '--token', token, '-o', 'jsonpath={.status.userInfo.username}'], { env: { KUBECONFIG: '/dev/null' } })
     assert.equal(ok(who), 'system:serviceaccount:default:default')
+  })
+
+  it('passes logs and exec of a node on to the server that has its link', { timeout: 60_000 }, async () => {
+    const token = ok(await run(SKERRY, ['token', 'create', '--node', 'edge', '--data-dir', data('two')])).trim()
+    const server = `https://127.0.0.1:${PORTS.two}`
+    const joined = await joinCluster({ server, paths: PATHS, clock: systemClock, token: parseToken(token), node: 'edge', machineId: 'et-edge' })
+    const stop = new AbortController()
+    const asked: string[] = []
+    const link = runLink({
+      servers: () => [server],
+      credentials: () => joined,
+      alpn: ALPN_LINK,
+      clock: systemClock,
+      signal: stop.signal,
+      handler: async (request, respond) => {
+        asked.push(request.path)
+        respond(200).end('a line from the edge\n')
+      },
+    })
+    try {
+      const node = { apiVersion: 'v1', kind: 'Node', metadata: { name: 'edge' } }
+      const pod = { apiVersion: 'v1', kind: 'Pod', metadata: { name: 'far' }, spec: { nodeName: 'edge', containers: [{ name: 'main', image: 'x' }] } }
+      for (const object of [node, pod]) ok(await run(KUBECTL, ['create', '-f', '-'], { env: { KUBECONFIG: join(data('one'), 'server/admin.kubeconfig') }, input: JSON.stringify(object) }))
+      await until('the node is linked to the second server', async () => (await kubectl('two', 'logs', 'far')).code === 0)
+      assert.equal(ok(await kubectl('one', 'logs', 'far')), 'a line from the edge\n')
+      assert.ok(asked.length >= 2 && asked.every((path) => path.startsWith('/containerLogs/default/far/main')), asked.join())
+    } finally {
+      stop.abort()
+      await link
+    }
+    const { err } = await kubectl('one', 'logs', 'far')
+    assert.match(err, /edge.* is connected to no server that answers/s)
+    ok(await kubectl('one', 'delete', 'pod', 'far', '--grace-period=0', '--force'))
   })
 
   it('runs controllers on one server, and on the other when that one is killed', { timeout: 90_000 }, async () => {

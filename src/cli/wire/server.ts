@@ -7,7 +7,7 @@ import { readFile } from 'node:fs/promises'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { join } from 'node:path'
 import type { Secret } from '../../api/gen/types.ts'
-import { GROUP_MASTERS, nodeUser, PATHS, type UserInfo } from '../../api/contract.ts'
+import { ALPN_API_H2, GROUP_MASTERS, nodeUser, PATHS, type UserInfo } from '../../api/contract.ts'
 import { KINDS } from '../../api/kinds.ts'
 import { createApiServer, createPodStreams, listen, type Route } from '../../apiserver/mod.ts'
 import { writeFileAtomic } from '../../base/atomic-file.ts'
@@ -22,7 +22,7 @@ import { createControllers, createLinkControllers } from '../../controllers/mod.
 import { applyDeviceCrds, createDeviceController } from '../../devices/mod.ts'
 import { openBlobStore, registryHandler } from '../../images/mod.ts'
 import { createScheduler } from '../../scheduler/mod.ts'
-import { createHub, createJoinServer, formatToken } from '../../tunnel/mod.ts'
+import { createHub, createJoinServer, createRelay, formatToken, relayTo, type RelayIn, type RelayOut } from '../../tunnel/mod.ts'
 import { pathsOf } from '../paths.ts'
 import type { StoreChoice } from '../store-url.ts'
 import { createToken, NODE_RECORDS, nodeRecords, tokenStore } from '../tokens.ts'
@@ -35,6 +35,7 @@ import { runLeading } from './leading.ts'
 import { lockDirectory } from './lock.ts'
 import { NodeGate } from './node-gate.ts'
 import { nodeServing } from './node-serving.ts'
+import { createPeers, peerUrl, type Peers } from './peers.ts'
 import { openServerStore } from './server-store.ts'
 import { shareIdentity } from './shared-identity.ts'
 
@@ -92,7 +93,9 @@ export async function startServer(settings: ServerSettings): Promise<RunningServ
 
     const hub = createHub({ clock })
     scope.onClose(() => hub[Symbol.asyncDispose]())
-    const podStreams = createPodStreams({ dialer: hub })
+    let peers: Peers | undefined
+    const relay = { hub, peers: () => peers?.others() ?? [], credentials: () => ({ caPem: identity.ca.certPem, ...identity.admin }), alpn: ALPN_API_H2, path: PATHS.relay, clock }
+    const podStreams = createPodStreams({ dialer: shared ? createRelay(relay) : hub })
     const api = await createApiServer({
       store,
       clock,
@@ -109,6 +112,7 @@ export async function startServer(settings: ServerSettings): Promise<RunningServ
 
     await applyDeviceCrds(client)
     const caches = createCaches(clientOf(as('system:skerry-controllers')), { clock })
+    if (shared) peers = createPeers(client, caches)
     scope.run('caches', (signal) => caches.run(signal))
     const controllersClient = clientOf(as('system:skerry-controllers'))
     const makeControllers = (): ReturnType<typeof createControllers> =>
@@ -172,6 +176,7 @@ export async function startServer(settings: ServerSettings): Promise<RunningServ
       { prefix: PATHS.collect, auth: 'required', handler: (req, res, context) => collector.handle(req, res, context) },
       { prefix: PATHS.pages, auth: 'optional', handler: (req, res, context) => pages(req, res, context) },
       { prefix: PATHS.registry, auth: 'required', handler: (req, res, context) => (mayPull(context.user) ? registry(req, res) : refuse(res, 'pull images from the server: only nodes may')) },
+      { prefix: PATHS.relay, auth: 'required', handler: (req, res, { user, path }) => (user?.groups.includes(GROUP_MASTERS) ? relayTo(hub, decodeURIComponent(path.slice(PATHS.relay.length)), req as RelayIn, res as RelayOut) : refuse(res, 'pass on a stream to a node: only servers may')) },
       ...installRoutes(paths.data),
     ]
     const listener = await listen({
@@ -189,6 +194,8 @@ export async function startServer(settings: ServerSettings): Promise<RunningServ
       },
     })
     scope.onClose(() => listener.close())
+    await peers?.announce(peerUrl(settings.advertise, bound, listener.port))
+    scope.onClose(() => peers?.leave())
 
     const url = `https://${hostOf(settings, bound)}:${listener.port}`
     const kubeconfig = formatKubeconfig({ server: url, caPem: identity.ca.certPem, certPem: identity.admin.certPem, keyPem: identity.admin.keyPem })
