@@ -31,4 +31,5 @@ export async function restoreEtcdStore(from: string, address: EtcdAddress, now: 
 export async function moveStoreToEtcd(path: string, address: EtcdAddress, now: number): Promise<Copied> {
   return (await import('./etcd-copy.ts')).moveToEtcd(path, address, now)
 }
+export { reseal, sealStore, type SealKey, type SealOptions } from './sealed.ts'
 export { newestOf, type NewestRevision } from './newest.ts'

@@ -21,6 +21,7 @@ export const serverCommand: Command = {
     { name: 'write-kubeconfig', type: 'string', value: 'PATH', help: 'also write the admin kubeconfig here' },
     { name: 'store', type: 'string', value: 'URL', help: 'sqlite, or etcd://host:port[,...]?ca=FILE&cert=FILE&key=FILE, which several servers can share', default: 'sqlite' },
     { name: 'cluster-token-file', type: 'string', value: 'PATH', help: "for a further server of one etcd: a copy of the first one's server/cluster-token" },
+    { name: 'secrets-encryption', type: 'boolean', help: 'encrypt Secrets in the store, with the key in server/tls/secrets-encryption.json (sqlite only)', default: false },
     { name: 'audit-policy', type: 'string', value: 'FILE', help: 'record requests as this policy (audit.k8s.io/v1, YAML) says' },
     { name: 'audit-log', type: 'string', value: 'FILE', help: 'where they are recorded; server/audit.log in the data directory by default' },
     { name: 'cluster-cidr', type: 'string', value: 'CIDR', help: 'addresses of pods', default: '10.42.0.0/16' },
@@ -39,6 +40,8 @@ export const serverCommand: Command = {
     if (settings['no-agent'] !== true && process.getuid?.() !== 0) {
       throw new AppError('forbidden', `start server: user id ${process.getuid?.()} is not root, and this machine's own agent needs root: run it with sudo, or give --no-agent`)
     }
+    const sealed = settings['secrets-encryption'] === true
+    if (sealed && store.kind !== 'sqlite') throw new AppError('unsupported', 'start server: --secrets-encryption works with the sqlite store only: servers that share an etcd do not share a key; let etcd encrypt its disk')
     const auditPolicy = settings['audit-policy'] as string | undefined
     if (auditPolicy === undefined && settings['audit-log'] !== undefined) throw new AppError('invalid', 'start server: --audit-log records nothing without --audit-policy')
     const agent = agentSettings(settings)
@@ -46,7 +49,7 @@ export const serverCommand: Command = {
     const { startServer } = await import('../wire/server.ts')
     const server = await startServer({
       dataDir: dataDirOf(settings),
-      store,
+      store: sealed ? { kind: 'sqlite', sealed } : store,
       clusterTokenFile,
       port,
       bindAddress: String(settings['bind-address']),

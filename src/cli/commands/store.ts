@@ -69,6 +69,17 @@ export const storeCommands: readonly Command[] = [
     },
   },
   {
+    name: 'store rotate-secrets-key',
+    help: 'make a new key for Secrets; the server seals them with it at its next start with --secrets-encryption',
+    flags: [DATA_DIR],
+    async run({ settings, print }) {
+      const { addKey, keyFile } = await import('../wire/secrets.ts')
+      const path = keyFile(sqlitePath(settings))
+      const keys = await addKey(path)
+      print(`key ${keys[0]?.id} is the newest of ${keys.length} in ${path}; start the server again, then \`skerry store compact\` to forget what older keys sealed`)
+    },
+  },
+  {
     name: 'store move',
     help: 'move the state of a server on SQLite to etcd, so that several servers can share it; stop the server first',
     flags: [DATA_DIR, TO],

@@ -5,6 +5,7 @@ import { AppError, messageOf } from '../../base/errors.ts'
 import { logger } from '../../base/log.ts'
 import { openEtcdStore, openSqliteStore, type Store, type StoreRecords } from '../../store/mod.ts'
 import type { StoreChoice } from '../store-url.ts'
+import { sealSecrets } from './secrets.ts'
 
 const log = logger('server.store')
 
@@ -23,13 +24,13 @@ export async function openServerStore(choice: StoreChoice, path: string, clock: 
     if (!existsSync(path) && existsSync(`${path}.moved`)) {
       throw new AppError('conflict', `open store "${path}": it was moved to etcd: start with the same --store etcd://…, or rename "${path}.moved" back to begin where it was left`)
     }
-    return { store: await openSqliteStore({ path, clock }), records: undefined }
+    return { store: await sealed(await openSqliteStore({ path, clock }), path, choice.sealed ?? false), records: undefined }
   }
   const started = clock.monotonic()
   for (let told = false; ; ) {
     try {
       const store = await openEtcdStore({ address: choice.address, clock })
-      return { store, records: store }
+      return { store: await sealed(store, path, false), records: store }
     } catch (error) {
       const away = error instanceof AppError && (error.code === 'unavailable' || error.code === 'timeout')
       if (!away || clock.monotonic() - started > WAIT_MS) throw error
@@ -37,5 +38,15 @@ export async function openServerStore(choice: StoreChoice, path: string, clock: 
       told = true
       await clock.sleep(1_000)
     }
+  }
+}
+
+/** With Secrets as `wanted`; a store whose Secrets cannot be read is closed again. */
+async function sealed(store: Store, path: string, wanted: boolean): Promise<Store> {
+  try {
+    return await sealSecrets(store, path, wanted)
+  } catch (error) {
+    await store[Symbol.asyncDispose]()
+    throw error
   }
 }
