@@ -10,6 +10,8 @@ import { Metrics } from '../base/metrics.ts'
 import { Scope } from '../base/scope.ts'
 import type { NodeHandler } from '../base/stream.ts'
 import { createEventRecorder } from '../client/mod.ts'
+import { PAUSE_IMAGE } from './containerd/pause.ts'
+import { ImageCollector } from './image-gc.ts'
 import { Images } from './images.ts'
 import { Objects } from './objects.ts'
 import { Cgroups } from './node/cgroups.ts'
@@ -19,6 +21,7 @@ import type { PodContext } from './pods/context.ts'
 import { hostDns } from './pods/dns.ts'
 import { endMessage } from './pods/end-message.ts'
 import { Pods } from './pods/manager.ts'
+import { containersOf } from './pods/names.ts'
 import { Probes } from './pods/probes.ts'
 import { StatusWriter } from './pods/status-writer.ts'
 import { RuntimeView } from './pods/view.ts'
@@ -157,6 +160,17 @@ export function createAgent(options: AgentOptions): Agent {
         return view.pod(uid).containers.filter((c) => c.state === 'running').map((c) => ({ id: c.id, name: c.name, startedAtMs: c.startedAtMs, pod: { namespace, name, uid } }))
       }),
   })
+  const collector =
+    options.imageDirectory === undefined
+      ? undefined
+      : new ImageCollector({
+          runtime,
+          clock,
+          directory: options.imageDirectory,
+          named: () => pods.list().flatMap((p) => containersOf(p).map((c) => c.spec.image ?? '')),
+          pinned: [PAUSE_IMAGE],
+          say: (reason, message) => events.event({ apiVersion: 'v1', kind: 'Node', name: nodeName, uid: nodeName }, 'Warning', reason, message),
+        })
   let setReady: () => void = () => {}
   const ready = new Promise<void>((resolve) => (setReady = resolve))
   const running = metrics.gauge('kubelet_running_pods', 'Pods this node works on.')
@@ -209,6 +223,13 @@ export function createAgent(options: AgentOptions): Agent {
         if (!options.events) scope.run('events', (s) => events.run(s))
         scope.run('node', (s) => node.run(s))
         scope.run('pods', (s) => made.run(s))
+        if (collector) {
+          scope.run('images', async (s) => {
+            // Before the pods are known nobody could say what they name.
+            await pods.synced(s)
+            await collector.run(s)
+          })
+        }
         scope.run('logs', (s) => runLogRotation({ clock, root: logRoot, maxBytes: options.logMaxBytes ?? 10 << 20, maxFiles: options.logMaxFiles ?? 5 }, s))
         void Promise.all([pods.synced(scope.signal), view.firstList]).then(setReady, () => undefined) // stopped before it was ready
         await scope.done()

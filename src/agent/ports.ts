@@ -73,6 +73,8 @@ export interface AgentOptions {
   readonly online?: () => boolean
   /** How far this machine's clock is ahead of the server's by what the server said last, ms. @default always 0 */
   readonly clockAheadMs?: () => number
+  /** A directory on the disk that holds the images: unused ones are removed when it gets full. @default images are left alone */
+  readonly imageDirectory?: string
   /** Taken off allocatable. @default nothing */
   readonly reserved?: { readonly cpu?: string; readonly memory?: string }
   /** Most pods on this node. @default 110 */

@@ -121,6 +121,7 @@ async function runNode(settings: AgentSettings, signal: AbortSignal): Promise<vo
     online: () => online,
     clockAheadMs: () => clockAheadMs,
     cgroupRoot: containerd.paths.cgroupRoot,
+    imageDirectory: containerd.paths.root,
     seal,
     sealing,
     metrics,
