@@ -10,7 +10,7 @@ import { createDeploymentController } from './deployment/controller.ts'
 import { createGarbageCollector } from './gc/controller.ts'
 import { createNamespaceController } from './namespace/controller.ts'
 import { createNodeController } from './node/controller.ts'
-import { createLeaseRenewer } from './node/lease-renewer.ts'
+import { ALONE_BEAT, createLeaseRenewer, SHARED_BEAT } from './node/lease-renewer.ts'
 import { createPodCidrController } from './podcidr/controller.ts'
 import { createReplicaSetController } from './replicaset/controller.ts'
 import { createServiceAccountController } from './serviceaccount/controller.ts'
@@ -30,6 +30,8 @@ export interface ControllersOptions {
   readonly caPem: string
   /** Issues client certificates for approved requests. */
   readonly sign: SignClient
+  /** No other server judges nodes by their Leases. @default false */
+  readonly alone?: boolean
 }
 
 /** All controllers that must run once in a cluster: on the leader, whose own links are served too. @throws AppError `invalid` for a bad network */
@@ -38,7 +40,7 @@ export function createControllers(options: ControllersOptions): Manager {
   const controllers = [
     createServiceAccountController(context, options.caPem),
     createNodeController(context, options.links),
-    createLeaseRenewer(context, options.links),
+    createLeaseRenewer(context, options.links, options.alone === true ? ALONE_BEAT : SHARED_BEAT),
     createPodCidrController(context, options.clusterCidr),
     createDeploymentController(context),
     createReplicaSetController(context),

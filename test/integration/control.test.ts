@@ -65,6 +65,30 @@ test('a link that hangs on a dead line does not keep its node alive: 40 s after 
   await wait('ready again', 'True')
 })
 
+test('a lone server renews a Lease every five minutes, servers that judge by it every fifteen seconds at most', async () => {
+  for (const [alone, atMost, atLeast] of [[true, 4, 3], [false, 60, 40]] as const) {
+    const clock = new FakeClock()
+    await using cluster = await createTestCluster({ clock, alone })
+    cluster.addNode({ name: 'cam-1' })
+    const version = async (): Promise<number> => Number((await cluster.admin.resource<Lease>(KINDS.Lease).get('cam-1', 'kube-node-lease')).metadata?.resourceVersion)
+    await until('a lease', async () => {
+      await clock.advance(20)
+      return await version().catch(() => undefined)
+    })
+    let renewals = 0
+    let last = await version()
+    for (let minute = 0; minute < 16; minute++) {
+      for (let i = 0; i < 4; i++) {
+        await clock.advance(15_000)
+        const now = await version()
+        if (now !== last) renewals++
+        last = now
+      }
+    }
+    assert.ok(renewals <= atMost && renewals >= atLeast, `${renewals} renewals in 16 minutes`)
+  }
+})
+
 test('nodes get different pod networks', async () => {
   await using cluster = await createTestCluster()
   for (const name of ['a', 'b', 'c']) cluster.addNode({ name })

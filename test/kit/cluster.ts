@@ -21,6 +21,8 @@ export interface TestClusterOptions {
   readonly clock?: Clock
   /** @default a fresh one in memory */
   readonly store?: Store
+  /** The controllers know that no other server judges nodes. @default false */
+  readonly alone?: boolean
   /** Run controllers and scheduler. @default true */
   readonly control?: boolean
   /** @default `10.42.0.0/16` */
@@ -72,6 +74,7 @@ export async function createTestCluster(options: TestClusterOptions = {}): Promi
     const managers = [
       createControllers({
         ...parts,
+        alone: options.alone ?? false,
         clusterCidr: options.clusterCidr ?? '10.42.0.0/16',
         caPem: '-----BEGIN CERTIFICATE-----\ntest\n-----END CERTIFICATE-----\n',
         sign: async ({ csrPem, cn, o, days }) => await issue({ ca: await (authority ??= createCa({ cn: 'test CA', years: 1 })), csrPem, cn, o, days, usage: 'client' }),

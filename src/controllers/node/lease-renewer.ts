@@ -3,7 +3,7 @@
  * its Lease in kube-node-lease. Runs on every server with a hub, not only on the leader: the leader judges by the Leases.
  *
  * A renewal says when the node was last heard, and there is none without news from it: a link that hangs on a dead line must
- * not keep a node alive. Coalesced: at most one write a node each {@link RENEW_MS}, whatever the link reports.
+ * not keep a node alive. Coalesced: at most one write a node each {@link LeaseBeat.renewMs}, whatever the link reports.
  */
 import type { Lease, Node } from '../../api/gen/types.ts'
 import { KINDS } from '../../api/kinds.ts'
@@ -17,11 +17,19 @@ import { LEASE_NAMESPACE } from './controller.ts'
 import { linkedNodes } from './linked.ts'
 import { GRACE_MS } from './plan.ts'
 
-/** Two renewals fit into the grace, so that one lost write does not make a node look lost; ms. */
-export const RENEW_MS = 15_000
+/** How often a Lease is renewed, and how long it says that it holds. */
+export interface LeaseBeat {
+  readonly renewMs: number
+  readonly holdsSeconds: number
+}
+
+/** Several servers: others judge by the Lease. Two renewals fit into the grace, so one lost write does not make a node look lost. */
+export const SHARED_BEAT: LeaseBeat = { renewMs: 15_000, holdsSeconds: GRACE_MS / 1000 }
+/** One server judges by its own links, the Lease only tells people: each renewal is an fsync on its disk, so they are rare. */
+export const ALONE_BEAT: LeaseBeat = { renewMs: 300_000, holdsSeconds: 900 }
 
 /** @param links those this server holds */
-export function createLeaseRenewer({ client, caches, clock }: ControllerContext, links: NodeLinks): Controller {
+export function createLeaseRenewer({ client, caches, clock }: ControllerContext, links: NodeLinks, beat: LeaseBeat = SHARED_BEAT): Controller {
   const nodes = caches.cache<Node>(KINDS.Node)
   const leases = client.resource<Lease>(KINDS.Lease)
   const linked = linkedNodes(links, clock)
@@ -49,9 +57,9 @@ export function createLeaseRenewer({ client, caches, clock }: ControllerContext,
     const node = nodes.get(name)
     const heardAt = linked.heardAt(name)
     if (heardAt === undefined || !node || heardAt === renewedFor.get(name)) return
-    const dueMs = (renewedAt.get(name) ?? -Infinity) + RENEW_MS - clock.monotonic()
+    const dueMs = (renewedAt.get(name) ?? -Infinity) + beat.renewMs - clock.monotonic()
     if (dueMs > 0) return { requeueAfterMs: dueMs }
-    const spec = { holderIdentity: name, leaseDurationSeconds: GRACE_MS / 1000, renewTime: microTime(clock.now() - (clock.monotonic() - heardAt)) }
+    const spec = { holderIdentity: name, leaseDurationSeconds: beat.holdsSeconds, renewTime: microTime(clock.now() - (clock.monotonic() - heardAt)) }
     try {
       await leases.patch(name, LEASE_NAMESPACE, { spec }, 'merge')
     } catch (error) {
