@@ -5,6 +5,7 @@
 import { spawn, spawnSync, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { createServer, type AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createCa, createKeyAndCsr, issue } from '../../src/base/pki.ts'
@@ -37,10 +38,10 @@ export class Etcd {
     this.#flags = flags
   }
 
-  /** @param port for clients; the next one is for the member itself */
+  /** @param port for clients, the next one is for the member itself; others are found when a run beside this one has them */
   static async start(port: number, options: { readonly tls?: boolean; readonly flags?: readonly string[] } = {}): Promise<Etcd> {
     const directory = mkdtempSync(join(tmpdir(), 'skerry-etcd-'))
-    const etcd = new Etcd(directory, port, options.tls === true ? await makeTls(directory) : undefined, options.flags ?? [])
+    const etcd = new Etcd(directory, await freePair(port), options.tls === true ? await makeTls(directory) : undefined, options.flags ?? [])
     try {
       await etcd.up()
     } catch (error) {
@@ -109,6 +110,20 @@ export class Etcd {
     await this.down()
     rmSync(this.directory, { recursive: true, force: true })
   }
+}
+
+/** `port` if it and the next one are free, else another such. */
+async function freePair(port: number): Promise<number> {
+  const listens = (at: number): Promise<number> =>
+    new Promise((resolve) => {
+      const server = createServer()
+      server.once('error', () => resolve(0))
+      server.listen(at, '127.0.0.1', () => {
+        const taken = (server.address() as AddressInfo).port
+        server.close(() => resolve(taken))
+      })
+    })
+  for (let first = port; ; first = await listens(0)) if ((await listens(first)) !== 0 && (await listens(first + 1)) !== 0) return first
 }
 
 async function makeTls(directory: string): Promise<EtcdTls> {
