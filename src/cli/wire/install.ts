@@ -19,7 +19,7 @@ type Arch = (typeof ARCHS)[number]
 /** Launcher inside the archive: no checkout around it. */
 const LAUNCHER = `#!/bin/sh
 here=$(cd "$(dirname "$(readlink -f "$0")")/.." && pwd)
-exec "$here/bin/node" --max-semi-space-size=1 "$here/dist/skerry.mjs" "$@"
+exec "$here/bin/node" --max-semi-space-size=1 --heap-growing-percent=60 "$here/dist/skerry.mjs" "$@"
 `
 
 /** The root of this installation: where dist/ and script/ stand, from source and from the bundle. */
