@@ -30,7 +30,7 @@ export interface ServerProcess {
 /** Starts the server on `port`. `bundle`: the directory of a bundle; undefined runs the sources. `flags`: further flags of V8. */
 export async function startServerProcess(port: number, bundle: string | undefined, flags: readonly string[] = []): Promise<ServerProcess> {
   const dir = mkdtempSync(join(tmpdir(), 'bench-server-'))
-  const v8 = readFileSync(join(ROOT, 'bin/skerry'), 'utf8').match(/--max[\w-]+=\d+/g) ?? []
+  const v8 = readFileSync(join(ROOT, 'bin/skerry'), 'utf8').match(/--[a-z-]+=\d+/g) ?? []
   const main = bundle === undefined ? join(ROOT, 'src/cli/main.ts') : join(bundle, 'skerry.mjs')
   const started = performance.now()
   const child = spawn(join(ROOT, 'bin/node'), [...v8, ...flags, main, 'server', '--no-agent', '--data-dir', dir, '--port', String(port), '--bind-address', '127.0.0.1', '--log-level', 'warn'], { stdio: ['ignore', 'inherit', 'inherit'] })
