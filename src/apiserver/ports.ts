@@ -42,6 +42,8 @@ export interface PodStreams {
   log(target: PodTarget, signal: AbortSignal): Promise<ApiResponse>
   /** A page that the node serves about itself: `/metrics`, `/metrics/resource`, `/stats/summary` or `/healthz`. @throws as `log` */
   nodePage(node: string, path: string, signal: AbortSignal): Promise<ApiResponse>
+  /** A connection to a TCP port of a pod, as port-forward makes it. @throws AppError when node or port do not answer */
+  connect(pod: { readonly node: string; readonly namespace: string; readonly pod: string }, port: number, signal: AbortSignal): Promise<Duplex>
   /** Takes the socket over (WebSocket or SPDY) and answers on it, errors included. */
   upgrade(req: IncomingMessage, socket: Duplex, head: Buffer, target: PodTarget): void | Promise<void>
 }

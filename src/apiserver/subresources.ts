@@ -5,6 +5,7 @@ import { readObject } from './body.ts'
 import { answer, type Call, type Core } from './core.ts'
 import { objectOf } from './encode.ts'
 import type { PodTarget } from './ports.ts'
+import { proxy } from './proxy.ts'
 import { keyOf } from './resources.ts'
 import { scaleGet, scalePatch, scaleUpdate } from './scale.ts'
 import type { Obj } from './stored-text.ts'
@@ -37,6 +38,7 @@ export function subresourceCall(core: Core, call: Call): Promise<ApiResponse> {
   else if (name === 'eviction' && verb === 'create') return evict(core, call)
   else if (name === 'log' && verb === 'get') return podLog(core, call)
   else if (name === 'proxy' && def.resource === 'nodes' && verb === 'get') return nodePage(core, call)
+  else if (name === 'proxy' && def.resource !== 'nodes') return proxy(core, call)
   else if (STREAMS.has(name)) throw badRequest('Upgrade request required')
   throw methodNotAllowed(def, verb)
 }

@@ -38,6 +38,11 @@ export function createPodStreams(options: { readonly dialer: NodeDialer }): PodS
       return { status: 200, headers: { 'content-type': 'text/plain; version=0.0.4' }, body: readable(stream, signal) }
     },
 
+    async connect({ node, namespace, pod }, port, signal) {
+      const path = `/portForward/${encodeURIComponent(namespace)}/${encodeURIComponent(pod)}?port=${port}`
+      return accepted(await dialer.open(node, { method: 'POST', path }, signal), node)
+    },
+
     async upgrade(req, socket, head, target) {
       const gone = new AbortController()
       const leave = (): void => gone.abort()

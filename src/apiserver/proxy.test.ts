@@ -1,0 +1,55 @@
+import assert from 'node:assert/strict'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { test } from 'node:test'
+import { ADMIN, startHarness } from '../../test/kit/api-harness.ts'
+import { commandNode } from '../../test/kit/pod-node.ts'
+import { setLogSink } from '../base/log.ts'
+import { LocalDialer } from '../tunnel/mod.ts'
+import type { Obj } from './stored-text.ts'
+import { createPodStreams } from './streams/pod-streams.ts'
+
+const NS = '/api/v1/namespaces/default'
+
+test('requests reach the port of a pod, by pod and by service, without the credentials of the caller', async () => {
+  const former = setLogSink(() => undefined)
+  const seen: { method: string; url: string; authorization: string | undefined; body: string }[] = []
+  const app = createServer((req, res) => {
+    let body = ''
+    req.on('data', (chunk: Buffer) => (body += chunk.toString()))
+    req.on('end', () => {
+      seen.push({ method: req.method ?? '', url: req.url ?? '', authorization: req.headers.authorization, body })
+      if (req.url === '/moved') res.writeHead(302, { location: '/there' }).end()
+      else res.writeHead(req.url === '/missing' ? 404 : 200, { 'content-type': 'text/plain', 'set-cookie': 'a=b' }).end(`hello from ${req.url}`)
+    })
+  })
+  await new Promise<void>((resolve) => app.listen(0, '127.0.0.1', resolve))
+  const { port } = app.address() as AddressInfo
+  const dialer = new LocalDialer()
+  dialer.connect('n1', commandNode)
+  try {
+    await using h = await startHarness({ podStreams: createPodStreams({ dialer }) })
+    await h.call('POST', `${NS}/serviceaccounts`, { metadata: { name: 'default' } })
+    const made = await h.call<Obj>('POST', `${NS}/pods`, { metadata: { name: 'web', labels: { app: 'web' } }, spec: { nodeName: 'n1', containers: [{ name: 'c', image: 'x', ports: [{ name: 'http', containerPort: port }] }] } })
+    assert.equal(made.status, 201)
+    await h.call('POST', `${NS}/services`, { metadata: { name: 'svc' }, spec: { selector: { app: 'web' }, ports: [{ name: 'main', port: 80, targetPort: 'http' }] } })
+    const get = await h.call<string>('GET', `${NS}/pods/web/proxy/a/b?x=1`, undefined, { headers: { authorization: 'Bearer secret' } })
+    assert.deepEqual([get.status, get.body, get.headers['set-cookie']], [200, 'hello from /a/b?x=1', undefined])
+    const post = await h.call<string>('POST', `${NS}/pods/http:web:${port}/proxy/in`, '{"k":1}', { headers: { 'content-type': 'application/json' } })
+    assert.equal(post.status, 200)
+    assert.deepEqual(seen.map((s) => [s.method, s.url, s.authorization, s.body]), [['GET', '/a/b?x=1', undefined, ''], ['POST', '/in', undefined, '{"k":1}']])
+    assert.equal((await h.call('GET', `${NS}/pods/web/proxy/missing`)).status, 404)
+    assert.equal((await h.call('GET', `${NS}/pods/web/proxy/moved`)).headers['location'], `${NS}/pods/web/proxy/there`)
+    const early = await h.call<Obj & { message: string }>('GET', `${NS}/services/svc/proxy/s`)
+    assert.deepEqual([early.status, early.body.message], [503, 'no endpoints available for service "svc"'])
+    await h.call('PATCH', `${NS}/pods/web/status`, { status: { conditions: [{ type: 'Ready', status: 'True' }] } }, { headers: { 'content-type': 'application/merge-patch+json' } })
+    for (const name of ['svc', 'svc:main', 'svc:80']) assert.equal((await h.call<string>('GET', `${NS}/services/${name}/proxy/s`)).body, 'hello from /s', name)
+    assert.equal((await h.call('GET', `${NS}/services/svc:other/proxy/s`)).status, 400)
+    assert.equal((await h.call('GET', `${NS}/pods/gone/proxy/`)).status, 404)
+    assert.equal((await h.call('GET', `${NS}/pods/web/proxy/`, undefined, { user: { name: 'eve', groups: ADMIN.groups.slice(1) } })).status, 403)
+  } finally {
+    setLogSink(former)
+    app.closeAllConnections()
+    await new Promise((resolve) => app.close(resolve))
+  }
+})
