@@ -113,6 +113,15 @@ test('a definition whose rules cannot be compiled is refused where the rule stan
   assert.match(await refused({ type: 'array', items: { ...int, 'x-kubernetes-validations': [{ rule: 'self >= oldSelf' }] } }), /uncorrelatable portion/)
 })
 
+test('a definition that names a conversion webhook is told that it is not called', async () => {
+  await using h = await startHarness()
+  const crd = definition({ type: 'object' }) as { spec: object }
+  const conversion = { strategy: 'Webhook', webhook: { conversionReviewVersions: ['v1'], clientConfig: { url: 'https://127.0.0.1:1/' } } }
+  const made = await h.call('POST', CRDS, { ...crd, spec: { ...crd.spec, conversion } })
+  assert.equal(made.status, 201)
+  assert.match(String(made.headers['warning']), /does not call conversion webhooks yet/)
+})
+
 test('rules cannot spend more than their budget', async () => {
   await using h = await withPumps({ type: 'object', properties: { l: { type: 'array', items: { type: 'integer' }, 'x-kubernetes-validations': [{ rule: 'self.all(a, self.all(b, self.all(c, a + b + c >= 0)))' }] } } })
   const small = await h.call<Refusal>('POST', PUMPS, pump({ l: [1, 2, 3] }))
