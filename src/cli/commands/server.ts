@@ -59,12 +59,14 @@ export const serverCommand: Command = {
       audit: auditPolicy === undefined ? undefined : { policy: auditPolicy, log: settings['audit-log'] as string | undefined },
       writeKubeconfig: settings['write-kubeconfig'] as string | undefined,
     })
+    // A part that failed ends the process with the reason: whoever starts it starts it again.
+    const until = AbortSignal.any([signal, server.failed])
     try {
-      if (settings['no-agent'] === true) await aborted(signal)
+      if (settings['no-agent'] === true) await aborted(until)
       else {
         const { runAgent } = await import('../wire/agent.ts')
         const node = (settings['node-name'] as string | undefined) ?? hostname().toLowerCase()
-        await runAgent({ ...agent, server: server.url, token: () => server.ownToken(node), nodeName: node }, signal)
+        await runAgent({ ...agent, server: server.url, token: () => server.ownToken(node), nodeName: node }, until)
       }
     } finally {
       log.info('stopping')

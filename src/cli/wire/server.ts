@@ -72,6 +72,8 @@ export interface RunningServer {
   readonly client: Client
   /** A token for this machine's own agent. */
   ownToken(node: string): Promise<string>
+  /** Aborts when a part of the server failed; `close` then throws why. */
+  readonly failed: AbortSignal
   close(): Promise<void>
 }
 
@@ -214,6 +216,7 @@ export async function startServer(settings: ServerSettings): Promise<RunningServ
         const token = await createToken(client, { node, ttlSeconds: 600, description: "the server's own node" })
         return formatToken({ id: token.id, secret: token.secret, caHash: caHash(identity.ca.certPem) })
       },
+      failed: scope.signal,
       close: () => scope.close(),
     }
   } catch (error) {
