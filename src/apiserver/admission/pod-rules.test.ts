@@ -83,6 +83,10 @@ test('a class gives a pod its priority and a claim its storage; unknown ones are
   const specOf = async (name: string, spec: object): Promise<{ priority?: number; preemptionPolicy?: string }> => (await h.call<Obj & { spec: { priority?: number; preemptionPolicy?: string } }>('POST', PODS, pod(name, undefined, spec))).body.spec
   const [low, high, system] = [await specOf('a', {}), await specOf('b', { priorityClassName: 'high' }), await specOf('c', { priorityClassName: 'system-node-critical' })]
   assert.deepEqual([low.priority, low.preemptionPolicy, high.priority, high.preemptionPolicy, system.priority], [0, 'PreemptLowerPriority', 1000, 'Never', 2_000_001_000])
+  const { priority: _p, preemptionPolicy: _q, ...written } = high
+  const stored = (await h.call<Obj>('GET', `${PODS}/b`)).body
+  const replaced = await h.call<Obj & { spec: { priority?: number } }>('PUT', `${PODS}/b`, { ...stored, spec: written })
+  assert.deepEqual([replaced.status, replaced.body.spec.priority], [200, 1000])
   assert.match((await h.call<Said>('POST', PODS, pod('d', undefined, { priorityClassName: 'gone' }))).body.message, /no PriorityClass with name gone was found/)
   await h.call('POST', '/apis/storage.k8s.io/v1/storageclasses', { metadata: { name: 'fast', annotations: { 'storageclass.kubernetes.io/is-default-class': 'true' } }, provisioner: 'x' })
   const claim = await h.call<Obj & { spec: { storageClassName?: string } }>('POST', '/api/v1/namespaces/demo/persistentvolumeclaims', { metadata: { name: 'p' }, spec: { accessModes: ['ReadWriteOnce'], resources: { requests: { storage: '1Gi' } } } })

@@ -16,12 +16,25 @@ interface PriorityClass {
   preemptionPolicy?: string
 }
 
+interface Prioritized {
+  priorityClassName?: string
+  priority?: number
+  preemptionPolicy?: string
+}
+
 /** Priority: a pod's class becomes its number; who names none gets the default class, or 0. */
 export const priority: AdmissionPlugin = {
   name: 'Priority',
-  admit({ core, call, verb, object }) {
-    if (verb !== 'create' || call.def !== KINDS.Pod) return
-    const spec = (object.spec ??= {}) as { priorityClassName?: string; priority?: number; preemptionPolicy?: string }
+  admit({ core, call, verb, object, old }) {
+    if (call.def !== KINDS.Pod || call.info.subresource !== undefined) return
+    const spec = (object.spec ??= {}) as Prioritized
+    if (verb === 'update') {
+      // Who replaces a pod by what they once wrote has not written these.
+      const before = (old?.spec ?? {}) as Prioritized
+      if (before.priority !== undefined) spec.priority ??= before.priority
+      if (before.preemptionPolicy !== undefined) spec.preemptionPolicy ??= before.preemptionPolicy
+      return
+    }
     const classes = core.cache.resource(storageName(KINDS.PriorityClass))
     let found: PriorityClass | undefined
     if (spec.priorityClassName) {
