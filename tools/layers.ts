@@ -23,7 +23,6 @@ export const AREAS: Readonly<Record<string, Area>> = {
   scheduler: { imports: ['base', 'api', 'client', 'control'], what: 'one decision at a time on a frozen view', why: 'it binds through the API like any scheduler' },
   devices: { imports: ['base', 'api', 'client', 'control', 'telemetry'], what: 'drivers, twins, local bus', why: 'a device fault must not reach pods or the server' },
   agent: { imports: ['base', 'api', 'client', 'control', 'cri', 'tunnel', 'images'], what: 'the node: pods, volumes, probes, network', why: 'the node works without the server' },
-  dashboard: { imports: ['api', 'client'], what: 'browser only', why: 'it runs in a browser' },
   cli: { imports: ['*'], what: 'composes the parts; reads env, flags, files', why: 'the only composition root' },
 }
 
