@@ -6,3 +6,6 @@ export function fill<T extends object>(object: T, values: Partial<T>): void {
     if (object[key] === undefined || object[key] === null) object[key] = values[key] as T[keyof T]
   }
 }
+
+/** Fills in the defaults of one kind, in place. */
+export type Defaulter = (object: never) => void

@@ -3,20 +3,18 @@
  * Fields that a registry allocates or a controller decides (cluster IPs, status) are not defaults and not here.
  */
 import type {
-  APIService, ClusterRoleBinding, CronJob, CustomResourceDefinition, DaemonSet, Deployment, EndpointSlice, Endpoints, Job, MutatingWebhookConfiguration,
-  Namespace, NetworkPolicy, PersistentVolume, PersistentVolumeClaim, PodTemplate, PriorityClass, ReplicaSet, ReplicationController, RoleBinding,
-  Secret, Service, StatefulSet, StorageClass, V2HorizontalPodAutoscaler,
+  CronJob, DaemonSet, Deployment, Endpoints, Job, Namespace, PersistentVolume, PersistentVolumeClaim, PodTemplate, ReplicaSet,
+  ReplicationController, Secret, Service, StatefulSet, V2HorizontalPodAutoscaler,
 } from '../gen/types.ts'
 import type { KubeObject } from '../meta.ts'
 import { fill } from './fill.ts'
+import type { Defaulter } from './fill.ts'
+import { OTHER_DEFAULTERS } from './other-groups.ts'
 import { defaultPod, defaultTemplate } from './pod.ts'
-
-const RBAC = 'rbac.authorization.k8s.io'
-
-type Defaulter = (object: never) => void
 
 /** By name of the type. */
 const DEFAULTERS: Readonly<Record<string, Defaulter>> = {
+  ...OTHER_DEFAULTERS,
   Pod: defaultPod,
   PodTemplate: (o: PodTemplate) => defaultTemplate(o.template),
   Deployment: (o: Deployment) => {
@@ -99,18 +97,6 @@ const DEFAULTERS: Readonly<Record<string, Defaulter>> = {
   Endpoints: (o: Endpoints) => {
     for (const s of o.subsets ?? []) for (const p of s.ports ?? []) fill(p, { protocol: 'TCP' })
   },
-  EndpointSlice: (o: EndpointSlice) => {
-    for (const p of o.ports ?? []) fill(p, { protocol: 'TCP', name: '' })
-  },
-  RoleBinding: defaultBinding,
-  ClusterRoleBinding: defaultBinding,
-  CustomResourceDefinition: (o: CustomResourceDefinition) => {
-    if (!o.spec?.names) return
-    const { names } = o.spec
-    fill(names, { singular: (names.kind ?? '').toLowerCase(), listKind: `${names.kind}List` })
-    fill(o.spec, { conversion: { strategy: 'None' } })
-    if (o.spec.conversion?.webhook?.clientConfig?.service) fill(o.spec.conversion.webhook.clientConfig.service, { port: 443 })
-  },
   V2HorizontalPodAutoscaler: (o: V2HorizontalPodAutoscaler) => {
     if (!o.spec) return
     fill(o.spec, { minReplicas: 1 })
@@ -119,19 +105,6 @@ const DEFAULTERS: Readonly<Record<string, Defaulter>> = {
     }
   },
   HorizontalPodAutoscaler: (o: { spec?: { minReplicas?: number } }) => o.spec && fill(o.spec, { minReplicas: 1 }),
-  NetworkPolicy: (o: NetworkPolicy) => {
-    if (!o.spec) return
-    fill(o.spec, { podSelector: {}, policyTypes: o.spec.egress?.length ? ['Ingress', 'Egress'] : ['Ingress'] })
-    for (const rule of [...(o.spec.ingress ?? []), ...(o.spec.egress ?? [])]) for (const p of rule.ports ?? []) fill(p, { protocol: 'TCP' })
-  },
-  StorageClass: (o: StorageClass) => fill(o, { reclaimPolicy: 'Delete', volumeBindingMode: 'Immediate' }),
-  PriorityClass: (o: PriorityClass) => fill(o, { preemptionPolicy: 'PreemptLowerPriority' }),
-  MutatingWebhookConfiguration: (o: MutatingWebhookConfiguration) => {
-    for (const w of o.webhooks ?? []) fill(w, { reinvocationPolicy: 'Never' })
-    defaultWebhooks(o)
-  },
-  ValidatingWebhookConfiguration: defaultWebhooks,
-  APIService: (o: APIService) => o.spec?.service && fill(o.spec.service, { port: 443 }),
 }
 
 /** Fills in the defaults of a built-in kind; `schema` is the type's name (`ResourceDef.schema`). Kinds without any are left as they are. */
@@ -164,19 +137,6 @@ function defaultService(o: Service): void {
 
 function defaultClaim(o: PersistentVolumeClaim): void {
   if (o.spec) fill(o.spec, { volumeMode: 'Filesystem' })
-}
-
-function defaultBinding(o: RoleBinding | ClusterRoleBinding): void {
-  if (o.roleRef && !o.roleRef.apiGroup) o.roleRef.apiGroup = RBAC
-  for (const s of o.subjects ?? []) if (!s.apiGroup && (s.kind === 'User' || s.kind === 'Group')) s.apiGroup = RBAC
-}
-
-function defaultWebhooks(o: MutatingWebhookConfiguration): void {
-  for (const w of o.webhooks ?? []) {
-    fill(w, { failurePolicy: 'Fail', matchPolicy: 'Equivalent', timeoutSeconds: 10, namespaceSelector: {}, objectSelector: {} })
-    for (const r of w.rules ?? []) fill(r, { scope: '*' })
-    if (w.clientConfig?.service) fill(w.clientConfig.service, { port: 443 })
-  }
 }
 
 /** UTF-8 to base64, in a browser too. */

@@ -8,44 +8,13 @@ import type { ResourceDef } from '../resource.ts'
 import { walk } from '../schema.ts'
 import { schemaOf } from '../schema-table.ts'
 import type { FieldError } from '../status.ts'
-import * as cluster from './cluster.ts'
-import * as config from './config.ts'
-import * as crd from './crd.ts'
+import { CORE_RULES } from './core-rules.ts'
 import { metaErrors, metaUpdateErrors } from './meta.ts'
-import * as pod from './pod.ts'
-import * as workload from './workload.ts'
-
-interface Rules {
-  /** What must hold on create and on update. */
-  readonly always?: (object: never) => FieldError[]
-  readonly create?: (object: never) => FieldError[]
-  readonly update?: (next: never, old: never) => FieldError[]
-}
+import { OTHER_RULES } from './other-rules.ts'
+import type { Rules } from './rules.ts'
 
 /** By name of the type. */
-const RULES: Readonly<Record<string, Rules>> = {
-  Pod: { always: pod.podErrors, create: pod.podCreateErrors, update: pod.podUpdateErrors },
-  Deployment: { always: workload.deploymentErrors, update: workload.selectorUpdateErrors },
-  ReplicaSet: { always: workload.replicaSetErrors, update: workload.selectorUpdateErrors },
-  DaemonSet: { always: workload.daemonSetErrors, update: workload.selectorUpdateErrors },
-  StatefulSet: { always: workload.statefulSetErrors, update: workload.statefulSetUpdateErrors },
-  Job: { always: workload.jobErrors },
-  ConfigMap: { always: config.configMapErrors, update: config.frozenDataErrors },
-  Secret: { always: config.secretErrors, update: config.frozenDataErrors },
-  Service: { always: config.serviceErrors, update: config.serviceUpdateErrors },
-  Node: { always: cluster.nodeErrors, update: cluster.nodeUpdateErrors },
-  Event: { always: cluster.eventErrors },
-  Lease: { always: cluster.leaseErrors },
-  CertificateSigningRequest: { always: cluster.signingRequestErrors, update: cluster.signingRequestUpdateErrors },
-  Role: { always: (o) => cluster.roleErrors(o, false) },
-  ClusterRole: { always: (o) => cluster.roleErrors(o, true) },
-  RoleBinding: { always: (o) => cluster.bindingErrors(o, false), update: cluster.bindingUpdateErrors },
-  ClusterRoleBinding: { always: (o) => cluster.bindingErrors(o, true), update: cluster.bindingUpdateErrors },
-  CustomResourceDefinition: { always: crd.crdErrors, update: crd.crdUpdateErrors },
-  Namespace: {},
-  ServiceAccount: {},
-  EventsEvent: {},
-}
+const RULES: Readonly<Record<string, Rules>> = { ...CORE_RULES, ...OTHER_RULES }
 
 /** What is wrong with a new object. Its name must be set (generateName resolved). */
 export function validateCreate(def: ResourceDef, object: KubeObject): FieldError[] {
@@ -57,18 +26,21 @@ export function validateCreate(def: ResourceDef, object: KubeObject): FieldError
 }
 
 /**
- * What is wrong with replacing `old` by `next`. A status-like subresource is judged by its metadata only: its writers are
- * parts of the system, and the schema has already been checked.
+ * What is wrong with replacing `old` by `next`. A subresource has rules of its own; one without is judged by its metadata only:
+ * its writers are parts of the system, and the schema has already been checked.
  */
 export function validateUpdate(def: ResourceDef, next: KubeObject, old: KubeObject, subresource?: string): FieldError[] {
   const errors = [...metaErrors(def, next.metadata ?? {}), ...metaUpdateErrors(next.metadata ?? {}, old.metadata ?? {})]
-  if (def.custom || (subresource !== undefined && subresource !== 'ephemeralcontainers')) return errors
+  if (def.custom) return errors
   const rules = RULES[def.schema]
+  if (subresource !== undefined) return [...errors, ...(rules?.sub?.[subresource]?.(next as never, old as never) ?? [])]
   if (!rules) return [...errors, ...requiredErrors(def, next)]
-  errors.push(...(rules.always?.(next as never) ?? []))
-  // The ephemeralcontainers subresource changes exactly what a plain update may not.
-  if (subresource === undefined) errors.push(...(rules.update?.(next as never, old as never) ?? []))
-  return errors
+  return [...errors, ...(rules.always?.(next as never) ?? []), ...(rules.update?.(next as never, old as never) ?? [])]
+}
+
+/** Texts for `Warning` headers: what of `next` is allowed but deprecated or surely not meant. `old` is undefined on create. */
+export function warnings(def: ResourceDef, next: KubeObject, old: KubeObject | undefined): string[] {
+  return def.custom ? [] : (RULES[def.schema]?.warn?.(next as never, old as never) ?? [])
 }
 
 /** Missing required fields by the schema, the status apart, which its writer fills in later. */
