@@ -75,6 +75,8 @@ export class DeviceUnit {
   #silence: Timer | undefined
   #heardAt = 0
   #ready = false
+  /** The driver said online since the device was opened or went offline; a reading alone may come before it listens. */
+  #saidOnline = false
   #saidEarly: { readonly state: DeviceState; readonly why: string } | undefined
   #closed = false
   #closing: Promise<void> = Promise.resolve()
@@ -208,6 +210,7 @@ export class DeviceUnit {
     this.#ready = true
     const early = this.#saidEarly
     this.#saidEarly = undefined
+    this.#saidOnline = early?.state === 'online'
     if (early) this.#take(early.state, early.why)
     this.#redeliver()
     this.#context.statusChanged(this, STATE_EVERY_MS)
@@ -226,7 +229,8 @@ export class DeviceUnit {
       this.#saidEarly = { state, why } // online means that it can be used, so this waits until it is open
       return
     }
-    const back = state === 'online' && this.#state !== 'online'
+    const back = state === 'online' && (this.#state !== 'online' || !this.#saidOnline)
+    this.#saidOnline = state === 'online'
     this.#take(state, why)
     if (back) this.#redeliver()
   }

@@ -176,6 +176,22 @@ test('a camera on the embedded broker: desired reaches it and comes back, frames
   assert.equal(list[0]?.properties.find((p) => p.name === 'fps')?.value, 7)
 })
 
+test('what is wanted is said again when the device says online, also after a reading made it seem so', { timeout: 15_000 }, async (t) => {
+  const { devices, models, status, port, layer } = await boot(t)
+  await models.create(CAMERA)
+  await devices.create(camera('cam-1', { fps: '9' }))
+  await until('device open', () => layer.devices()[0]?.properties.length === 2)
+  const early = await until('broker', () => mqtt.connectAsync(`mqtt://127.0.0.1:${port}`, { clientId: 'early' }).catch(() => undefined))
+  t.after(() => early.endAsync(true))
+  await early.publishAsync('cameras/cam-1/state/fps', '9', { qos: 1 })
+  await until('online by its reading', async () => (await status('cam-1'))?.state === 'online')
+  const said: string[] = []
+  early.on('message', (_topic, payload) => void said.push(payload.toString()))
+  await early.subscribeAsync('cameras/cam-1/set/fps', { qos: 1 })
+  await early.publishAsync('cameras/cam-1/status', 'online', { qos: 1 })
+  await until('fps said again', () => said.includes('9'))
+})
+
 test('garbage and oversized messages raise Events and lose nothing; a device whose will says offline is offline', { timeout: 15_000 }, async (t) => {
   const { devices, models, status, events, bus, port, layer } = await boot(t)
   await models.create(CAMERA)

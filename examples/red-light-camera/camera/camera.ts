@@ -61,8 +61,8 @@ const client = mqtt.connect(broker, {
 })
 client.on('error', () => {}) // The client dials again by itself; a camera has nobody to tell.
 client.on('connect', () => {
-  client.publish(`cameras/${id}/status`, 'online', { qos: 1, retain: true })
-  client.subscribe(`cameras/${id}/set/#`, { qos: 1 })
+  // It listens before it says that it can be spoken to.
+  client.subscribe(`cameras/${id}/set/#`, { qos: 1 }, () => client.publish(`cameras/${id}/status`, 'online', { qos: 1, retain: true }))
   for (const name of Object.keys(settings)) tell(name)
 })
 client.on('message', (topic, payload) => {

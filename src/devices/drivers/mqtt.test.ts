@@ -98,6 +98,18 @@ test('a write that the device answers with another value says which, and one it 
   await assert.rejects(session.write(level, { json: 3 }, AbortSignal.timeout(100)), { code: 'timeout', message: /not answered on t\/1\/level, last said "30"/ })
 })
 
+test('a device that does not listen yet hears the write all the same', async (t) => {
+  const broker = await local()
+  t.after(() => broker.close())
+  const session = await createMqttDriver(async () => broker).open(device, recordingHost(), AbortSignal.timeout(1000))
+  await session.subscribe(device.properties)
+  const level = device.properties[0] as (typeof device.properties)[0]
+  const written = session.write(level, { json: 12 }, AbortSignal.timeout(5000))
+  const client = await thing(broker.port) // the first telling went to nobody
+  t.after(() => client.endAsync(true))
+  assert.deepEqual(await written, { json: 12 })
+})
+
 test('a pod hears only devices of its namespace, and nobody but the node speaks for them', async (t) => {
   let pod: string | undefined
   const told: boolean[] = []

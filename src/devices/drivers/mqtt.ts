@@ -6,13 +6,17 @@
  * `visitors.configData` of a property: `topic` (values; `{name}` for parts that go into the reading's meta, `{device}` and
  * `{namespace}` for the device's own), `setTopic` (writes), `json` (the field in a JSON payload), `contentType`, `retain`.
  *
- * A write is done when the device says a value on `topic` after it: the one written, or another than before (it chose).
+ * A write is done when the device says a value on `topic` after it: the one written, or another than before (it chose). Until
+ * then it is said again every second.
  */
 import { AppError, messageOf } from '../../base/errors.ts'
 import type { MqttLink } from '../broker.ts'
 import { fromBytes, sameJson, seen, toText } from '../convert.ts'
 import type { DeviceConfig, DeviceValue, Driver, DriverHost, DriverSession, PropertyConfig } from '../driver.ts'
 import { topicTemplate } from '../topics.ts'
+
+/** How often a write is said again while the device has not answered, ms: setting a value twice does no harm. */
+const REPEAT_MS = 1000
 
 /** Gives the node's own broker, started on first use. */
 export type LocalBroker = () => Promise<MqttLink>
@@ -188,14 +192,17 @@ async function openSession(device: DeviceConfig, host: DriverHost, link: MqttLin
         await link.publish(visit.setTopic, payload, options)
         return undefined
       }
+      const { setTopic } = visit
       const answer = answerTo(visit, value.json, signal)
       try {
-        await link.publish(visit.setTopic, payload, options)
+        await link.publish(setTopic, payload, options)
       } catch (error) {
         answer.cancel()
         throw error
       }
-      return await answer.promise
+      // A device that has just connected may not listen yet, and a broker keeps nothing for it: say it again until it answers.
+      const again = setInterval(() => void link.publish(setTopic, payload, options).catch(() => undefined), REPEAT_MS)
+      return await answer.promise.finally(() => clearInterval(again))
     },
     async call(method, args) {
       const topic = text(device.config['callTopic'])
