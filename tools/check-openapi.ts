@@ -10,7 +10,8 @@ import { gunzipSync } from 'node:zlib'
 import { RESOURCES } from '../src/api/kinds.ts'
 import { openApiV2 } from '../src/api/openapi.ts'
 import { NEWER_FACTS, factLines } from '../src/api/schema-facts.ts'
-import { schemaTable } from '../src/api/schema-table.ts'
+import { loadDescriptions, schemaTable } from '../src/api/schema-table.ts'
+import type { Descriptions } from '../src/api/schema-table.ts'
 
 type Json = Record<string, unknown>
 interface Document {
@@ -29,9 +30,10 @@ export interface Findings {
 /** Facts compared of each field and type. */
 const FACTS = ['type', 'format', 'x-kubernetes-list-type', 'x-kubernetes-list-map-keys', 'x-kubernetes-map-type', 'x-kubernetes-patch-merge-key', 'x-kubernetes-patch-strategy']
 
-/** Compares every type that the resources we serve need, and every path of theirs. */
-export function compareWith(oracle: Document): Findings {
-  const ours = openApiV2(RESOURCES, '') as unknown as Document
+/** Compares every type that the resources we serve need, and every path of theirs; with `descriptions` also the words for types and fields. */
+export function compareWith(oracle: Document, descriptions: Descriptions = {}): Findings {
+  const ours = openApiV2(RESOURCES, '', descriptions) as unknown as Document
+  const words = Object.keys(descriptions).length > 0
   const differences: string[] = []
   const newer = new Map(factLines(NEWER_FACTS).map(([type, ...fields]) => [type, fields]))
   const shortName = new Map(Object.entries(schemaTable()).map(([name, schema]) => [schema['x-name'], name]))
@@ -44,6 +46,7 @@ export function compareWith(oracle: Document): Findings {
     }
     compareFacts(name, mine, theirs, differences)
     compareRequired(name, mine, theirs, differences)
+    if (words) compareWords(name, mine, theirs, differences)
     const [a, b] = [propertiesOf(mine), propertiesOf(theirs)]
     const skipped = newer.get(shortName.get(name) ?? '') ?? []
     for (const field of new Set([...Object.keys(a), ...Object.keys(b)])) {
@@ -51,7 +54,10 @@ export function compareWith(oracle: Document): Findings {
       if (skipped.includes(field)) continue
       if (a[field] === undefined) differences.push(`${name}.${field}: published, but not ours`)
       else if (b[field] === undefined) differences.push(`${name}.${field}: ours, but not published`)
-      else compareField(`${name}.${field}`, a[field], b[field], differences)
+      else {
+        compareField(`${name}.${field}`, a[field], b[field], differences)
+        if (words) compareWords(`${name}.${field}`, a[field], b[field], differences)
+      }
     }
   }
   for (const [path, mine] of Object.entries(ours.paths)) comparePath(path, mine, oracle.paths[path], differences)
@@ -69,6 +75,12 @@ function compareField(where: string, mine: Json, theirs: Json, out: string[]): v
     if (mine[inner] !== undefined && theirs[inner] !== undefined) compareField(`${where}.${inner}`, mine[inner] as Json, theirs[inner] as Json, out)
     else if (mine[inner] !== theirs[inner]) out.push(`${where}: ${inner} is ${JSON.stringify(mine[inner])}, published ${JSON.stringify(theirs[inner])}`)
   }
+}
+
+/** Where nothing is published we may say something. A Quantity is written about at length elsewhere. */
+function compareWords(where: string, mine: Json, theirs: Json, out: string[]): void {
+  if (theirs.description === undefined || where.endsWith('.Quantity') || mine.description === theirs.description) return
+  out.push(`${where}: described as ${JSON.stringify(mine.description)}, published ${JSON.stringify(theirs.description)}`)
 }
 
 function compareFacts(where: string, mine: Json, theirs: Json, out: string[]): void {
@@ -111,7 +123,7 @@ if (process.argv[1] !== undefined && import.meta.url === pathToFileURL(process.a
     console.error('check-openapi: name a published OpenAPI document as argument or in SKERRY_OPENAPI_ORACLE')
     process.exitCode = 2
   } else {
-    const { differences, types, fields, paths } = compareWith(await readDocument(path))
+    const { differences, types, fields, paths } = compareWith(await readDocument(path), await loadDescriptions())
     for (const d of differences) console.log(d)
     console.log(`${types} types, ${fields} fields, ${paths} paths compared: ${differences.length} differences`)
     process.exitCode = differences.length > 0 ? 1 : 0

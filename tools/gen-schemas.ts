@@ -3,20 +3,25 @@
  * own facts. Skips when the inputs are unchanged; `--force` does it anyway. `npm run gen`.
  */
 import { createHash } from 'node:crypto'
-import { mkdir, readFile, rename, writeFile } from 'node:fs/promises'
+import { mkdir, readFile, readdir, rename, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { modelsDirectory, readModels } from './gen/models.ts'
 import { buildSchemas } from './gen/schemas.ts'
+import type { Built } from './gen/schemas.ts'
+import { readTexts, spelling, textSources } from './gen/texts.ts'
 import { typesModule } from './gen/types.ts'
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)))
 const out = join(root, 'src/api/gen')
 const models = modelsDirectory()
 const inputs = [
-  'tools/gen-schemas.ts', 'tools/gen/models.ts', 'tools/gen/schemas.ts', 'tools/gen/types.ts', 'src/api/schema-facts.ts', 'tools/gen/packages.ts',
+  'tools/gen-schemas.ts', 'tools/gen/models.ts', 'tools/gen/schemas.ts', 'tools/gen/types.ts', 'src/api/schema-facts.ts', 'tools/gen/packages.ts', 'tools/gen/texts.ts',
 ].map((file) => join(root, file))
-inputs.push(join(models, '../../../package.json'))
+inputs.push(join(models, '../../../package.json'), ...textSources())
+
+const columns = join(root, 'src/api/columns')
+for (const file of (await readdir(columns)).sort()) if (file.endsWith('.ts') && !file.endsWith('.test.ts')) inputs.push(join(columns, file))
 
 const hash = createHash('sha256')
 for (const file of inputs) hash.update(await readFile(file))
@@ -26,12 +31,47 @@ if (current === stamp && !process.argv.includes('--force')) {
   console.log('src/api/gen is up to date')
 } else {
   const { schemas, descriptions, kept } = buildSchemas(await readModels(models))
+  await addTexts(schemas, descriptions)
   await mkdir(out, { recursive: true })
   await replace('types.ts', typesModule(kept))
   await replace('schemas.ts', jsonModule('The schema table of built-in types without descriptions', 'SCHEMAS_JSON', schemas))
   await replace('descriptions.ts', jsonModule('Descriptions of types and fields', 'DESCRIPTIONS_JSON', descriptions))
+  await replace('column-texts.ts', jsonModule('What the columns of tables mean, by `Type.field`', 'COLUMN_TEXTS_JSON', await columnTexts(descriptions)))
   await replace('stamp', stamp)
   console.log(`src/api/gen: ${Object.keys(schemas).length} types`)
+}
+
+/** Puts the published words where the models have other ones or none, and the values of enumerations beside them. */
+async function addTexts(schemas: Built['schemas'], descriptions: Built['descriptions']): Promise<void> {
+  const published = await readTexts()
+  for (const [type, schema] of Object.entries(schemas)) {
+    const found = published.get(spelling(String(schema['x-name'])))
+    if (!found) continue
+    const words = (descriptions[type] ??= ['', {}])
+    if (found.about) words[0] = found.about
+    const values: Record<string, readonly string[]> = {}
+    for (const name of Object.keys((schema.properties ?? {}) as object)) {
+      const text = found.fields.get(name)
+      if (text) words[1][name] = text
+      const known = name === 'kind' || name === 'apiVersion' ? undefined : found.enums.get(name)
+      if (known) values[name] = known
+    }
+    if (Object.keys(values).length > 0) words[2] = values
+  }
+}
+
+/** The descriptions that columns refer to. @throws Error for a field that has none */
+async function columnTexts(descriptions: Built['descriptions']): Promise<Record<string, string>> {
+  const found: Record<string, string> = {}
+  for (const file of inputs.filter((f) => f.startsWith(columns))) {
+    for (const [, quoted, key] of (await readFile(file, 'utf8')).matchAll(/('|\| )([A-Z]\w+\.\w+)'/g)) {
+      const [type = '', field = ''] = (key as string).split('.')
+      const text = descriptions[type]?.[1][field]
+      if (text !== undefined) found[key as string] = text
+      else if (quoted !== "'") throw new Error(`generating column texts: ${file} names ${key}, which has no description`)
+    }
+  }
+  return found
 }
 
 /** Readers see the old or the new file, never half of one. */

@@ -2,10 +2,13 @@
  * Every resource once: the table from which discovery, routes, storage keys, field selectors, printed columns and OpenAPI are
  * derived. A kind's key here is the name of its type in `gen/types.ts`. To add a kind, add a row.
  */
+import * as access from './columns/access.ts'
 import * as apps from './columns/apps.ts'
-import * as cluster from './columns/cluster.ts'
 import { NAME_AGE } from './columns/column.ts'
 import * as core from './columns/core.ts'
+import * as extension from './columns/extension.ts'
+import * as network from './columns/network.ts'
+import * as storage from './columns/storage.ts'
 import type { KubeObject } from './meta.ts'
 import { fieldPaths, fieldText, row } from './resource.ts'
 import type { ResourceDef } from './resource.ts'
@@ -36,7 +39,9 @@ const EVENT_FIELDS = (prefix: string) => ({
 export const KINDS = {
   // Core.
   Binding: row('v1', 'Binding', 'bindings', { served: 'virtual' }),
-  ComponentStatus: row('v1', 'ComponentStatus', 'componentstatuses', { cluster: true, short: 'cs', served: 'virtual', verbs: ['get', 'list'] }),
+  ComponentStatus: row('v1', 'ComponentStatus', 'componentstatuses', {
+    cluster: true, short: 'cs', served: 'virtual', verbs: ['get', 'list'], printer: core.componentStatuses,
+  }),
   ConfigMap: row('v1', 'ConfigMap', 'configmaps', { short: 'cm', served: 'full', printer: core.configMaps }),
   Endpoints: row('v1', 'Endpoints', 'endpoints', { short: 'ep', printer: core.endpoints }),
   Event: row('v1', 'Event', 'events', { short: 'ev', served: 'full', fields: EVENT_FIELDS('involvedObject'), printer: core.events }),
@@ -87,7 +92,7 @@ export const KINDS = {
   HorizontalPodAutoscaler: row('autoscaling/v1', 'HorizontalPodAutoscaler', 'horizontalpodautoscalers', {
     short: 'hpa', categories: ALL, sub: 'status', printer: apps.autoscalers,
   }),
-  PodDisruptionBudget: row('policy/v1', 'PodDisruptionBudget', 'poddisruptionbudgets', { short: 'pdb', sub: 'status', printer: cluster.disruptionBudgets }),
+  PodDisruptionBudget: row('policy/v1', 'PodDisruptionBudget', 'poddisruptionbudgets', { short: 'pdb', sub: 'status', printer: extension.disruptionBudgets }),
   // Who and what may.
   TokenReview: row('authentication.k8s.io/v1', 'TokenReview', 'tokenreviews', { cluster: true, served: 'virtual' }),
   SelfSubjectReview: row('authentication.k8s.io/v1', 'SelfSubjectReview', 'selfsubjectreviews', { cluster: true, served: 'virtual' }),
@@ -96,58 +101,60 @@ export const KINDS = {
   SelfSubjectRulesReview: row('authorization.k8s.io/v1', 'SelfSubjectRulesReview', 'selfsubjectrulesreviews', { cluster: true, served: 'virtual' }),
   SubjectAccessReview: row('authorization.k8s.io/v1', 'SubjectAccessReview', 'subjectaccessreviews', { cluster: true, served: 'virtual' }),
   ClusterRoleBinding: row('rbac.authorization.k8s.io/v1', 'ClusterRoleBinding', 'clusterrolebindings', {
-    cluster: true, served: 'full', printer: cluster.roleBindings,
+    cluster: true, served: 'full', printer: access.clusterRoleBindings,
   }),
-  ClusterRole: row('rbac.authorization.k8s.io/v1', 'ClusterRole', 'clusterroles', { cluster: true, served: 'full', printer: cluster.roles }),
-  RoleBinding: row('rbac.authorization.k8s.io/v1', 'RoleBinding', 'rolebindings', { served: 'full', printer: cluster.roleBindings }),
-  Role: row('rbac.authorization.k8s.io/v1', 'Role', 'roles', { served: 'full', printer: cluster.roles }),
+  ClusterRole: row('rbac.authorization.k8s.io/v1', 'ClusterRole', 'clusterroles', { cluster: true, served: 'full' }),
+  RoleBinding: row('rbac.authorization.k8s.io/v1', 'RoleBinding', 'rolebindings', { served: 'full', printer: access.roleBindings }),
+  Role: row('rbac.authorization.k8s.io/v1', 'Role', 'roles', { served: 'full' }),
   CertificateSigningRequest: row('certificates.k8s.io/v1', 'CertificateSigningRequest', 'certificatesigningrequests', {
-    cluster: true, short: 'csr', sub: 'approval status', served: 'full', fields: 'spec.signerName', printer: cluster.signingRequests,
+    cluster: true, short: 'csr', sub: 'approval status', served: 'full', fields: 'spec.signerName', printer: access.signingRequests,
   }),
   // Extension of the API itself.
   CustomResourceDefinition: row('apiextensions.k8s.io/v1', 'CustomResourceDefinition', 'customresourcedefinitions', {
     cluster: true, short: 'crd crds', categories: EXT, sub: 'status', served: 'full',
   }),
-  APIService: row('apiregistration.k8s.io/v1', 'APIService', 'apiservices', { cluster: true, categories: EXT, sub: 'status', printer: cluster.apiServices }),
+  APIService: row('apiregistration.k8s.io/v1', 'APIService', 'apiservices', { cluster: true, categories: EXT, sub: 'status', printer: extension.apiServices }),
   MutatingWebhookConfiguration: row(WEBHOOK_GROUP, 'MutatingWebhookConfiguration', 'mutatingwebhookconfigurations', {
     served: 'full',
-    cluster: true, categories: EXT, printer: cluster.webhookConfigurations,
+    cluster: true, categories: EXT, printer: extension.webhookConfigurations,
   }),
   ValidatingWebhookConfiguration: row(WEBHOOK_GROUP, 'ValidatingWebhookConfiguration', 'validatingwebhookconfigurations', {
     served: 'full',
-    cluster: true, categories: EXT, printer: cluster.webhookConfigurations,
+    cluster: true, categories: EXT, printer: extension.webhookConfigurations,
   }),
-  ValidatingAdmissionPolicy: row(WEBHOOK_GROUP, 'ValidatingAdmissionPolicy', 'validatingadmissionpolicies', { cluster: true, categories: EXT, sub: 'status' }),
+  ValidatingAdmissionPolicy: row(WEBHOOK_GROUP, 'ValidatingAdmissionPolicy', 'validatingadmissionpolicies', {
+    cluster: true, categories: EXT, sub: 'status', printer: extension.admissionPolicies,
+  }),
   ValidatingAdmissionPolicyBinding: row(WEBHOOK_GROUP, 'ValidatingAdmissionPolicyBinding', 'validatingadmissionpolicybindings', {
-    cluster: true, categories: EXT,
+    cluster: true, categories: EXT, printer: extension.admissionPolicyBindings,
   }),
   // Coordination, events, discovery, network.
-  Lease: row('coordination.k8s.io/v1', 'Lease', 'leases', { served: 'full', printer: cluster.leases }),
+  Lease: row('coordination.k8s.io/v1', 'Lease', 'leases', { served: 'full', printer: access.leases }),
   EventsEvent: row('events.k8s.io/v1', 'Event', 'events', {
     short: 'ev', served: 'full', schema: 'EventsEvent', storage: 'events', fields: EVENT_FIELDS('regarding'), printer: core.events,
   }),
-  EndpointSlice: row('discovery.k8s.io/v1', 'EndpointSlice', 'endpointslices', { printer: cluster.endpointSlices }),
-  IngressClass: row('networking.k8s.io/v1', 'IngressClass', 'ingressclasses', { cluster: true, printer: cluster.ingressClasses }),
-  Ingress: row('networking.k8s.io/v1', 'Ingress', 'ingresses', { short: 'ing', sub: 'status', printer: cluster.ingresses }),
-  IPAddress: row('networking.k8s.io/v1', 'IPAddress', 'ipaddresses', { cluster: true, short: 'ip' }),
-  NetworkPolicy: row('networking.k8s.io/v1', 'NetworkPolicy', 'networkpolicies', { short: 'netpol', printer: cluster.networkPolicies }),
-  ServiceCIDR: row('networking.k8s.io/v1', 'ServiceCIDR', 'servicecidrs', { cluster: true, sub: 'status' }),
+  EndpointSlice: row('discovery.k8s.io/v1', 'EndpointSlice', 'endpointslices', { printer: network.endpointSlices }),
+  IngressClass: row('networking.k8s.io/v1', 'IngressClass', 'ingressclasses', { cluster: true, printer: network.ingressClasses }),
+  Ingress: row('networking.k8s.io/v1', 'Ingress', 'ingresses', { short: 'ing', sub: 'status', printer: network.ingresses }),
+  IPAddress: row('networking.k8s.io/v1', 'IPAddress', 'ipaddresses', { cluster: true, short: 'ip', printer: network.ipAddresses }),
+  NetworkPolicy: row('networking.k8s.io/v1', 'NetworkPolicy', 'networkpolicies', { short: 'netpol', printer: network.networkPolicies }),
+  ServiceCIDR: row('networking.k8s.io/v1', 'ServiceCIDR', 'servicecidrs', { cluster: true, sub: 'status', printer: network.serviceCidrs }),
   // Nodes, scheduling, storage, devices of DRA, flow control.
-  RuntimeClass: row('node.k8s.io/v1', 'RuntimeClass', 'runtimeclasses', { cluster: true, printer: cluster.runtimeClasses }),
-  PriorityClass: row('scheduling.k8s.io/v1', 'PriorityClass', 'priorityclasses', { served: 'full', cluster: true, short: 'pc', printer: cluster.priorityClasses }),
-  CSIDriver: row('storage.k8s.io/v1', 'CSIDriver', 'csidrivers', { cluster: true, printer: cluster.csiDrivers }),
-  CSINode: row('storage.k8s.io/v1', 'CSINode', 'csinodes', { cluster: true, printer: cluster.csiNodes }),
-  CSIStorageCapacity: row('storage.k8s.io/v1', 'CSIStorageCapacity', 'csistoragecapacities'),
-  StorageClass: row('storage.k8s.io/v1', 'StorageClass', 'storageclasses', { cluster: true, short: 'sc', printer: cluster.storageClasses }),
-  VolumeAttachment: row('storage.k8s.io/v1', 'VolumeAttachment', 'volumeattachments', { cluster: true, sub: 'status', printer: cluster.volumeAttachments }),
-  VolumeAttributesClass: row('storage.k8s.io/v1', 'VolumeAttributesClass', 'volumeattributesclasses', { cluster: true, short: 'vac', printer: NAME_AGE }),
+  RuntimeClass: row('node.k8s.io/v1', 'RuntimeClass', 'runtimeclasses', { cluster: true, printer: extension.runtimeClasses }),
+  PriorityClass: row('scheduling.k8s.io/v1', 'PriorityClass', 'priorityclasses', { served: 'full', cluster: true, short: 'pc', printer: extension.priorityClasses }),
+  CSIDriver: row('storage.k8s.io/v1', 'CSIDriver', 'csidrivers', { cluster: true, printer: storage.csiDrivers }),
+  CSINode: row('storage.k8s.io/v1', 'CSINode', 'csinodes', { cluster: true, printer: storage.csiNodes }),
+  CSIStorageCapacity: row('storage.k8s.io/v1', 'CSIStorageCapacity', 'csistoragecapacities', { printer: storage.csiStorageCapacities }),
+  StorageClass: row('storage.k8s.io/v1', 'StorageClass', 'storageclasses', { cluster: true, short: 'sc', printer: storage.storageClasses }),
+  VolumeAttachment: row('storage.k8s.io/v1', 'VolumeAttachment', 'volumeattachments', { cluster: true, sub: 'status', printer: storage.volumeAttachments }),
+  VolumeAttributesClass: row('storage.k8s.io/v1', 'VolumeAttributesClass', 'volumeattributesclasses', { cluster: true, short: 'vac', printer: storage.volumeAttributesClasses }),
   DeviceClass: row('resource.k8s.io/v1', 'DeviceClass', 'deviceclasses', { cluster: true, printer: NAME_AGE }),
-  ResourceResourceClaim: row('resource.k8s.io/v1', 'ResourceClaim', 'resourceclaims', { sub: 'status', schema: 'ResourceResourceClaim', printer: NAME_AGE }),
+  ResourceResourceClaim: row('resource.k8s.io/v1', 'ResourceClaim', 'resourceclaims', { sub: 'status', schema: 'ResourceResourceClaim', printer: extension.resourceClaims }),
   ResourceClaimTemplate: row('resource.k8s.io/v1', 'ResourceClaimTemplate', 'resourceclaimtemplates', { printer: NAME_AGE }),
-  ResourceSlice: row('resource.k8s.io/v1', 'ResourceSlice', 'resourceslices', { cluster: true, printer: NAME_AGE, fields: 'spec.driver spec.nodeName' }),
-  FlowSchema: row('flowcontrol.apiserver.k8s.io/v1', 'FlowSchema', 'flowschemas', { cluster: true, sub: 'status', printer: NAME_AGE }),
+  ResourceSlice: row('resource.k8s.io/v1', 'ResourceSlice', 'resourceslices', { cluster: true, printer: extension.resourceSlices, fields: 'spec.driver spec.nodeName' }),
+  FlowSchema: row('flowcontrol.apiserver.k8s.io/v1', 'FlowSchema', 'flowschemas', { cluster: true, sub: 'status', printer: extension.flowSchemas }),
   PriorityLevelConfiguration: row('flowcontrol.apiserver.k8s.io/v1', 'PriorityLevelConfiguration', 'prioritylevelconfigurations', {
-    cluster: true, sub: 'status', printer: NAME_AGE,
+    cluster: true, sub: 'status', printer: extension.priorityLevels,
   }),
 } as const satisfies Record<string, ResourceDef>
 

@@ -72,15 +72,18 @@ export class SchemaSet {
   }
 
   #builtin(type: string, schema: Schema): Json {
-    const [text, fields] = this.#descriptions[type] ?? ['', {}]
+    const [text, fields, enums = {}] = this.#descriptions[type] ?? NO_TEXTS
     const out: Json = { ...(text !== '' && { description: text }), ...this.#scalar(type, schema) }
     if (schema.properties) {
       out.properties = Object.fromEntries(
         Object.entries(schema.properties).map(([name, field]) => {
           const plain = this.#plain(field)
-          // The models have no words for fields that refer to a type; the type's own are the next best.
-          const description = fields[name] ?? (field.$ref === undefined ? undefined : this.#descriptions[field.$ref]?.[0] || undefined)
-          if (description === undefined) return [name, plain]
+          const values = enums[name]
+          if (values && this.#version === 3) Object.assign(field.type === 'array' ? (plain.items as Json) : plain, { enum: values })
+          const words = fields[name]
+          if (words === undefined) return [name, plain]
+          // Version 2 knows no enumerations, and does not speak of them.
+          const description = this.#version === 2 ? (words.split(/\n+Possible enum values:/)[0] as string) : words
           // Beside a $ref nothing else counts in version 3, so the reference moves into an allOf.
           if (this.#version === 3 && '$ref' in plain) return [name, { allOf: [{ $ref: plain.$ref }], description }]
           return [name, { description, ...plain }]
@@ -133,12 +136,13 @@ export class SchemaSet {
   }
 
   #typeMeta(): Json {
-    const [, fields] = this.#descriptions['Pod'] ?? ['', {}]
+    const [, fields] = this.#descriptions['Pod'] ?? NO_TEXTS
     const text = (name: string): Json => ({ type: 'string', ...(fields[name] !== undefined && { description: fields[name] }) })
     return { apiVersion: text('apiVersion'), kind: text('kind') }
   }
 }
 
+const NO_TEXTS: Descriptions[string] = ['', {}]
 const NOT_IN_V2 = new Set(['nullable', 'anyOf', 'oneOf', 'not', 'allOf', 'default'])
 
 /** `io.kubeedge.devices.v1beta1.Device` for the group `devices.kubeedge.io`. */

@@ -22,8 +22,8 @@ export function resolve(schema: Schema): Schema {
   return schema.$ref === undefined ? schema : schemaOf(schema.$ref)
 }
 
-/** Text of a type at index 0, then of its fields by name. */
-export type Descriptions = Readonly<Record<string, readonly [string, Readonly<Record<string, string>>]>>
+/** Text of a type at index 0, then of its fields by name, then the values of fields (or of list items) that have only a few. */
+export type Descriptions = Readonly<Record<string, readonly [string, Readonly<Record<string, string>>, Readonly<Record<string, readonly string[]>>?]>>
 
 /** Loads the descriptions (half a megabyte of text); callers keep no reference when done. */
 export async function loadDescriptions(): Promise<Descriptions> {

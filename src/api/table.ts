@@ -1,10 +1,11 @@
 /** Table answers (`meta.k8s.io/v1`): what `kubectl get` asks for. Works for built-in kinds and CRDs alike, from their printers. */
-import type { Cell, ColumnDef } from './columns/column.ts'
+import type { Cell, ColumnDef, RowCondition } from './columns/column.ts'
 import type { KubeObject, ListMeta } from './meta.ts'
 import type { ResourceDef } from './resource.ts'
 
 export interface TableRow {
   readonly cells: Cell[]
+  readonly conditions?: readonly RowCondition[]
   /** The whole object, its metadata (PartialObjectMetadata), or absent. */
   readonly object?: KubeObject
 }
@@ -32,10 +33,10 @@ export function tableOf(def: ResourceDef, objects: readonly KubeObject[], option
     apiVersion: 'meta.k8s.io/v1',
     metadata: {},
     columnDefinitions: def.printer.columns,
-    rows: objects.map((o) => {
+    rows: (def.printer.order ? objects.toSorted(def.printer.order) : objects).map((o) => {
       const cells = def.printer.cells(o, options.now)
-      if (include === 'None') return { cells }
-      return { cells, object: include === 'Object' ? o : partial(o) }
+      const conditions = def.printer.conditions?.(o)
+      return { cells, ...(conditions && { conditions }), ...(include !== 'None' && { object: include === 'Object' ? o : partial(o) }) }
     }),
   }
 }

@@ -9,8 +9,8 @@ type Mutable = Record<string, unknown>
 export interface Built {
   /** By our name; each has `x-name`, its published name. */
   readonly schemas: Record<string, Mutable>
-  /** By our name: text of the type at index 0, then text by field name. */
-  readonly descriptions: Record<string, [string, Record<string, string>]>
+  /** By our name: text of the type at index 0, then text by field name, then the values of fields that have only a few. */
+  readonly descriptions: Record<string, [string, Record<string, string>, Record<string, readonly string[]>?]>
   /** The models behind the table, without what is newer than the API we serve. */
   readonly kept: readonly Model[]
 }

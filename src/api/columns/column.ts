@@ -1,4 +1,5 @@
 /** What a printed column is, and the small texts that many kinds print. Cells come from pure functions of object and time. */
+import { COLUMN_TEXTS_JSON } from '../gen/column-texts.ts'
 import type { Condition, KubeObject } from '../meta.ts'
 
 /** `metav1.TableColumnDefinition`. */
@@ -13,39 +14,79 @@ export interface ColumnDef {
 
 export type Cell = string | number | boolean | null
 
+/** What a row says beside its cells: `Completed` lets clients tell pods that have ended. */
+export interface RowCondition {
+  readonly type: 'Completed'
+  readonly status: 'True'
+  readonly reason: string
+  readonly message: string
+}
+
 /** The columns of one kind and how to fill them; `now` in ms. */
 export interface Printer {
   readonly columns: readonly ColumnDef[]
   cells(object: KubeObject, now: number): Cell[]
+  readonly conditions?: (object: KubeObject) => readonly RowCondition[] | undefined
+  /** In which order rows of one answer stand, when not in that of the list. */
+  readonly order?: (a: KubeObject, b: KubeObject) => number
 }
 
-/** Columns from names; a name ending in `+` is shown with `-o wide` only, a name `n:X` is an integer. */
-export function columns(...names: string[]): ColumnDef[] {
-  return names.map((n) => {
-    const wide = n.endsWith('+')
-    const integer = n.startsWith('n:')
-    const name = n.replace(/^n:/, '').replace(/\+$/, '')
-    const format = name === 'Name' ? 'name' : ''
-    return { name, type: integer ? 'integer' : 'string', format, description: DESCRIPTIONS[name] ?? '', priority: wide ? 1 : 0 }
+/**
+ * One column as a text: `Name`, with `+` behind it when only `-o wide` shows it, with `n:`, `b:` or `d:` before it when it is an integer, a
+ * boolean or a date. After ` | ` stands what it means, or `Type.field` whose published description says so.
+ */
+export type ColumnText = string
+
+/** Columns from their texts. */
+export function columns(...texts: ColumnText[]): ColumnDef[] {
+  return texts.map((text) => {
+    const [, type, name = '', wide, meaning] = /^(?:([nbd]):)?(.*?)(\+)?(?: \| (.*))?$/s.exec(text) ?? []
+    const about = meaning ?? ALWAYS[name] ?? ''
+    return {
+      name,
+      type: TYPES[type ?? ''] ?? 'string',
+      format: name === 'Name' ? 'name' : '',
+      description: /^\w+\.\w+$/.test(about) ? fieldText(about) : about,
+      priority: wide === undefined ? 0 : 1,
+    }
   })
 }
 
-const NAME_DESCRIPTION =
-  'Name must be unique within a namespace. Is required when creating resources, although some resources may allow a client to request the generation of an appropriate name automatically. Name is primarily intended for creation idempotence and configuration definition. Cannot be updated. More info: https://kubernetes.io/docs/concepts/overview/working-with-objects/names#names'
-const CREATED_DESCRIPTION =
-  'CreationTimestamp is a timestamp representing the server time when this object was created. It is not guaranteed to be set in happens-before order across separate operations. Clients may not set this value. It is represented in RFC3339 form and is in UTC.'
-const DESCRIPTIONS: Readonly<Record<string, string>> = { Name: NAME_DESCRIPTION, Age: CREATED_DESCRIPTION, 'Created At': CREATED_DESCRIPTION }
+const TYPES: Readonly<Record<string, ColumnDef['type']>> = { n: 'integer', b: 'boolean', d: 'date' }
+const ALWAYS: Readonly<Record<string, string>> = {
+  Name: 'ObjectMeta.name',
+  Age: 'ObjectMeta.creationTimestamp',
+  'Created At': 'ObjectMeta.creationTimestamp',
+  Containers: 'Names of each container in the template.',
+  Images: 'Images referenced by each container in the template.',
+}
+
+let texts: Readonly<Record<string, string>> | undefined
+
+function fieldText(field: string): string {
+  texts ??= JSON.parse(COLUMN_TEXTS_JSON) as Record<string, string>
+  return texts[field] ?? ''
+}
 
 /** A printer of typed objects; the cast happens here, once, because the kind of the object is the table row's promise. */
-export function printer<T extends KubeObject>(names: readonly string[], cells: (object: T, now: number) => Cell[]): Printer {
-  return { columns: columns(...names), cells: (object, now) => cells(object as T, now) }
+export function printer<T extends KubeObject>(
+  names: readonly ColumnText[],
+  cells: (object: T, now: number) => Cell[],
+  more: Pick<Printer, 'conditions' | 'order'> = {},
+): Printer {
+  let defs: ColumnDef[] | undefined
+  return {
+    // Made when a table is first asked for: most kinds of most servers never are.
+    get columns() {
+      return (defs ??= columns(...names))
+    },
+    cells: (object, now) => cells(object as T, now),
+    ...more,
+  }
 }
 
 /** Name and creation time, for kinds without columns of their own. */
-export const DEFAULT_PRINTER: Printer = {
-  columns: columns('Name', 'Created At').map((c) => (c.name === 'Created At' ? { ...c, type: 'date' } : c)),
-  cells: (o) => [o.metadata?.name ?? '', o.metadata?.creationTimestamp ?? ''],
-}
+export const DEFAULT_PRINTER: Printer = printer(['Name', 'd:Created At'], (o) => [nameOf(o), o.metadata?.creationTimestamp ?? ''])
 
 export const NAME_AGE: Printer = printer(['Name', 'Age'], (o, now) => [nameOf(o), age(o, now)])
 
@@ -64,7 +105,7 @@ export function since(time: string | null | undefined, now: number): string {
 
 /** A duration in at most two units, shorter as it grows: `45s`, `5m10s`, `3h`, `2d4h`, `1y3d`. */
 export function humanDuration(ms: number): string {
-  const s = Math.floor(ms / 1000)
+  const s = Math.trunc(ms / 1000)
   if (s < -1) return '<invalid>'
   if (s < 0) return '0s'
   if (s < 120) return `${s}s`
@@ -94,6 +135,12 @@ export function labelsText(labels: Readonly<Record<string, string>> | undefined)
 /** The condition of a type, if the list has it. */
 export function conditionOf(conditions: readonly Condition[] | undefined, type: string): Condition | undefined {
   return conditions?.find((c) => c.type === type)
+}
+
+/** The first few joined with commas, and how many there are beside them: `a,b,c + 2 more...`. */
+export function atMost(few: number, texts: readonly string[], joint = ','): string {
+  const shown = texts.slice(0, few).join(joint)
+  return texts.length > few ? `${shown} + ${texts.length - few} more...` : shown
 }
 
 /** Joined with commas, or `<none>`. */

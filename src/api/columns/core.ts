@@ -1,15 +1,19 @@
 /** Printed columns of core kinds, as kubectl users know them. */
 import type {
-  ConfigMap, ContainerStatus, Endpoints, Event, Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod, PodTemplate, ReplicationController,
+  ComponentStatus, ConfigMap, ContainerStatus, Endpoints, Event, Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod, PodTemplate, ReplicationController,
   ResourceQuota, Secret, Service, ServiceAccount,
 } from '../gen/types.ts'
-import { age, conditionOf, labelsText, nameOf, orNone, printer, since } from './column.ts'
-import type { Printer } from './column.ts'
+import { age, atMost, conditionOf, labelsText, nameOf, orNone, printer, since } from './column.ts'
+import type { Printer, RowCondition } from './column.ts'
 
 const ROLE_PREFIX = 'node-role.kubernetes.io/'
 
 export const pods: Printer = printer<Pod>(
-  ['Name', 'Ready', 'Status', 'Restarts', 'Age', 'IP+', 'Node+', 'Nominated Node+', 'Readiness Gates+'],
+  [
+    'Name', 'Ready | The aggregate readiness state of this pod for accepting traffic.', 'Status | The aggregate status of the containers in this pod.',
+    'n:Restarts | The number of times the containers in this pod have been restarted and when the last container in this pod has restarted.', 'Age',
+    'IP+ | PodStatus.podIP', 'Node+ | PodSpec.nodeName', 'Nominated Node+ | PodStatus.nominatedNodeName', 'Readiness Gates+ | PodSpec.readinessGates',
+  ],
   (pod, now) => {
     const s = podSummary(pod)
     const restarts = s.restarts > 0 && s.lastRestart ? `${s.restarts} (${since(s.lastRestart, now)} ago)` : String(s.restarts)
@@ -27,7 +31,13 @@ export const pods: Printer = printer<Pod>(
       gates.length === 0 ? '<none>' : `${passed}/${gates.length}`,
     ]
   },
+  { conditions: (pod) => ENDED[(pod as Pod).status?.phase ?? ''] },
 )
+
+const ENDED: Readonly<Record<string, readonly RowCondition[]>> = {
+  Succeeded: [{ type: 'Completed', status: 'True', reason: 'Succeeded', message: 'The pod has completed successfully.' }],
+  Failed: [{ type: 'Completed', status: 'True', reason: 'Failed', message: 'The pod failed.' }],
+}
 
 export interface PodSummary {
   /** The word under STATUS: `Running`, `CrashLoopBackOff`, `Init:0/1`, `Terminating`. */
@@ -94,7 +104,11 @@ function terminatedReason(c: ContainerStatus): string {
 }
 
 export const nodes: Printer = printer<Node>(
-  ['Name', 'Status', 'Roles', 'Age', 'Version', 'Internal-IP+', 'External-IP+', 'OS-Image+', 'Kernel-Version+', 'Container-Runtime+'],
+  [
+    'Name', 'Status | The status of the node', 'Roles | The roles of the node', 'Age', 'Version | NodeSystemInfo.kubeletVersion', 'Internal-IP+ | NodeStatus.addresses',
+    'External-IP+ | NodeStatus.addresses', 'OS-Image+ | NodeSystemInfo.osImage', 'Kernel-Version+ | NodeSystemInfo.kernelVersion',
+    'Container-Runtime+ | NodeSystemInfo.containerRuntimeVersion',
+  ],
   (node, now) => {
     const ready = conditionOf(node.status?.conditions, 'Ready')
     const status = [ready === undefined ? 'Unknown' : ready.status === 'True' ? 'Ready' : 'NotReady']
@@ -121,24 +135,27 @@ export const nodes: Printer = printer<Node>(
   },
 )
 
-export const namespaces: Printer = printer<Namespace>(['Name', 'Status', 'Age'], (ns, now) => [nameOf(ns), ns.status?.phase ?? '', age(ns, now)])
+export const namespaces: Printer = printer<Namespace>(['Name', 'Status | The status of the namespace', 'Age'], (ns, now) => [nameOf(ns), ns.status?.phase ?? '', age(ns, now)])
 
-export const configMaps: Printer = printer<ConfigMap>(['Name', 'n:Data', 'Age'], (c, now) => [
+export const configMaps: Printer = printer<ConfigMap>(['Name', 'Data | ConfigMap.data', 'Age'], (c, now) => [
   nameOf(c),
   Object.keys(c.data ?? {}).length + Object.keys(c.binaryData ?? {}).length,
   age(c, now),
 ])
 
-export const secrets: Printer = printer<Secret>(['Name', 'Type', 'n:Data', 'Age'], (s, now) => [
+export const secrets: Printer = printer<Secret>(['Name', 'Type | Secret.type', 'Data | Secret.data', 'Age'], (s, now) => [
   nameOf(s),
   s.type ?? '',
   Object.keys(s.data ?? {}).length,
   age(s, now),
 ])
 
-export const serviceAccounts: Printer = printer<ServiceAccount>(['Name', 'n:Secrets', 'Age'], (s, now) => [nameOf(s), s.secrets?.length ?? 0, age(s, now)])
+export const serviceAccounts: Printer = printer<ServiceAccount>(['Name', 'Secrets | ServiceAccount.secrets', 'Age'], (s, now) => [nameOf(s), s.secrets?.length ?? 0, age(s, now)])
 
-export const services: Printer = printer<Service>(['Name', 'Type', 'Cluster-IP', 'External-IP', 'Port(s)', 'Age', 'Selector+'], (s, now) => {
+export const services: Printer = printer<Service>([
+  'Name', 'Type | ServiceSpec.type', 'Cluster-IP | ServiceSpec.clusterIP', 'External-IP | ServiceSpec.externalIPs', 'Port(s) | ServiceSpec.ports', 'Age',
+  'Selector+ | ServiceSpec.selector',
+], (s, now) => {
   const ports = (s.spec?.ports ?? []).map((p) => `${p.port}${p.nodePort ? `:${p.nodePort}` : ''}/${p.protocol ?? 'TCP'}`)
   return [
     nameOf(s),
@@ -152,17 +169,23 @@ export const services: Printer = printer<Service>(['Name', 'Type', 'Cluster-IP',
 })
 
 function externalIp(s: Service): string {
-  if (s.spec?.type === 'ExternalName') return s.spec.externalName ?? '<none>'
+  if (s.spec?.type === 'ExternalName') return s.spec.externalName ?? ''
   const ips = [...(s.spec?.externalIPs ?? [])]
-  if (s.spec?.type === 'LoadBalancer') {
-    ips.unshift(...(s.status?.loadBalancer?.ingress ?? []).flatMap((i) => i.ip || i.hostname || []))
-    if (ips.length === 0) return '<pending>'
-  }
-  return orNone(ips)
+  if (s.spec?.type !== 'LoadBalancer') return orNone(ips)
+  const balanced = balancerAddresses(s.status?.loadBalancer?.ingress)
+  return [...(balanced === '' ? [] : [balanced]), ...ips].join(',') || '<pending>'
+}
+
+/** Addresses of a load balancer, each once and sorted; empty when it has none. */
+export function balancerAddresses(ingress: readonly { readonly ip?: string; readonly hostname?: string }[] | undefined): string {
+  return [...new Set((ingress ?? []).flatMap((i) => i.ip || i.hostname || []))].sort().join(',')
 }
 
 export const events: Printer = printer<Event>(
-  ['Last Seen', 'Type', 'Reason', 'Object', 'Subobject+', 'Source+', 'Message', 'First Seen+', 'n:Count+', 'Name+'],
+  [
+    'Last Seen | Event.lastTimestamp', 'Type | Event.type', 'Reason | Event.reason', 'Object | Event.involvedObject', 'Subobject+ | ObjectReference.fieldPath',
+    'Source+ | Event.source', 'Message | Event.message', 'First Seen+ | Event.firstTimestamp', 'Count+ | Event.count', 'Name+',
+  ],
   (e, now) => {
     const first = e.firstTimestamp ?? e.eventTime
     const last = e.series?.lastObservedTime ?? e.lastTimestamp ?? first
@@ -173,25 +196,38 @@ export const events: Printer = printer<Event>(
       e.reason ?? '',
       involved.name ? `${(involved.kind ?? '').toLowerCase()}/${involved.name}` : (involved.kind ?? '').toLowerCase(),
       involved.fieldPath ?? '',
-      [e.source?.component || e.reportingComponent, e.source?.host || e.reportingInstance].filter(Boolean).join(', '),
+      eventSource(e),
       (e.message ?? '').trim(),
       since(first, now),
-      e.series?.count ?? e.count ?? 1,
+      e.series ? (e.series.count ?? 0) : e.count || 1,
       nameOf(e),
     ]
   },
 )
 
+function eventSource(e: Event): string {
+  const instance = e.source?.host || e.reportingInstance
+  return `${e.source?.component || e.reportingComponent || ''}${instance ? `, ${instance}` : ''}`
+}
+
+/** The annotation that named a storage class before there was a field for it; it still wins. */
+const OLD_CLASS = 'volume.beta.kubernetes.io/storage-class'
+
 export const persistentVolumes: Printer = printer<PersistentVolume>(
-  ['Name', 'Capacity', 'Access Modes', 'Reclaim Policy', 'Status', 'Claim', 'StorageClass', 'VolumeAttributesClass', 'Reason', 'Age', 'VolumeMode+'],
+  [
+    'Name', 'Capacity | PersistentVolumeSpec.capacity', 'Access Modes | PersistentVolumeSpec.accessModes',
+    'Reclaim Policy | PersistentVolumeSpec.persistentVolumeReclaimPolicy', 'Status | PersistentVolumeStatus.phase', 'Claim | PersistentVolumeSpec.claimRef',
+    'StorageClass | StorageClass of the pv', 'VolumeAttributesClass | VolumeAttributesClass of the pv', 'Reason | PersistentVolumeStatus.reason', 'Age',
+    'VolumeMode+ | PersistentVolumeSpec.volumeMode',
+  ],
   (v, now) => [
     nameOf(v),
-    v.spec?.capacity?.storage ?? '',
+    v.spec?.capacity?.storage ?? '0',
     accessModes(v.spec?.accessModes),
     v.spec?.persistentVolumeReclaimPolicy ?? '',
     v.metadata?.deletionTimestamp ? 'Terminating' : (v.status?.phase ?? ''),
     v.spec?.claimRef ? `${v.spec.claimRef.namespace ?? ''}/${v.spec.claimRef.name ?? ''}` : '',
-    v.spec?.storageClassName ?? '',
+    v.metadata?.annotations?.[OLD_CLASS] ?? v.spec?.storageClassName ?? '',
     v.spec?.volumeAttributesClassName ?? '<unset>',
     v.status?.reason ?? '',
     age(v, now),
@@ -200,14 +236,18 @@ export const persistentVolumes: Printer = printer<PersistentVolume>(
 )
 
 export const persistentVolumeClaims: Printer = printer<PersistentVolumeClaim>(
-  ['Name', 'Status', 'Volume', 'Capacity', 'Access Modes', 'StorageClass', 'VolumeAttributesClass', 'Age', 'VolumeMode+'],
+  [
+    'Name', 'Status | PersistentVolumeClaimStatus.phase', 'Volume | PersistentVolumeClaimSpec.volumeName', 'Capacity | PersistentVolumeClaimStatus.capacity',
+    'Access Modes | PersistentVolumeClaimStatus.accessModes', 'StorageClass | StorageClass of the pvc', 'VolumeAttributesClass | VolumeAttributesClass of the pvc', 'Age',
+    'VolumeMode+ | PersistentVolumeClaimSpec.volumeMode',
+  ],
   (c, now) => [
     nameOf(c),
     c.metadata?.deletionTimestamp ? 'Terminating' : (c.status?.phase ?? ''),
     c.spec?.volumeName ?? '',
-    c.spec?.volumeName ? (c.status?.capacity?.storage ?? '') : '',
+    c.spec?.volumeName ? (c.status?.capacity?.storage ?? '0') : '',
     c.spec?.volumeName ? accessModes(c.status?.accessModes) : '',
-    c.spec?.storageClassName ?? '',
+    c.metadata?.annotations?.[OLD_CLASS] ?? c.spec?.storageClassName ?? '',
     c.spec?.volumeAttributesClassName ?? '<unset>',
     age(c, now),
     c.spec?.volumeMode ?? '<unset>',
@@ -219,28 +259,34 @@ function accessModes(modes: readonly string[] | undefined): string {
   return Object.keys(MODES).filter((m) => modes?.includes(m)).map((m) => MODES[m]).join(',')
 }
 
-export const endpoints: Printer = printer<Endpoints>(['Name', 'Endpoints', 'Age'], (e, now) => {
+export const endpoints: Printer = printer<Endpoints>(['Name', 'Endpoints | Endpoints.subsets', 'Age'], (e, now) => {
   const all = (e.subsets ?? []).flatMap((s) =>
-    s.ports?.length ? s.ports.flatMap((p) => (s.addresses ?? []).map((a) => `${a.ip}:${p.port}`)) : (s.addresses ?? []).map((a) => a.ip),
+    s.ports?.length ? s.ports.flatMap((p) => (s.addresses ?? []).map((a) => (a.ip.includes(':') ? `[${a.ip}]:${p.port}` : `${a.ip}:${p.port}`))) : (s.addresses ?? []).map((a) => a.ip),
   )
-  return [nameOf(e), all.length > 3 ? `${all.slice(0, 3).join(',')} + ${all.length - 3} more...` : orNone(all), age(e, now)]
+  return [nameOf(e), e.subsets?.length ? atMost(3, all) : '<none>', age(e, now)]
 })
 
 export const replicationControllers: Printer = printer<ReplicationController>(
-  ['Name', 'n:Desired', 'n:Current', 'n:Ready', 'Age', 'Containers+', 'Images+', 'Selector+'],
+  [
+    'Name', 'n:Desired | ReplicationControllerSpec.replicas', 'n:Current | ReplicationControllerStatus.replicas', 'n:Ready | ReplicationControllerStatus.readyReplicas',
+    'Age', 'Containers+', 'Images+', 'Selector+ | ReplicationControllerSpec.selector',
+  ],
   (r, now) => [
     nameOf(r), r.spec?.replicas ?? 0, r.status?.replicas ?? 0, r.status?.readyReplicas ?? 0, age(r, now),
     ...containerCells(r.spec?.template?.spec?.containers), labelsText(r.spec?.selector),
   ],
 )
 
-export const podTemplates: Printer = printer<PodTemplate>(['Name', 'Containers', 'Images', 'Pod Labels'], (t) => [
+export const podTemplates: Printer = printer<PodTemplate>(['Name', 'Containers', 'Images', 'Pod Labels | The labels for the pod template.'], (t) => [
   nameOf(t),
   ...containerCells(t.template?.spec?.containers),
   labelsText(t.template?.metadata?.labels),
 ])
 
-export const resourceQuotas: Printer = printer<ResourceQuota>(['Name', 'Request', 'Limit', 'Age'], (q, now) => {
+export const resourceQuotas: Printer = printer<ResourceQuota>([
+  'Name', 'Request | Request represents a minimum amount of cpu/memory that a container may consume.',
+  'Limit | Limits control the maximum amount of cpu/memory that a container may use independent of contention on the node.', 'Age',
+], (q, now) => {
   const text = (limits: boolean): string =>
     Object.entries(q.status?.hard ?? {})
       .filter(([k]) => k.startsWith('limits.') === limits)
@@ -249,6 +295,14 @@ export const resourceQuotas: Printer = printer<ResourceQuota>(['Name', 'Request'
       .join(', ')
   return [nameOf(q), text(false), text(true), age(q, now)]
 })
+
+export const componentStatuses: Printer = printer<ComponentStatus>(
+  ['Name', 'Status | Status of the component conditions', 'Message | Message of the component conditions', 'Error | Error of the component conditions'],
+  (c) => {
+    const healthy = c.conditions?.find((x) => x.type === 'Healthy')
+    return [nameOf(c), healthy ? (healthy.status === 'True' ? 'Healthy' : 'Unhealthy') : 'Unknown', healthy?.message ?? '', healthy?.error ?? '']
+  },
+)
 
 /** Names and images of containers, the two wide cells of every workload. */
 export function containerCells(containers: readonly { readonly name: string; readonly image?: string }[] | undefined): [string, string] {
