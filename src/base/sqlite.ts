@@ -16,6 +16,8 @@ export interface SqliteOpenOptions {
   readonly readOnly?: boolean
   /** Statements that make schema version `i + 1` from version `i`; run in one transaction each. Only the writer gives them. */
   readonly migrations?: readonly string[]
+  /** This process has opened, and so checked, the file before. @default false */
+  readonly checked?: boolean
 }
 
 /** Files up to this size, and files that were not closed cleanly, are checked as a whole when a writer opens them; about 100 ms. */
@@ -36,7 +38,7 @@ export function openSqlite(path: string, options: SqliteOpenOptions): DatabaseSy
     db.exec('PRAGMA busy_timeout=2000; PRAGMA cache_size=-4096; PRAGMA temp_store=MEMORY')
     if (!options.readOnly) {
       db.exec('PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA journal_size_limit=16777216')
-      if (before > 0 && (crashed || before <= CHECK_BYTES)) check(db, path, options)
+      if (options.checked !== true && before > 0 && (crashed || before <= CHECK_BYTES)) check(db, path, options)
       migrate(db, path, options)
     }
     return db

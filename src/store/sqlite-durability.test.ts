@@ -200,6 +200,31 @@ describe('sqlite store durability', () => {
     }
   })
 
+  it('ends its writer when nothing is written, and has one again for the next write', async () => {
+    const started: Worker[] = []
+    const onWorker = (worker: Worker): void => void started.push(worker)
+    process.on('worker', onWorker)
+    try {
+      const clock = new FakeClock()
+      const path = join(directory, 'rest.db')
+      await using store = await openSqliteStore({ path, clock, restMs: 20_000 })
+      await store.put('/a', '1', 0)
+      const ended = once(started[0] as Worker, 'exit')
+      await clock.advance(50_000)
+      await ended
+      assert.equal((await store.get('/a')).entry?.value, '1', 'reads need no writer')
+      await assert.rejects(openSqliteStore({ path }), fails('unavailable', /another process/), 'the file stays ours')
+      await Promise.all([store.put('/a', '2', 1), store.put('/b', '1', 0, { ttlSeconds: 5 }), store.compact(1)])
+      assert.equal(started.length, 2)
+      assert.equal((await store.stats()).writes, 3, 'counted over all writers')
+      const gone = store.watch('/b', 3, AbortSignal.timeout(10_000))[Symbol.asyncIterator]().next()
+      await clock.advance(60_000)
+      assert.equal((await gone).value?.[0]?.type, 'delete', 'a key whose time is over wakes it')
+    } finally {
+      process.off('worker', onWorker)
+    }
+  })
+
   it('restores a backup made in use, at a revision that tells old clients to list again', async () => {
     const path = join(directory, 'live.db')
     const copy = join(directory, 'backup.db')

@@ -4,6 +4,7 @@ import { DatabaseSync } from 'node:sqlite'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, it } from 'node:test'
+import { ExpiryClock } from './sqlite-expiry.ts'
 import { SqliteLog, type Op } from './sqlite-log.ts'
 
 const directory = mkdtempSync(join(tmpdir(), 'skerry-log-'))
@@ -57,12 +58,13 @@ it('makes no commit, and so no sync, of a group in which every write is refused'
 it('expires nothing early when the wall clock jumps, and all of it in time', () => {
   const path = join(directory, 'jump.db')
   const log = new SqliteLog(path, Infinity)
-  assert.deepEqual(log.expire(1000, 0, 10), [])
+  const clock = new ExpiryClock(log.revision)
+  const expire = (wall: number, mono: number) => log.expire(wall, 10, clock.tick(wall, mono, log.revision))
+  assert.deepEqual(expire(1000, 0), [])
   log.apply([put('/a', 0, 61_000), put('/b', 0, 120_000)]) // stamped by a clock that thinks it is 1970
   const jumped = 1_700_000_000_000
-  assert.deepEqual(log.expire(jumped, 20_000, 10), [], 'twenty seconds went by, whatever the wall says')
-  const gone = log.expire(jumped + 45_000, 65_000, 10)
-  assert.deepEqual(gone.map((r) => r.ok && r.key), ['/a'])
-  assert.deepEqual(log.expire(jumped + 110_000, 130_000, 10).map((r) => r.ok && r.key), ['/b'])
+  assert.deepEqual(expire(jumped, 20_000), [], 'twenty seconds went by, whatever the wall says')
+  assert.deepEqual(expire(jumped + 45_000, 65_000).map((r) => r.ok && r.key), ['/a'])
+  assert.deepEqual(expire(jumped + 110_000, 130_000).map((r) => r.ok && r.key), ['/b'])
   log.close()
 })

@@ -9,6 +9,7 @@ import { DatabaseSync, type StatementSync } from 'node:sqlite'
 import { AppError, type ErrorCode } from '../base/errors.ts'
 import { openSqlite, sqliteError } from '../base/sqlite.ts'
 import { mismatch } from './mismatch.ts'
+import type { Moved } from './sqlite-expiry.ts'
 import type { Revision } from './store.ts'
 
 export const STORE_WAY_OUT = 'put a backup in its place with "skerry store restore"'
@@ -45,6 +46,14 @@ const CHECKPOINT_PAGES = 1000
 /** Rows looked at in one compaction transaction: a few milliseconds in which writes wait. */
 const SLICE = 500
 
+/** How a log is opened beyond its defaults. */
+export interface LogOptions {
+  /** The caller holds the lock of the file. @default the log takes it */
+  readonly locked?: boolean
+  /** This process has checked the file before. @default false */
+  readonly checked?: boolean
+}
+
 interface LogRow {
   readonly revision: number
   readonly created: number
@@ -55,7 +64,7 @@ interface LogRow {
 export class SqliteLog {
   readonly #path: string
   readonly #db: DatabaseSync
-  readonly #lock: DatabaseSync
+  readonly #lock: DatabaseSync | undefined
   readonly #maxBytes: number
   readonly #latest: StatementSync
   readonly #insert: StatementSync
@@ -64,19 +73,17 @@ export class SqliteLog {
   #compacted: Revision
   #scanned: Revision
   #pages = 0
-  #clockRevision: Revision
-  #clock: { readonly wall: number; readonly mono: number } | undefined
   #syncs = 0
   #commits = 0
   #writes = 0
 
   /** @throws AppError `corrupt`, `unsupported`, `unavailable` (another process has it open), `full` */
-  constructor(path: string, maxBytes: number) {
+  constructor(path: string, maxBytes: number, options: LogOptions = {}) {
     this.#path = path
     this.#maxBytes = maxBytes
-    this.#lock = lockStore(path)
+    this.#lock = options.locked === true ? undefined : lockStore(path)
     try {
-      const db = (this.#db = openSqlite(path, { ...STORE_OPEN, migrations: MIGRATIONS }))
+      const db = (this.#db = openSqlite(path, { ...STORE_OPEN, migrations: MIGRATIONS, checked: options.checked ?? false }))
       // Checkpoints are made here, after the answers went out; SQLite's own is only the net below.
       db.exec('PRAGMA wal_autocheckpoint=8000')
       const meta = (name: string): number => Number(db.prepare('SELECT value FROM meta WHERE name = ?').get(name)?.value ?? 0)
@@ -84,12 +91,11 @@ export class SqliteLog {
       this.#scanned = meta('scanned')
       // The newest row may have been a delete that compaction took away, so `compacted` counts too.
       this.#revision = Math.max(Number(db.prepare('SELECT max(revision) AS r FROM log').get()?.r ?? 0), this.#compacted)
-      this.#clockRevision = this.#revision
       this.#latest = db.prepare('SELECT revision, created, deleted FROM log WHERE key = ? ORDER BY revision DESC LIMIT 1')
       this.#insert = db.prepare('INSERT INTO log (revision, key, created, prev, deleted, expires, value) VALUES (?, ?, ?, ?, ?, ?, ?)')
       this.#setMeta = db.prepare('INSERT INTO meta (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value')
     } catch (error) {
-      this.#lock.close()
+      this.#lock?.close()
       throw sqliteError(error, `open store "${path}"`, STORE_WAY_OUT)
     }
   }
@@ -130,19 +136,13 @@ export class SqliteLog {
     return { ok: true, key, revision, created, prev: actual, deleted }
   }
 
-  /**
-   * Deletes keys whose time is over, at most `limit`. A jump of the wall clock moves the ends of what this process stamped
-   * with the wrong clock, so that a board that learns the date does not lose everything at once.
-   */
-  expire(wall: number, mono: number, limit: number): OpResult[] {
-    const jump = this.#clock ? wall - this.#clock.wall - (mono - this.#clock.mono) : 0
-    this.#clock = { wall, mono }
-    if (Math.abs(jump) > 30_000) {
+  /** Deletes keys whose time is over, at most `limit`; ends that `moved` names are put off or brought forward before. */
+  expire(wall: number, limit: number, moved?: Moved): OpResult[] {
+    if (moved) {
       this.#commit('move expiry times of', () => {
-        this.#db.prepare('UPDATE log SET expires = expires + ? WHERE expires IS NOT NULL AND revision > ?').run(jump, this.#clockRevision)
+        this.#db.prepare('UPDATE log SET expires = expires + ? WHERE expires IS NOT NULL AND revision > ?').run(moved.by, moved.since)
         this.#pages += 10
       })
-      this.#clockRevision = this.#revision
     }
     const due = this.#db.prepare('SELECT revision, key FROM log WHERE expires IS NOT NULL AND expires <= ? ORDER BY expires LIMIT ?').all(wall, limit) as unknown as { revision: number; key: string }[]
     if (due.length === 0) return []
@@ -222,7 +222,7 @@ export class SqliteLog {
 
   close(): void {
     this.#db.close()
-    this.#lock.close()
+    this.#lock?.close()
   }
 
   /** Runs `fn` in a transaction; on failure nothing of it remains, in the file or here. */

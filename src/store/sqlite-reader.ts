@@ -20,6 +20,7 @@ export class SqliteReader {
   readonly #list: StatementSync
   readonly #count: StatementSync
   readonly #history: StatementSync
+  readonly #due: StatementSync
 
   constructor(path: string) {
     this.#path = path
@@ -35,6 +36,7 @@ export class SqliteReader {
     const newest = 'SELECT max(revision) AS r, deleted AS d FROM log WHERE key >= ? AND key < ? AND revision <= ? GROUP BY key HAVING d = 0'
     this.#list = prepare(`SELECT l.key, l.value, l.revision, l.created FROM (${newest} ORDER BY key LIMIT ?) CROSS JOIN log l ON l.revision = r`)
     this.#count = prepare(`SELECT count(*) FROM (${newest})`)
+    this.#due = prepare('SELECT 1 FROM log WHERE expires IS NOT NULL AND expires <= ? LIMIT 1')
     this.#history = prepare(
       `SELECT l.revision, l.key, l.created, l.deleted, l.value, p.value FROM log l LEFT JOIN log p ON p.revision = l.prev
        WHERE l.revision > ? AND l.revision <= ? AND +l.key >= ? AND +l.key < ? ORDER BY l.revision LIMIT ?`,
@@ -74,6 +76,11 @@ export class SqliteReader {
       )
       return { events, through: rows.length < limit ? upTo : (events.at(-1)?.revision ?? upTo) }
     })
+  }
+
+  /** True when the time of some key may be over. */
+  due(wall: number): boolean {
+    return this.#run(() => this.#due.get(wall) !== undefined)
   }
 
   close(): void {

@@ -7,18 +7,19 @@
  * Bounds: at most `maxQueued` writes (and QUEUE_CHARS of text) wait for the disk, more are refused with `unavailable`; the
  * file holds `maxBytes`, then puts fail with `full` while reads and deletes go on. If the thread dies it is started again.
  */
-import type { Worker } from 'node:worker_threads'
+import type { DatabaseSync } from 'node:sqlite'
 import { systemClock, type Clock } from '../base/clock.ts'
 import { AppError } from '../base/errors.ts'
 import { logger } from '../base/log.ts'
 import { Scope } from '../base/scope.ts'
-import { startWorker } from '../base/worker.ts'
 import { runCompactor, type CompactionPolicy } from './compactor.ts'
 import { Fanout } from './fanout.ts'
-import type { Op, OpResult } from './sqlite-log.ts'
 import type { NewestRevision } from './newest.ts'
+import { ExpiryClock } from './sqlite-expiry.ts'
+import { lockStore, type Op, type OpResult } from './sqlite-log.ts'
 import { SqliteReader } from './sqlite-reader.ts'
-import type { Failure, WriterData, WriterReply, WriterRequest } from './sqlite-writer.ts'
+import { REST_MS, WriterThread } from './sqlite-thread.ts'
+import type { Failure } from './sqlite-writer.ts'
 import type { Entry, ListOptions, ListResult, Revision, Store, StoreEvent, StoreStats, WriteOptions } from './store.ts'
 
 const log = logger('store.sqlite')
@@ -37,6 +38,8 @@ export interface SqliteStoreOptions {
   readonly compaction?: CompactionPolicy
   /** How often keys whose time is over are looked for, ms. @default 10_000 */
   readonly expireEveryMs?: number
+  /** After so long without a write the writer thread ends until the next one, ms. @default 20_000 */
+  readonly restMs?: number
 }
 
 /** Largest value of one key, UTF-16 units; etcd's default limit is 1.5 MiB. */
@@ -46,7 +49,6 @@ const QUEUE_CHARS = 64 << 20
 /** A group has at most so many writes and so much text: enough to make the fsync cheap, and a few ms of work. */
 const GROUP_OPS = 512
 const GROUP_CHARS = 4 << 20
-const RESTART_MS = 1000
 
 interface Waiting {
   readonly op: Op
@@ -54,16 +56,21 @@ interface Waiting {
   readonly reject: (error: AppError) => void
 }
 
-type Done = Extract<WriterReply, { type: 'done' }>
-
 /**
  * Opens the store, alone: a second process on the same file is refused.
  * @throws AppError `corrupt` (names the file and the way out), `unavailable`, `unsupported`, `full`
  */
 export async function openSqliteStore(options: SqliteStoreOptions): Promise<Store & StoreStats> {
-  const store = new SqliteStore(options)
-  await store.start()
-  return store
+  // Held by this thread, as the writer's comes and goes.
+  const lock = lockStore(options.path)
+  try {
+    const store = new SqliteStore(options, lock)
+    await store.start()
+    return store
+  } catch (error) {
+    lock.close()
+    throw error
+  }
 }
 
 class SqliteStore implements Store, StoreStats, NewestRevision {
@@ -71,9 +78,8 @@ class SqliteStore implements Store, StoreStats, NewestRevision {
   readonly #clock: Clock
   readonly #scope = new Scope('store')
   readonly #fanout: Fanout
-  readonly #calls = new Map<number, (reply: Done) => void>()
-  #nextCall = 1
-  #worker: Worker | undefined
+  readonly #lock: DatabaseSync
+  readonly #thread: WriterThread
   #reader: SqliteReader | undefined
   /** The newest revision readers and watchers may see. */
   #published: Revision = 0
@@ -85,9 +91,23 @@ class SqliteStore implements Store, StoreStats, NewestRevision {
   #idle: (() => void) | undefined
   #closed: AppError | undefined
 
-  constructor(options: SqliteStoreOptions) {
+  constructor(options: SqliteStoreOptions, lock: DatabaseSync) {
     this.#options = options
+    this.#lock = lock
     this.#clock = options.clock ?? systemClock
+    this.#thread = new WriterThread(
+      { path: options.path, maxBytes: options.maxBytes ?? 2 ** 31 },
+      this.#clock,
+      this.#scope,
+      {
+        ready: (state) => this.#ready(state),
+        written: (results) => this.#written(results),
+        expired: (results) => ('code' in results ? log.warn('expiry failed, will try again', { error: results.message }) : this.#publish(results)),
+        lost: (error) => this.#failAll(error),
+        idle: () => !this.#inFlight && this.#queue.length === 0,
+      },
+      options.restMs ?? REST_MS,
+    )
     this.#fanout = new Fanout(
       {
         revision: () => this.#published,
@@ -99,7 +119,7 @@ class SqliteStore implements Store, StoreStats, NewestRevision {
   }
 
   async start(): Promise<void> {
-    await this.#startWriter()
+    await this.#thread.start()
     this.#scope.run('compactor', (signal) =>
       runCompactor(
         { revision: () => this.#published, compacted: () => this.#compacted, compact: (r) => this.compact(r) },
@@ -109,8 +129,14 @@ class SqliteStore implements Store, StoreStats, NewestRevision {
       ),
     )
     this.#scope.run('expiry', async (signal) => {
+      const times = new ExpiryClock(this.#published)
       for (;;) {
-        this.#send({ type: 'expire', wall: this.#clock.now(), mono: this.#clock.monotonic() })
+        // A jump that happens while no thread can be had is seen when one can.
+        if (this.#thread.usable) {
+          const wall = this.#clock.now()
+          const moved = times.tick(wall, this.#clock.monotonic(), this.#published)
+          if (moved || this.#isDue(wall)) this.#thread.post({ type: 'expire', wall, moved })
+        }
         await this.#clock.sleep(this.#options.expireEveryMs ?? 10_000, signal)
       }
     })
@@ -149,11 +175,12 @@ class SqliteStore implements Store, StoreStats, NewestRevision {
     }
     // From here on no reader starts below it; the rows themselves go later, in the thread.
     this.#compacted = Math.max(this.#compacted, revision)
-    await this.#call((id) => ({ type: 'compact', id, revision }))
+    await this.#thread.call((id) => ({ type: 'compact', id, revision }))
   }
 
   async stats(): ReturnType<StoreStats['stats']> {
-    return (await this.#call((id) => ({ type: 'stats', id }))) as Awaited<ReturnType<StoreStats['stats']>>
+    if (this.#closed) throw this.#closed
+    return (await this.#thread.call((id) => ({ type: 'stats', id }))) as Awaited<ReturnType<StoreStats['stats']>>
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -161,17 +188,13 @@ class SqliteStore implements Store, StoreStats, NewestRevision {
     this.#closed = new AppError('unavailable', 'use store: it is closed', { retryable: false })
     this.#fanout.end(this.#closed)
     // What was accepted is still written, and answered.
-    if (this.#worker && (this.#inFlight || this.#queue.length > 0)) await new Promise<void>((resolve) => (this.#idle = resolve))
+    if (this.#thread.usable && (this.#inFlight || this.#queue.length > 0)) await new Promise<void>((resolve) => (this.#idle = resolve))
     await this.#scope.close()
     // The reader first: the last connection to close puts the write-ahead log away, and a reader may not.
     this.#reader?.close()
-    const worker = this.#worker
-    this.#worker = undefined
-    if (worker) {
-      const ended = new Promise<void>((resolve) => void worker.once('exit', () => resolve()))
-      worker.postMessage({ type: 'close' } satisfies WriterRequest)
-      await ended
-    }
+    await this.#thread.close()
+    this.#lock.close()
+    this.#thread.refuse(this.#closed)
     this.#failAll(this.#closed)
   }
 
@@ -210,79 +233,31 @@ class SqliteStore implements Store, StoreStats, NewestRevision {
 
   /** Hands the next group to the thread when it has none. */
   #kick(): void {
-    if (this.#inFlight || !this.#worker || !this.#reader) return
+    if (this.#inFlight || !this.#reader) return
     if (this.#queue.length === 0) return this.#idle?.()
+    if (!this.#thread.running) return this.#thread.wake()
     let chars = 0
     let n = 0
     while (n < this.#queue.length && n < GROUP_OPS && chars <= GROUP_CHARS) chars += this.#queue[n++]?.op.value?.length ?? 0
     const group = this.#queue.splice(0, n)
     this.#queuedChars -= chars
     this.#inFlight = group
-    this.#send({ type: 'write', ops: group.map((w) => w.op) })
+    this.#thread.post({ type: 'write', ops: group.map((w) => w.op) })
   }
 
-  #send(request: WriterRequest): void {
-    this.#worker?.postMessage(request)
+  #isDue(wall: number): boolean {
+    try {
+      return this.#reader?.due(wall) === true
+    } catch (error) {
+      log.warn('expiry failed, will try again', { error })
+      return false
+    }
   }
 
-  #call(request: (id: number) => WriterRequest): Promise<unknown> {
-    if (this.#closed || !this.#worker) return Promise.reject(this.#closed ?? new AppError('unavailable', 'use store: its writer is starting again; try later'))
-    const id = this.#nextCall++
-    return new Promise((resolve, reject) => {
-      this.#calls.set(id, (reply) => (reply.failure ? reject(errorOf(reply.failure)) : resolve(reply.value)))
-      this.#send(request(id))
-    })
-  }
-
-  /** Starts the thread; resolves when it is ready, rejects when it cannot open the file. */
-  #startWriter(): Promise<void> {
-    const workerData: WriterData = { path: this.#options.path, maxBytes: this.#options.maxBytes ?? 2 ** 31 }
-    const worker = startWorker('store-writer', new URL('./sqlite-writer.ts', import.meta.url), { workerData })
-    return new Promise((resolve, reject) => {
-      let refusal: AppError | undefined
-      worker.on('message', (reply: WriterReply) => {
-        switch (reply.type) {
-          case 'ready':
-            try {
-              this.#ready(worker, reply)
-              resolve()
-            } catch (error) {
-              reject(error)
-            }
-            break
-          case 'failed':
-            refusal = errorOf(reply.failure)
-            break
-          case 'written':
-            this.#written(reply.results)
-            break
-          case 'expired':
-            if ('code' in reply.results) log.warn('expiry failed, will try again', { error: reply.results.message })
-            else this.#publish(reply.results)
-            break
-          case 'done':
-            this.#calls.get(reply.id)?.(reply)
-            this.#calls.delete(reply.id)
-            break
-          default:
-            reply satisfies never
-        }
-      })
-      worker.on('error', (error) => {
-        refusal ??= new AppError('unavailable', 'use store: its writer thread died; the last writes may or may not have been kept', { cause: error })
-      })
-      worker.on('exit', () => {
-        const error = refusal ?? new AppError('unavailable', 'use store: its writer thread ended; the last writes may or may not have been kept')
-        reject(error)
-        if (this.#worker === worker) this.#lost(error)
-      })
-    })
-  }
-
-  #ready(worker: Worker, state: { revision: Revision; compacted: Revision }): void {
+  #ready(state: { revision: Revision; compacted: Revision }): void {
     this.#compacted = Math.max(this.#compacted, state.compacted)
     if (this.#reader) {
-      // After a restart: the former thread may have committed what it could no longer report.
+      // After a death: the former thread may have committed what it could no longer report.
       while (this.#published < state.revision) {
         const { events, through } = this.#reader.history('', this.#published, state.revision, 500)
         this.#published = through
@@ -292,35 +267,13 @@ class SqliteStore implements Store, StoreStats, NewestRevision {
       this.#reader = new SqliteReader(this.#options.path)
       this.#published = state.revision
     }
-    this.#worker = worker
     this.#kick()
-  }
-
-  /** The thread is gone: its work is answered with `error`, and another one is started until that works. */
-  #lost(error: AppError): void {
-    this.#worker = undefined
-    this.#failAll(error)
-    if (this.#closed) return
-    log.error('writer thread ended, starting another', { error })
-    this.#scope.run('restart', async (signal) => {
-      for (;;) {
-        await this.#clock.sleep(RESTART_MS, signal)
-        try {
-          return await this.#startWriter()
-        } catch (cause) {
-          log.error('writer thread did not start', { error: cause })
-          this.#failAll(cause instanceof AppError ? cause : error)
-        }
-      }
-    })
   }
 
   #failAll(error: AppError): void {
     for (const waiting of [...(this.#inFlight ?? []), ...this.#queue.splice(0)]) waiting.reject(error)
     this.#inFlight = undefined
     this.#queuedChars = 0
-    for (const [id, done] of this.#calls) done({ type: 'done', id, value: undefined, failure: { code: error.code, message: error.message } })
-    this.#calls.clear()
     this.#idle?.()
   }
 

@@ -1,6 +1,6 @@
 /**
- * The server as a user runs it: the bundle, as a process of its own on a fresh data directory, with the V8 flags of
- * `bin/skerry`; and what it costs, as the system counts it. Used by the benchmarks.
+ * The server as a user runs it: the bundle, as a process of its own on a fresh data directory, with the V8 flags and
+ * the environment of `bin/skerry`; and what it costs, as the system counts it. Used by the benchmarks.
  */
 import { spawn, spawnSync } from 'node:child_process'
 import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
@@ -30,10 +30,12 @@ export interface ServerProcess {
 /** Starts the server on `port`. `bundle`: the directory of a bundle; undefined runs the sources. `flags`: further flags of V8. */
 export async function startServerProcess(port: number, bundle: string | undefined, flags: readonly string[] = []): Promise<ServerProcess> {
   const dir = mkdtempSync(join(tmpdir(), 'bench-server-'))
-  const v8 = readFileSync(join(ROOT, 'bin/skerry'), 'utf8').match(/--[a-z-]+=\d+/g) ?? []
+  const launcher = readFileSync(join(ROOT, 'bin/skerry'), 'utf8')
+  const v8 = launcher.match(/--[a-z-]+=\d+/g) ?? []
+  const env = { ...Object.fromEntries([...launcher.matchAll(/^export (\w+)=(\S+)$/gm)].map((m) => [m[1], m[2]])), ...process.env }
   const main = bundle === undefined ? join(ROOT, 'src/cli/main.ts') : join(bundle, 'skerry.mjs')
   const started = performance.now()
-  const child = spawn(join(ROOT, 'bin/node'), [...v8, ...flags, main, 'server', '--no-agent', '--data-dir', dir, '--port', String(port), '--bind-address', '127.0.0.1', '--log-level', 'warn'], { stdio: ['ignore', 'inherit', 'inherit'] })
+  const child = spawn(join(ROOT, 'bin/node'), [...v8, ...flags, main, 'server', '--no-agent', '--data-dir', dir, '--port', String(port), '--bind-address', '127.0.0.1', '--log-level', 'warn'], { stdio: ['ignore', 'inherit', 'inherit'], env })
   const pid = child.pid as number
   const exited = new Promise<void>((resolve) => child.once('exit', () => resolve()))
   const stop = async (): Promise<void> => {

@@ -19,6 +19,7 @@ type Arch = (typeof ARCHS)[number]
 /** Launcher inside the archive: no checkout around it. */
 const LAUNCHER = `#!/bin/sh
 here=$(cd "$(dirname "$(readlink -f "$0")")/.." && pwd)
+export MALLOC_ARENA_MAX=1
 exec "$here/bin/node" --max-semi-space-size=1 --heap-growing-percent=60 "$here/dist/skerry.mjs" "$@"
 `
 
