@@ -14,7 +14,9 @@ import type { Schema } from './schema-types.ts'
 
 /** One row for each served version of a CRD; the preferred one (as discovery orders versions) stands first. */
 export function resourceFromCrd(crd: Readonly<CustomResourceDefinition>): ResourceDef[] {
-  const { group, names, scope } = crd.spec
+  const { group, scope } = crd.spec
+  // What another definition holds is not served under this one, even if the spec asks for it.
+  const names = crd.status?.acceptedNames?.kind ? crd.status.acceptedNames : crd.spec.names
   return [...crd.spec.versions]
     .filter((v) => v.served)
     .sort((a, b) => compareVersions(a.name, b.name))

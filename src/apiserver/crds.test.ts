@@ -85,3 +85,34 @@ test('a second definition of a kind that is taken is not established', async () 
   assert.equal(other.body.status.conditions.find((c) => c.type === 'NamesAccepted')?.status, 'False')
   assert.equal((await h.call('GET', '/apis/example.com/v1/namespaces/default/gadgets')).status, 404)
 })
+
+test('a name is taken by itself, and again when its holder goes', async () => {
+  await using h = await startHarness()
+  await serve(h)
+  const other = crd('Gadget', 'gadgets')
+  const short = { ...other, spec: { ...other.spec, names: { ...other.spec.names, shortNames: ['widget'] } } }
+  const made = await h.call<Crd & { status: { acceptedNames: object } }>('POST', CRDS, short)
+  const conditions = (c: Crd): string[] => c.status.conditions.map((x) => `${x.type}=${x.status} ${(x as { reason?: string }).reason}: ${(x as { message?: string }).message}`)
+  assert.deepEqual(conditions(made.body), ['NamesAccepted=False ShortNamesConflict: "widget" is already in use', 'Established=False NotAccepted: not all names are accepted'])
+  assert.deepEqual(made.body.status.acceptedNames, { plural: 'gadgets', singular: 'gadget', kind: 'Gadget', listKind: 'GadgetList' })
+  const w = await h.watch(`${CRDS}?watch=1&fieldSelector=metadata.name%3Dgadgets.example.com`)
+  await h.call('DELETE', `${CRDS}/widgets.example.com`)
+  let last: Crd | undefined
+  while (last?.status.conditions.find((c) => c.type === 'Established')?.status !== 'True') last = (await w.next())?.object as Crd
+  await w.end()
+  assert.equal((await h.call('GET', '/apis/example.com/v1/namespaces/default/gadgets')).status, 200)
+})
+
+test('while a definition ends it says so and takes no new objects', async () => {
+  await using h = await startHarness()
+  await serve(h)
+  await h.call('POST', WIDGETS, { metadata: { name: 'w', finalizers: ['example.com/hold'] }, spec: { size: 1 } })
+  const w = await h.watch(`${CRDS}?watch=1&fieldSelector=metadata.name%3Dwidgets.example.com`)
+  await h.call('DELETE', `${CRDS}/widgets.example.com`)
+  let said: { type: string; reason?: string } | undefined
+  while (!said) said = ((await w.next())?.object as Crd).status.conditions.find((c) => c.type === 'Terminating')
+  await w.end()
+  assert.equal(said.reason, 'InstanceDeletionInProgress')
+  const refused = await h.call<Obj & { message: string }>('POST', WIDGETS, { metadata: { name: 'x' }, spec: { size: 1 } })
+  assert.deepEqual([refused.status, refused.body.message], [405, 'create not allowed while custom resource definition is terminating'])
+})

@@ -8,7 +8,7 @@ import { KINDS, type ResourceDef } from '../api/kinds.ts'
 import { hasCode, isAbort } from '../base/errors.ts'
 import { logger } from '../base/log.ts'
 import { SELF } from './bootstrap.ts'
-import { CLEANUP, type Crd } from './crd-status.ts'
+import { CLEANUP, condition, couldBeAccepted, isTrue, type Crd } from './crd-status.ts'
 import type { Call, Core } from './core.ts'
 import { storageName } from './resources.ts'
 import { removeObject } from './verbs/delete.ts'
@@ -26,7 +26,7 @@ export function serveDefinitions(core: Core): () => void {
     const defs: ResourceDef[] = []
     for (const entry of cache.scan()) {
       const crd = entry.parsed(true) as unknown as Crd
-      if (!crd.status?.conditions?.some((c) => c.type === 'Established' && c.status === 'True')) continue
+      if (!isTrue(crd, 'Established')) continue
       try {
         defs.push(...resourceFromCrd(crd as unknown as CustomResourceDefinition))
       } catch (error) {
@@ -39,17 +39,36 @@ export function serveDefinitions(core: Core): () => void {
   return cache.subscribe(refresh)
 }
 
-/** Removes the instances of definitions that are being deleted, then lets the definitions go. Until the signal aborts. */
+/**
+ * Removes the instances of definitions that are being deleted, then lets the definitions go; a definition that waited for names
+ * another held is accepted once they are free. Until the signal aborts.
+ */
 export async function cleanDefinitions(core: Core, signal: AbortSignal): Promise<void> {
   const cache = core.cache.resource(storageName(DEF))
   let wake: (() => void) | undefined
-  const stop = cache.subscribe(() => wake?.())
+  // What changes while a round is under way asks for another one.
+  let dirty = false
+  const stop = cache.subscribe(() => {
+    dirty = true
+    wake?.()
+  })
   const end = (): void => wake?.()
   signal.addEventListener('abort', end, { once: true })
   try {
     while (!signal.aborted) {
-      const dying = [...cache.scan()].map((e) => e.parsed(true) as unknown as Crd).filter((c) => c.metadata.deletionTimestamp && c.metadata.finalizers?.includes(CLEANUP))
+      dirty = false
+      const all = [...cache.scan()].map((e) => e.parsed(true) as unknown as Crd)
+      const dying = all.filter((c) => c.metadata.deletionTimestamp && c.metadata.finalizers?.includes(CLEANUP))
       let left = false
+      for (const crd of all.filter((c) => !c.metadata.deletionTimestamp && couldBeAccepted(core, c))) {
+        try {
+          await changeObject(core, internalCall(DEF, undefined, crd.metadata.name as string, signal), async (current) => current)
+        } catch (error) {
+          if (isAbort(error) || signal.aborted) return
+          log.error('definition cannot be accepted, trying again', { crd: crd.metadata.name, error })
+          left = true
+        }
+      }
       for (const crd of dying) {
         try {
           left = !(await cleanOne(core, crd, signal)) || left
@@ -60,7 +79,7 @@ export async function cleanDefinitions(core: Core, signal: AbortSignal): Promise
         }
       }
       const timer = left ? core.clock.timer('crd-cleanup', RETRY_MS, () => wake?.()) : undefined
-      if (!signal.aborted) await new Promise<void>((resolve) => (wake = resolve))
+      if (!signal.aborted && !dirty) await new Promise<void>((resolve) => (wake = resolve))
       wake = undefined
       timer?.cancel()
     }
@@ -74,6 +93,7 @@ export async function cleanDefinitions(core: Core, signal: AbortSignal): Promise
 async function cleanOne(core: Core, crd: Crd, signal: AbortSignal): Promise<boolean> {
   const def = core.resources.custom.find((d) => d.custom?.crd === crd.metadata.name)
   if (def) {
+    if (!isTrue(crd, 'Terminating')) await tell(core, crd, condition(core, crd, 'Terminating', 'True', 'InstanceDeletionInProgress', 'CustomResource deletion is in progress'), signal)
     const instances = [...core.cache.resource(storageName(def)).scan()]
     for (const entry of instances) {
       const namespace = def.namespaced ? entry.namespace : undefined
@@ -93,6 +113,15 @@ async function cleanOne(core: Core, crd: Crd, signal: AbortSignal): Promise<bool
     if (!hasCode(error, 'not-found')) throw error
   })
   return true
+}
+
+async function tell(core: Core, crd: Crd, said: ReturnType<typeof condition>, signal: AbortSignal): Promise<void> {
+  const call = internalCall(DEF, undefined, crd.metadata.name as string, signal)
+  await changeObject(core, { ...call, info: { ...call.info, subresource: 'status' } }, async (current) => {
+    const next = current as Crd
+    next.status = { ...next.status, conditions: [...(next.status?.conditions ?? []).filter((c) => c.type !== said.type), said] }
+    return next
+  })
 }
 
 /** A call of the server itself on one object, for its own background work. */

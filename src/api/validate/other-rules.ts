@@ -10,6 +10,6 @@ export const OTHER_RULES: Readonly<Record<string, Rules>> = {
   ClusterRole: { always: (o) => cluster.roleErrors(o, true) },
   RoleBinding: { always: (o) => cluster.bindingErrors(o, false), update: cluster.bindingUpdateErrors },
   ClusterRoleBinding: { always: (o) => cluster.bindingErrors(o, true), update: cluster.bindingUpdateErrors },
-  CustomResourceDefinition: { always: crd.crdErrors, update: crd.crdUpdateErrors },
+  CustomResourceDefinition: { always: crd.crdErrors, create: crd.crdCreateErrors, update: crd.crdUpdateErrors, sub: { status: crd.crdStatusErrors } },
   EventsEvent: {},
 }

@@ -4,8 +4,10 @@
  */
 import { KINDS } from '../../api/kinds.ts'
 import type { Schema } from '../../api/schema-types.ts'
-import { invalid } from '../../api/status.ts'
+import { ApiError, invalid, methodNotAllowed } from '../../api/status.ts'
 import type { CompiledRules } from '../cel/rules.ts'
+import { isTrue, type Crd } from '../crd-status.ts'
+import { keyOf, storageName } from '../resources.ts'
 import type { AdmissionEvent, AdmissionPlugin } from './chain.ts'
 
 /** By the schema object that the served resource carries; gone with it. `null`: it has no rules. */
@@ -17,6 +19,7 @@ export const customRules: AdmissionPlugin = {
     const { call, verb, object, old } = event
     if (verb === 'delete') return
     const { custom } = call.def
+    if (custom && verb === 'create') refuseWhileEnding(event)
     if (!custom) return call.def === KINDS.CustomResourceDefinition && call.info.subresource === undefined ? checkDefinition(event) : undefined
     let rules = compiled.get(custom.schema)
     if (rules === undefined) {
@@ -27,6 +30,14 @@ export const customRules: AdmissionPlugin = {
     const found = (await rules).check(object, old)
     if (found.length > 0) throw invalid(call.def, object.metadata.name ?? '', found)
   },
+}
+
+/** @throws ApiError 405 when the definition is going and takes its objects along */
+function refuseWhileEnding({ core, call: { def } }: AdmissionEvent): void {
+  const crd = core.cache.resource(storageName(KINDS.CustomResourceDefinition)).get(keyOf(KINDS.CustomResourceDefinition, undefined, def.custom?.crd))?.parsed(true)
+  if (!crd || !isTrue(crd as Crd, 'Terminating')) return
+  const { status } = methodNotAllowed(def, 'create')
+  throw new ApiError({ ...status, message: 'create not allowed while custom resource definition is terminating' })
 }
 
 /** Refuses rules that do not compile; those of the version before stay as they are. */
