@@ -5,6 +5,7 @@
 import { join } from 'node:path'
 import { mkdir } from 'node:fs/promises'
 import type { Node, Pod } from '../api/gen/types.ts'
+import { ANN_LOCAL_PATH } from '../api/volumes.ts'
 import { messageOf } from '../base/errors.ts'
 import { Metrics } from '../base/metrics.ts'
 import { Scope } from '../base/scope.ts'
@@ -30,6 +31,7 @@ import { NODES, PODS } from './refs.ts'
 import { lookAtMachine, resourceMetrics, Stats } from './stats/summary.ts'
 import { createHandler } from './streams/handler.ts'
 import { runLogRotation } from './streams/log-rotation.ts'
+import { LocalPath, storageDirectory } from './volumes/local-path.ts'
 import { systemMounter } from './volumes/mounter.ts'
 import { Tokens } from './volumes/tokens.ts'
 import { Volumes } from './volumes/volumes.ts'
@@ -51,6 +53,8 @@ export interface Agent {
   knowsPod(uid: string): boolean
   /** A pod with its newest status, also one that could not be written to the API yet. */
   podNow(pod: Readonly<Pod>): Readonly<Pod>
+  /** All pods of this node with their newest status. */
+  podsNow(): readonly Readonly<Pod>[]
 }
 
 /** Makes a node agent; nothing happens before `run`. The caller runs the caches and the link. */
@@ -62,7 +66,8 @@ export function createAgent(options: AgentOptions): Agent {
   const logDir = (namespace: string, name: string, uid: string): string => join(logRoot, `${namespace}_${name}_${uid}`)
   const pods = caches.cache<Pod>(PODS, { fieldSelector: `spec.nodeName=${nodeName}` })
   const nodes = caches.cache<Node>(NODES, { fieldSelector: `metadata.name=${nodeName}` })
-  const volumes = new Volumes({ dataDir: dirs.data, runDir: dirs.run, mounter: options.mounter ?? systemMounter, clock })
+  const localPath = new LocalPath({ directory: storageDirectory(dirs.data), nodeName, client, caches, clock })
+  const volumes = new Volumes({ dataDir: dirs.data, runDir: dirs.run, mounter: options.mounter ?? systemMounter, clock, localPath })
   const tokens = new Tokens({ directory: join(dirs.data, 'tokens'), client, clock, seal: options.seal, onToken: options.onToken })
   const statuses = new StatusWriter({ client, clock })
   const cgroups = options.cgroupRoot === undefined ? undefined : new Cgroups(options.cgroupRoot)
@@ -103,6 +108,7 @@ export function createAgent(options: AgentOptions): Agent {
     events,
     network: options.network,
     labels: options.nodeLabels ?? {},
+    annotations: { [ANN_LOCAL_PATH]: storageDirectory(dirs.data) },
     taints: options.nodeTaints ?? [],
     port: options.kubeletPort ?? 10250,
     facts,
@@ -207,6 +213,7 @@ export function createAgent(options: AgentOptions): Agent {
     },
     knowsPod: (uid) => pods.list().some((p) => p.metadata?.uid === uid),
     podNow: (pod) => statuses.now(pod),
+    podsNow: () => pods.list().map((p) => statuses.now(p)),
     async run(signal) {
       const scope = new Scope('agent', signal)
       try {
@@ -215,6 +222,7 @@ export function createAgent(options: AgentOptions): Agent {
         await cgroups?.ensureTree().catch((error: unknown) => {
           events.event({ apiVersion: 'v1', kind: 'Node', name: nodeName, uid: nodeName }, 'Warning', 'CgroupSetupFailed', messageOf(error))
         })
+        await localPath.start(scope)
         await node.look()
         const made = new Pods({ context: context(scope), cache: pods, network: options.network, logRoot })
         manager = made

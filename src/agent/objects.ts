@@ -1,18 +1,36 @@
 /**
- * ConfigMaps and Secrets that pods of this node name, each by a watch of its own: a node sees no others. Behind a stash
- * they are known at once on an offline boot. Bounded by what pods of this node have named since the agent started.
+ * Objects that pods of this node name (ConfigMaps, Secrets, claims and their volumes, runtime classes), each by a watch of its
+ * own: a node sees no others. Behind a stash they are known at once on an offline boot. Bounded by what pods of this node have
+ * named since the agent started.
  */
 import type { ConfigMap, Secret } from '../api/gen/types.ts'
+import type { KubeObject } from '../api/meta.ts'
 import { AppError } from '../base/errors.ts'
-import type { Cache, CacheSet } from '../client/mod.ts'
-import { CONFIG_MAPS, SECRETS } from './refs.ts'
+import type { Cache, CacheSet, ResourceRef } from '../client/mod.ts'
+import { CONFIG_MAPS, PERSISTENT_VOLUME_CLAIMS, PERSISTENT_VOLUMES, RUNTIME_CLASSES, SECRETS } from './refs.ts'
 
-export type ObjectKind = 'ConfigMap' | 'Secret'
+export type ObjectKind = 'ConfigMap' | 'Secret' | 'PersistentVolumeClaim' | 'PersistentVolume' | 'RuntimeClass'
+
+const REFS: Readonly<Record<ObjectKind, ResourceRef>> = {
+  ConfigMap: CONFIG_MAPS,
+  Secret: SECRETS,
+  PersistentVolumeClaim: PERSISTENT_VOLUME_CLAIMS,
+  PersistentVolume: PERSISTENT_VOLUMES,
+  RuntimeClass: RUNTIME_CLASSES,
+}
+
+export type ConfigKind = 'ConfigMap' | 'Secret'
 
 /** Read access to the configuration of one pod's namespace. */
 export interface ConfigReader {
   /** The object's keys and bytes; undefined when it does not exist. @throws AppError `unavailable` when that is not known yet */
-  read(kind: ObjectKind, name: string): Promise<ReadonlyMap<string, Buffer> | undefined>
+  read(kind: ConfigKind, name: string): Promise<ReadonlyMap<string, Buffer> | undefined>
+}
+
+/** Read access to all that one pod names. */
+export interface ObjectReader extends ConfigReader {
+  /** Any object of the pod's namespace, or of none; undefined when it does not exist. @throws AppError `unavailable` when that is not known yet */
+  object<T extends KubeObject>(kind: ObjectKind, name: string): Promise<Readonly<T> | undefined>
 }
 
 /** How long one read waits for the first answer, ms; then the pod says it waits. */
@@ -22,52 +40,57 @@ export interface ObjectsOptions {
   readonly caches: CacheSet
   readonly sleep: (ms: number, signal?: AbortSignal) => Promise<void>
   /** Something a pod named has changed, or is known for the first time. */
-  readonly onChange: (kind: ObjectKind, namespace: string, name: string) => void
+  readonly onChange: (kind: ObjectKind, namespace: string | undefined, name: string) => void
 }
 
-/** Watches of the ConfigMaps and Secrets that pods named; asking twice shares one. */
+/** Watches of the objects that pods named; asking twice shares one. */
 export class Objects {
   readonly #options: ObjectsOptions
-  readonly #caches = new Map<string, Cache<ConfigMap> | Cache<Secret>>()
+  readonly #caches = new Map<string, Cache<KubeObject>>()
 
   constructor(options: ObjectsOptions) {
     this.#options = options
   }
 
   /** A reader for the namespace; `seen` gets every object asked for, so that the pod can be found when it changes. */
-  reader(namespace: string, seen: (kind: ObjectKind, name: string) => void): ConfigReader {
+  reader(namespace: string, seen: (kind: ObjectKind, name: string) => void): ObjectReader {
+    const object = async <T extends KubeObject>(kind: ObjectKind, name: string): Promise<Readonly<T> | undefined> => {
+      seen(kind, name)
+      return await this.find<T>(kind, REFS[kind].namespaced ? namespace : undefined, name)
+    }
     return {
+      object,
       read: async (kind, name) => {
-        seen(kind, name)
-        return await this.#read(kind, namespace, name)
+        const found = await object<ConfigMap | Secret>(kind, name)
+        return found && contentOf(found)
       },
     }
   }
 
-  async #read(kind: ObjectKind, namespace: string, name: string): Promise<ReadonlyMap<string, Buffer> | undefined> {
+  /** The object of that name; undefined when it does not exist. @throws AppError `unavailable` when that is not known yet */
+  async find<T extends KubeObject>(kind: ObjectKind, namespace: string | undefined, name: string): Promise<Readonly<T> | undefined> {
     const cache = this.#cache(kind, namespace, name)
     if (!cache.isSynced) await this.#firstAnswer(cache)
     if (!cache.isSynced) {
-      throw new AppError('unavailable', `read ${kind} "${namespace}/${name}": not known on this node yet and the server does not answer`)
+      const full = namespace === undefined ? name : `${namespace}/${name}`
+      throw new AppError('unavailable', `read ${kind} "${full}": not known on this node yet and the server does not answer`)
     }
-    const object = cache.get(name, namespace)
-    if (!object) return undefined
-    return contentOf(object)
+    return cache.get(name, namespace) as Readonly<T> | undefined
   }
 
-  #cache(kind: ObjectKind, namespace: string, name: string): Cache<ConfigMap> | Cache<Secret> {
-    const key = `${kind}/${namespace}/${name}`
+  #cache(kind: ObjectKind, namespace: string | undefined, name: string): Cache<KubeObject> {
+    const key = `${kind}/${namespace ?? ''}/${name}`
     let cache = this.#caches.get(key)
     if (!cache) {
-      const options = { namespace, fieldSelector: `metadata.name=${name}` }
-      cache = kind === 'Secret' ? this.#options.caches.cache<Secret>(SECRETS, options) : this.#options.caches.cache<ConfigMap>(CONFIG_MAPS, options)
+      const options = { ...(namespace === undefined ? {} : { namespace }), fieldSelector: `metadata.name=${name}` }
+      cache = this.#options.caches.cache<KubeObject>(REFS[kind], options)
       this.#caches.set(key, cache)
       cache.onChange(() => this.#options.onChange(kind, namespace, name))
     }
     return cache
   }
 
-  async #firstAnswer(cache: Cache<ConfigMap> | Cache<Secret>): Promise<void> {
+  async #firstAnswer(cache: Cache<KubeObject>): Promise<void> {
     const done = new AbortController()
     const quiet = (): undefined => undefined
     await Promise.race([cache.synced(done.signal).catch(quiet), this.#options.sleep(FIRST_ANSWER_MS, done.signal).catch(quiet)])

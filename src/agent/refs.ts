@@ -7,3 +7,6 @@ export const PODS = core('pods', 'Pod')
 export const NODES = core('nodes', 'Node', false)
 export const CONFIG_MAPS = core('configmaps', 'ConfigMap')
 export const SECRETS = core('secrets', 'Secret')
+export const PERSISTENT_VOLUME_CLAIMS = core('persistentvolumeclaims', 'PersistentVolumeClaim')
+export const PERSISTENT_VOLUMES = core('persistentvolumes', 'PersistentVolume', false)
+export const RUNTIME_CLASSES: ResourceRef = { group: 'node.k8s.io', version: 'v1', resource: 'runtimeclasses', kind: 'RuntimeClass', namespaced: false }

@@ -7,10 +7,12 @@ import { createBootstrapTokenController } from './bootstraptoken/controller.ts'
 import { createCertificateController, type SignClient } from './certificates/controller.ts'
 import { createContext } from './context.ts'
 import { createDeploymentController } from './deployment/controller.ts'
+import { createEphemeralVolumeController } from './ephemeralvolume/controller.ts'
 import { createGarbageCollector } from './gc/controller.ts'
 import { createNamespaceController } from './namespace/controller.ts'
 import { createNodeController } from './node/controller.ts'
 import { ALONE_BEAT, createLeaseRenewer, SHARED_BEAT } from './node/lease-renewer.ts'
+import { createPersistentVolumeController } from './persistentvolume/controller.ts'
 import { createPodCidrController } from './podcidr/controller.ts'
 import { createReplicaSetController } from './replicaset/controller.ts'
 import { createServiceAccountController } from './serviceaccount/controller.ts'
@@ -45,6 +47,8 @@ export function createControllers(options: ControllersOptions): Manager {
     createDeploymentController(context),
     createReplicaSetController(context),
     createCertificateController(context, options.sign),
+    createPersistentVolumeController(context),
+    createEphemeralVolumeController(context),
     createNamespaceController(context),
     createGarbageCollector(context),
     createBootstrapTokenController(context),

@@ -14,6 +14,7 @@ import type { Score } from './scores/score.ts'
 import { spread } from './scores/spread.ts'
 import { preferredTaints } from './scores/taints.ts'
 import type { NodeView } from './snapshot.ts'
+import { NO_VOLUMES, type PodVolumes } from './volumes.ts'
 
 /** In Kubernetes' order: a node is counted under the first filter that refuses it. */
 export const FILTERS: readonly Filter[] = [unschedulable, nodeName, taints, nodeAffinity, hostPorts, resources, podAffinity]
@@ -28,8 +29,14 @@ export const SCORES: readonly (readonly [Score, number])[] = [
 export type Decision = { readonly node: string } | { readonly node?: never; readonly message: string }
 
 /** @param nodes the frozen view; the same view gives the same decision */
-export function decide(pod: Readonly<Pod>, nodes: readonly NodeView[]): Decision {
+export function decide(pod: Readonly<Pod>, nodes: readonly NodeView[], volumes: PodVolumes = NO_VOLUMES): Decision {
+  if (volumes.chosen !== undefined) {
+    // Volumes are being made on a node: it stays that node while the pod fits there.
+    const there = decide(pod, nodes.filter((n) => n.name === volumes.chosen), { open: volumes.open, refuse: volumes.refuse })
+    if (there.node !== undefined) return there
+  }
   if (nodes.length === 0) return { message: 'no nodes available to schedule pods' }
+  if (volumes.problem !== undefined) return { message: `0/${nodes.length} nodes are available: ${volumes.problem}.` }
   const reasons = new Map<string, number>()
   const field: Field = { nodes, objecting: nodes.flatMap((on) => on.objecting.map((p) => ({ pod: p, on }))) }
   const fitting = nodes.filter((node) => {
@@ -38,7 +45,9 @@ export function decide(pod: Readonly<Pod>, nodes: readonly NodeView[]): Decision
       for (const reason of why) reasons.set(reason, (reasons.get(reason) ?? 0) + 1)
       if (why.length > 0) return false
     }
-    return true
+    const why = volumes.refuse(node)
+    for (const reason of why) reasons.set(reason, (reasons.get(reason) ?? 0) + 1)
+    return why.length === 0
   })
   if (fitting.length === 0) {
     const parts = [...reasons].map(([reason, n]) => `${n} ${reason}`).toSorted()

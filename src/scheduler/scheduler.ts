@@ -4,12 +4,14 @@
  */
 import type { Binding, Node, Pod } from '../api/gen/types.ts'
 import { KINDS } from '../api/kinds.ts'
+import { claimNames } from '../api/volumes.ts'
 import { hasCode, messageOf } from '../base/errors.ts'
 import type { Clock } from '../base/clock.ts'
 import { createEventRecorder, keyOf, referenceTo, splitKey, type CacheSet, type Client } from '../client/mod.ts'
 import { createController, createManager, findCondition, kubeTime, type Manager, type Source } from '../control/mod.ts'
 import { decide } from './decide.ts'
 import { ClusterSnapshot } from './snapshot.ts'
+import { VolumeBinder } from './volumes.ts'
 
 /** The name pods ask for in `spec.schedulerName`. */
 export const SCHEDULER_NAME = 'default-scheduler'
@@ -32,6 +34,7 @@ export function createScheduler({ client, caches, clock }: SchedulerOptions): Ma
   const bindings = client.resource<Binding>(KINDS.Pod)
   const events = createEventRecorder({ client, clock, component: SCHEDULER_NAME })
   const snapshot = new ClusterSnapshot()
+  const binder = new VolumeBinder(client, caches)
   /** Pods that fit nowhere; bounded by the pods that exist. */
   const waiting = new Set<string>()
 
@@ -39,7 +42,19 @@ export function createScheduler({ client, caches, clock }: SchedulerOptions): Ma
     const retryAll = (): void => {
       for (const key of waiting) enqueue(key, GATHER_MS)
     }
+    const claimChanged = (namespace: string | undefined, name: string | undefined): void => {
+      for (const key of waiting) {
+        const pod = splitKey(key).namespace === namespace ? pods.get(splitKey(key).name, namespace) : undefined
+        if (pod && claimNames(pod).includes(name ?? '')) enqueue(key, GATHER_MS)
+      }
+    }
     const stops = [
+      binder.claims.onChange((now, old) => claimChanged((now ?? old)?.metadata?.namespace, (now ?? old)?.metadata?.name)),
+      binder.volumes.onChange((now) => {
+        // A volume that is free now may be what a waiting pod needs.
+        if (now?.status?.phase === 'Available') retryAll()
+      }),
+      binder.classes.onChange(retryAll),
       nodes.onChange((now, old) => {
         const node = now ?? old
         snapshot.setNode(node?.metadata?.name ?? '', now)
@@ -65,13 +80,22 @@ export function createScheduler({ client, caches, clock }: SchedulerOptions): Ma
     const { namespace, name } = splitKey(key)
     const pod = pods.get(name, namespace)
     if (!pod || !isOurs(pod)) return void waiting.delete(key)
-    const decision = decide(pod, snapshot.views())
+    const volumes = binder.of(pod)
+    // Assumed on a node while its volumes were made: looked at as if for the first time.
+    if (volumes.open.length > 0) snapshot.forget(key)
+    const decision = decide(pod, snapshot.views(), volumes)
     if (decision.node === undefined) {
       waiting.add(key)
       await explain(pod, decision.message)
       return { requeueAfterMs: RETRY_MS }
     }
     snapshot.assume(pod, decision.node)
+    if (volumes.open.length > 0) {
+      waiting.add(key)
+      const node = nodes.get(decision.node)
+      if (node) await binder.choose(volumes, node)
+      return { requeueAfterMs: RETRY_MS }
+    }
     try {
       const metadata = { name, ...(namespace === undefined ? {} : { namespace }), ...(pod.metadata?.uid === undefined ? {} : { uid: pod.metadata.uid }) }
       await bindings.create({ apiVersion: 'v1', kind: 'Binding', metadata, target: { apiVersion: 'v1', kind: 'Node', name: decision.node } }, { subresource: 'binding' })
@@ -100,7 +124,7 @@ export function createScheduler({ client, caches, clock }: SchedulerOptions): Ma
     }
   }
 
-  const controller = createController({ name: 'scheduler', clock, sources: [source], caches: [pods, nodes], reconcile, workers: 1 })
+  const controller = createController({ name: 'scheduler', clock, sources: [source], caches: [pods, nodes, binder.claims, binder.volumes, binder.classes], reconcile, workers: 1 })
   return createManager([controller], [(signal) => events.run(signal)])
 }
 

@@ -32,6 +32,7 @@ export interface NodeOptions {
   readonly events: EventRecorder
   readonly network: NodeNetwork
   readonly labels: Readonly<Record<string, string>>
+  readonly annotations: Readonly<Record<string, string>>
   readonly taints: readonly { readonly key: string; readonly value?: string; readonly effect: string }[]
   readonly port: number
   readonly facts: () => Promise<NodeFacts>
@@ -164,9 +165,9 @@ export class NodeObject {
     if (!this.#cidr && answer.spec?.podCIDR) this.#wake()
   }
 
-  /** Creates the Node, or brings the labels that are ours up to date on the one that is there. */
+  /** Creates the Node, or brings the labels and annotations that are ours up to date on the one that is there. */
   async #register(): Promise<void> {
-    const { client, name, taints } = this.#o
+    const { client, name, taints, annotations } = this.#o
     const nodes = client.resource<Node>(NODES)
     const labels = {
       'beta.kubernetes.io/arch': machineArch(),
@@ -178,12 +179,13 @@ export class NodeObject {
     }
     const spec = taints.length === 0 ? {} : { taints: [...taints] }
     try {
-      await nodes.create({ apiVersion: 'v1', kind: 'Node', metadata: { name, labels }, spec })
+      await nodes.create({ apiVersion: 'v1', kind: 'Node', metadata: { name, labels, annotations }, spec })
     } catch (error) {
       if (!hasCode(error, 'exists')) throw error
       const there = await nodes.get(name)
-      const stale = Object.entries(labels).some(([k, v]) => there.metadata?.labels?.[k] !== v)
-      if (stale) await nodes.patch(name, undefined, { metadata: { labels } }, 'merge')
+      const differs = (want: Readonly<Record<string, string>>, have: Readonly<Record<string, string>> = {}): boolean => Object.entries(want).some(([k, v]) => have[k] !== v)
+      const stale = differs(labels, there.metadata?.labels) || differs(annotations, there.metadata?.annotations)
+      if (stale) await nodes.patch(name, undefined, { metadata: { labels, annotations } }, 'merge')
     }
     this.#registered = true
     log.info('node registered', { node: name })

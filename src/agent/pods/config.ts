@@ -87,7 +87,7 @@ export async function containerConfig(input: ContainerInput): Promise<ContainerC
     workingDir: spec.workingDir ?? '',
     env: [...env].map(([name, value]) => ({ name, value })),
     mounts: [...mounts, ...own],
-    devices: [],
+    devices: (spec.volumeDevices ?? []).map((d) => input.volumes.device(pod, d)),
     labels: { ...podLabels(pod), [names.LABEL_CONTAINER_NAME]: spec.name },
     annotations: {
       [names.ANNOTATION_HASH]: names.hashOf(spec),

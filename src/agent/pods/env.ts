@@ -4,7 +4,7 @@
  */
 import type { Container as ContainerSpec, EnvVar } from '../../api/gen/types.ts'
 import { AppError } from '../../base/errors.ts'
-import type { ConfigReader, ObjectKind } from '../objects.ts'
+import type { ConfigKind, ConfigReader } from '../objects.ts'
 import { fieldValue, resourceValue, type FieldContext } from './fields.ts'
 
 export type Environment = ReadonlyMap<string, string>
@@ -41,7 +41,7 @@ async function valueFrom(item: EnvVar, spec: ContainerSpec, context: FieldContex
   if (from?.resourceFieldRef) return resourceValue(context, from.resourceFieldRef, spec)
   const ref = from?.configMapKeyRef ?? from?.secretKeyRef
   if (!ref) throw new AppError('unsupported', `resolve env "${item.name}": its source is not supported`)
-  const kind: ObjectKind = from?.configMapKeyRef ? 'ConfigMap' : 'Secret'
+  const kind: ConfigKind = from?.configMapKeyRef ? 'ConfigMap' : 'Secret'
   const content = await needObject(config, kind, ref.name ?? '', ref.optional === true)
   const value = content?.get(ref.key)
   if (value !== undefined) return value.toString('utf8')
@@ -50,7 +50,7 @@ async function valueFrom(item: EnvVar, spec: ContainerSpec, context: FieldContex
 }
 
 /** The content of an object that must exist unless `optional`. @throws AppError `invalid` in Kubernetes' words */
-export async function needObject(config: ConfigReader, kind: ObjectKind, name: string, optional: boolean): Promise<ReadonlyMap<string, Buffer> | undefined> {
+export async function needObject(config: ConfigReader, kind: ConfigKind, name: string, optional: boolean): Promise<ReadonlyMap<string, Buffer> | undefined> {
   const content = await config.read(kind, name)
   if (content || optional) return content
   throw new AppError('invalid', `${kind.toLowerCase()} "${name}" not found`)

@@ -80,8 +80,8 @@ export class Pods {
     this.#hostPorts()
   }
 
-  objectChanged(kind: string, namespace: string, name: string): void {
-    for (const w of this.#workers.values()) if (w.pod.metadata?.namespace === namespace) w.objectChanged(kind, name)
+  objectChanged(kind: string, namespace: string | undefined, name: string): void {
+    for (const w of this.#workers.values()) if (namespace === undefined || w.pod.metadata?.namespace === namespace) w.objectChanged(kind, name)
   }
 
   /** Network, addresses or capacity of the node changed. */

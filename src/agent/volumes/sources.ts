@@ -1,7 +1,7 @@
 /** What stands in configMap, secret, downwardAPI and projected volumes: sources in, files out. Reads, writes nothing. */
 import type { DownwardAPIVolumeFile, KeyToPath, Pod, Volume, VolumeProjection } from '../../api/gen/types.ts'
 import { AppError } from '../../base/errors.ts'
-import type { ConfigReader, ObjectKind } from '../objects.ts'
+import type { ConfigKind, ConfigReader } from '../objects.ts'
 import { needObject } from '../pods/env.ts'
 import { fieldValue, resourceValue, type FieldContext } from '../pods/fields.ts'
 import type { VolumeFile } from './atomic-dir.ts'
@@ -52,7 +52,7 @@ async function projected(source: VolumeProjection, context: SourceContext, mode:
 
 async function objectFiles(
   context: SourceContext,
-  kind: ObjectKind,
+  kind: ConfigKind,
   name: string | undefined,
   items: readonly KeyToPath[] | undefined,
   optional: boolean | undefined,

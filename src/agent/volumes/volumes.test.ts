@@ -5,13 +5,14 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import test, { after } from 'node:test'
 import type { Pod, Volume } from '../../api/gen/types.ts'
+import type { KubeObject } from '../../api/meta.ts'
 import { FakeClock } from '../../base/clock.ts'
 import type { AppError } from '../../base/errors.ts'
 import { FakeApi } from '../testing.ts'
 import { writeAtomicDir } from './atomic-dir.ts'
+import { setOwnership } from './ownership.ts'
 import { Tokens } from './tokens.ts'
-import { Volumes } from './volumes.ts'
-import type { SourceContext } from './sources.ts'
+import { Volumes, type VolumeContext } from './volumes.ts'
 
 const root = await mkdtemp(join(tmpdir(), 'skerry-volumes-'))
 after(() => rm(root, { recursive: true, force: true }))
@@ -24,12 +25,13 @@ const pod = (list: Volume[], spec: object = {}): Pod => ({
   spec: { volumes: list, containers: [{ name: 'main', resources: { limits: { memory: '64Mi' } } }], ...spec },
 })
 const content = new Map([['key', Buffer.from('value')], ['other', Buffer.from('2')]])
-const context = (p: Pod): SourceContext => ({
+const objects = new Map<string, KubeObject>()
+const context = (p: Pod): VolumeContext => ({
   pod: p,
   hostIPs: ['192.0.2.1'],
   podIPs: ['10.0.0.2'],
   allocatable: { cpu: '4' },
-  config: { read: async (_kind, name) => (name === 'none' ? undefined : content) },
+  config: { read: async (_kind, name) => (name === 'none' ? undefined : content), object: async (kind, name) => objects.get(`${kind}/${name}`) as never },
   token: async (r) => `token of ${r.serviceAccount} for ${r.audiences.join() || 'the API'}`,
 })
 const prepare = (list: Volume[], spec: object = {}): Promise<void> => volumes.prepare(pod(list, spec), context(pod(list, spec)))
@@ -139,6 +141,58 @@ test('a torn token file is asked for anew', async () => {
   mkdirSync(dir, { recursive: true })
   for (const f of await readdir(dir)) writeFileSync(join(dir, f), '{"tok')
   assert.match(await new Tokens({ directory: dir, client: api.client, clock: new FakeClock(), seal: undefined }).token(request), /^token-/)
+})
+
+const claimed = (spec: object, claim: object = {}): void => {
+  objects.set('PersistentVolume/pv', { metadata: { name: 'pv' }, spec: { claimRef: { uid: 'c1' }, ...spec } } as KubeObject)
+  objects.set('PersistentVolumeClaim/data', { metadata: { name: 'data', uid: 'c1', annotations: { 'pv.kubernetes.io/bind-completed': 'yes' } }, spec: { volumeName: 'pv' }, status: { phase: 'Bound' }, ...claim } as KubeObject)
+}
+const why = (pattern: RegExp) => (e: Error): boolean => pattern.test(String((e.cause as Error).message))
+const CLAIM: Volume = { name: 'd', persistentVolumeClaim: { claimName: 'data' } }
+
+test('a claim is mounted where its volume lies; subPaths are made in it, and a read-only claim is read-only', async () => {
+  const dir = join(root, 'disk')
+  mkdirSync(dir)
+  claimed({ local: { path: dir } })
+  await prepare([CLAIM])
+  const p = pod([CLAIM])
+  assert.deepEqual(await volumes.mount(p, { name: 'd', mountPath: '/d' }, new Map()), { hostPath: dir, containerPath: '/d', readOnly: false, propagation: 'private' })
+  assert.equal((await volumes.mount(p, { name: 'd', mountPath: '/d', subPath: 'a/b' }, new Map())).hostPath, join(dir, 'a/b'))
+  const sealed: Volume = { name: 'd', persistentVolumeClaim: { claimName: 'data', readOnly: true } }
+  await prepare([sealed])
+  assert.equal((await volumes.mount(pod([sealed]), { name: 'd', mountPath: '/d' }, new Map())).readOnly, true)
+})
+
+test('a claim that cannot be mounted says why', async () => {
+  objects.clear()
+  await assert.rejects(prepare([CLAIM]), why(/persistentvolumeclaim "data" not found/))
+  claimed({ local: { path: join(root, 'nowhere') } })
+  await assert.rejects(prepare([CLAIM]), why(/path ".*nowhere" does not exist/))
+  claimed({ nfs: { server: 's', path: '/' } })
+  await assert.rejects(prepare([CLAIM]), why(/kind "nfs" cannot be mounted by this node/))
+  claimed({ local: { path: root }, volumeMode: 'Block' })
+  await assert.rejects(prepare([CLAIM]), why(/is not a block device/))
+  claimed({ local: { path: root }, claimRef: { uid: 'other' } })
+  await assert.rejects(prepare([CLAIM]), why(/is bound to another claim/))
+  claimed({}, { status: { phase: 'Pending' }, spec: {} })
+  await assert.rejects(prepare([CLAIM]), why(/non-bound phase \("Pending"\)/))
+  claimed({ local: { path: root } })
+  await assert.rejects(prepare([{ name: 'data', ephemeral: {} }]), why(/"web-data" not found/))
+})
+
+test('a group is given all files once, and with OnRootMismatch only when the root is wrong', { skip: process.getuid?.() === 0 ? false : 'needs root' }, async () => {
+  const dir = join(root, 'grouped')
+  mkdirSync(join(dir, 'sub'), { recursive: true })
+  writeFileSync(join(dir, 'sub/file'), 'x', { mode: 0o600 })
+  const seen = (path: string): unknown => [statSync(join(dir, path)).gid, statSync(join(dir, path)).mode & 0o7777]
+  await setOwnership(dir, 77, undefined, join(root, 'mark1'))
+  assert.deepEqual([seen(''), seen('sub'), seen('sub/file')], [[77, 0o2775], [77, 0o2775], [77, 0o660]])
+  writeFileSync(join(dir, 'late'), 'x', { mode: 0o600 })
+  await setOwnership(dir, 77, undefined, join(root, 'mark1'))
+  await setOwnership(dir, 77, 'OnRootMismatch', join(root, 'mark2'))
+  assert.deepEqual(seen('late'), [77, 0o600], 'not walked again; the directory passed its group on')
+  await setOwnership(dir, 78, 'OnRootMismatch', join(root, 'mark3'))
+  assert.deepEqual(seen('late'), [78, 0o660])
 })
 
 test('a pod that is removed leaves no directory', async () => {

@@ -5,16 +5,21 @@
  */
 import { chmod, chown, mkdir, readdir, realpath, rm, stat } from 'node:fs/promises'
 import { join, normalize } from 'node:path'
-import type { Pod, Volume, VolumeMount } from '../../api/gen/types.ts'
+import type { Pod, Volume, VolumeDevice, VolumeMount } from '../../api/gen/types.ts'
 import type { Clock } from '../../base/clock.ts'
 import { AppError } from '../../base/errors.ts'
-import type { Mount } from '../../cri/mod.ts'
+import type { ContainerConfig, Mount } from '../../cri/mod.ts'
 import type { Mounter } from '../ports.ts'
 import { expand, type Environment } from '../pods/env.ts'
 import { uidOf } from '../pods/names.ts'
 import { amount } from '../pods/quantities.ts'
 import { writeAtomicDir } from './atomic-dir.ts'
+import { claimNameOf } from '../../api/volumes.ts'
+import type { ObjectReader } from '../objects.ts'
+import { claimPlace, type Place } from './claims.ts'
 import { checkHostPath } from './host-path.ts'
+import type { LocalPath } from './local-path.ts'
+import { setOwnership } from './ownership.ts'
 import { volumeFiles, type SourceContext } from './sources.ts'
 
 export interface VolumesOptions {
@@ -22,11 +27,22 @@ export interface VolumesOptions {
   readonly runDir: string
   readonly mounter: Mounter
   readonly clock: Clock
+  /** Directories that volumes are made in on demand. @default none are made */
+  readonly localPath?: LocalPath
+}
+
+type Device = ContainerConfig['devices'][number]
+
+/** What volumes are made from: configuration, the pod's fields, and the objects it names. */
+export interface VolumeContext extends Omit<SourceContext, 'config'> {
+  readonly config: ObjectReader
 }
 
 /** Directories and mounts of one node's pods, by uid; see the header. */
 export class Volumes {
   readonly #options: VolumesOptions
+  /** Where volumes lie whose place had to be found, by pod and name. Goes with the pod. */
+  readonly #places = new Map<string, Map<string, Place>>()
 
   constructor(options: VolumesOptions) {
     this.#options = options
@@ -42,7 +58,7 @@ export class Volumes {
   }
 
   /** Makes every volume, or brings the written ones up to date. @throws AppError naming the volume */
-  async prepare(pod: Readonly<Pod>, context: SourceContext): Promise<void> {
+  async prepare(pod: Readonly<Pod>, context: VolumeContext): Promise<void> {
     for (const volume of pod.spec?.volumes ?? []) {
       try {
         await this.#prepareOne(pod, volume, context)
@@ -54,59 +70,82 @@ export class Volumes {
   }
 
   /** Writes again only what comes from API objects; for changes while the pod runs. */
-  async refresh(pod: Readonly<Pod>, context: SourceContext): Promise<void> {
+  async refresh(pod: Readonly<Pod>, context: VolumeContext): Promise<void> {
     for (const volume of pod.spec?.volumes ?? []) await this.#write(pod, volume, context)
   }
 
-  async #prepareOne(pod: Readonly<Pod>, volume: Volume, context: SourceContext): Promise<void> {
+  async #prepareOne(pod: Readonly<Pod>, volume: Volume, context: VolumeContext): Promise<void> {
     if (volume.hostPath) return await checkHostPath(volume.hostPath.path, volume.hostPath.type)
     if (volume.emptyDir) return await this.#emptyDir(pod, volume)
+    if (claimNameOf(pod, volume) !== undefined) return await this.#claim(pod, volume, context)
     if (await this.#write(pod, volume, context)) return
     const source = Object.keys(volume).find((k) => k !== 'name') ?? 'none'
-    throw new AppError('unsupported', `volumes of kind "${source}" are not supported yet, use emptyDir or hostPath`)
+    throw new AppError('unsupported', `volumes of kind "${source}" are not supported, use a persistentVolumeClaim, emptyDir or hostPath`)
   }
 
   /** True when this kind of volume is written by the agent. */
-  async #write(pod: Readonly<Pod>, volume: Volume, context: SourceContext): Promise<boolean> {
+  async #write(pod: Readonly<Pod>, volume: Volume, context: VolumeContext): Promise<boolean> {
     const files = await volumeFiles(volume, context)
     if (!files) return false
     const gid = pod.spec?.securityContext?.fsGroup
     // Closed to other users of the machine; containers have the volume itself mounted.
     await mkdir(this.#runDir(uidOf(pod)), { recursive: true, mode: 0o750 })
-    await writeAtomicDir(this.#pathOf(pod, volume), files, { gid, stamp: stampOf(this.#options.clock.now()) })
+    await writeAtomicDir(this.#placeOf(pod, volume).path, files, { gid, stamp: stampOf(this.#options.clock.now()) })
     return true
   }
 
   async #emptyDir(pod: Readonly<Pod>, volume: Volume): Promise<void> {
-    const path = this.#pathOf(pod, volume)
+    const path = this.#placeOf(pod, volume).path
     await mkdir(path, { recursive: true, mode: 0o777 })
     if (volume.emptyDir?.medium === 'Memory') await this.#options.mounter.tmpfs(path, amount(volume.emptyDir.sizeLimit))
     else if (volume.emptyDir?.medium) throw new AppError('unsupported', `medium "${volume.emptyDir.medium}" is not supported, use "" or "Memory"`)
-    const gid = pod.spec?.securityContext?.fsGroup
+    const { fsGroup: gid } = pod.spec?.securityContext ?? {}
     if (gid !== undefined) await chown(path, 0, gid)
     await chmod(path, gid === undefined ? 0o777 : 0o2777)
   }
 
-  #pathOf(pod: Readonly<Pod>, volume: Volume): string {
-    if (volume.hostPath) return volume.hostPath.path
-    const root = volume.emptyDir ? this.podDir(uidOf(pod)) : this.#runDir(uidOf(pod))
-    return join(root, 'volumes', volume.name)
+  async #claim(pod: Readonly<Pod>, volume: Volume, context: VolumeContext): Promise<void> {
+    const place = await claimPlace(pod, volume, context.config, this.#options.localPath)
+    const uid = uidOf(pod)
+    const places = this.#places.get(uid) ?? new Map<string, Place>()
+    this.#places.set(uid, places.set(volume.name, place))
+    const { fsGroup, fsGroupChangePolicy } = pod.spec?.securityContext ?? {}
+    if (fsGroup !== undefined && place.grouped && !place.readOnly) await setOwnership(place.path, fsGroup, fsGroupChangePolicy, this.#mark(pod, volume))
+  }
+
+  /** File that says the volume was given to the pod's group. */
+  #mark(pod: Readonly<Pod>, volume: Volume): string {
+    return join(this.podDir(uidOf(pod)), 'owned', volume.name)
+  }
+
+  #placeOf(pod: Readonly<Pod>, volume: Volume): Place {
+    if (volume.hostPath) return { path: volume.hostPath.path, readOnly: false }
+    if (volume.emptyDir) return { path: join(this.podDir(uidOf(pod)), 'volumes', volume.name), readOnly: false }
+    const found = this.#places.get(uidOf(pod))?.get(volume.name)
+    return found ?? { path: join(this.#runDir(uidOf(pod)), 'volumes', volume.name), readOnly: true }
   }
 
   /** The mount of one container, subPath made and checked. @throws AppError `invalid` */
   async mount(pod: Readonly<Pod>, wanted: VolumeMount, env: Environment): Promise<Mount> {
-    const volume = pod.spec?.volumes?.find((v) => v.name === wanted.name)
-    if (!volume) throw new AppError('invalid', `mount "${wanted.mountPath}": the pod has no volume "${wanted.name}"`)
+    const volume = volumeOf(pod, wanted.name, wanted.mountPath)
+    if (wanted.recursiveReadOnly === 'Enabled') throw new AppError('unsupported', `mount "${wanted.mountPath}": recursive read-only mounts are not supported by the container runtime, use IfPossible`)
     const sub = wanted.subPathExpr ? expand(wanted.subPathExpr, env) : wanted.subPath
-    const root = this.#pathOf(pod, volume)
-    const hostPath = sub ? await subPath(root, sub, volume.emptyDir !== undefined || volume.hostPath !== undefined) : root
-    const written = volume.emptyDir === undefined && volume.hostPath === undefined
+    const place = this.#placeOf(pod, volume)
+    if (place.block) throw new AppError('invalid', `mount "${wanted.mountPath}": volume "${volume.name}" has volumeMode Block, but is specified in volumeMounts`)
     return {
-      hostPath,
+      hostPath: sub ? await subPath(place.path, sub, !place.readOnly) : place.path,
       containerPath: wanted.mountPath.startsWith('/') ? wanted.mountPath : `/${wanted.mountPath}`,
-      readOnly: wanted.readOnly === true || written,
+      readOnly: wanted.readOnly === true || place.readOnly,
       propagation: PROPAGATION[wanted.mountPropagation ?? 'None'] ?? 'private',
     }
+  }
+
+  /** The device of one container. @throws AppError `invalid` */
+  device(pod: Readonly<Pod>, wanted: VolumeDevice): Device {
+    const volume = volumeOf(pod, wanted.name, wanted.devicePath)
+    const place = this.#placeOf(pod, volume)
+    if (!place.block) throw new AppError('invalid', `give device "${wanted.devicePath}": volume "${volume.name}" has volumeMode Filesystem, but is specified in volumeDevices`)
+    return { hostPath: place.path, containerPath: wanted.devicePath, permissions: place.readOnly ? 'r' : 'mrw' }
   }
 
   /** Uids that have directories here. */
@@ -118,6 +157,7 @@ export class Volumes {
   /** Unmounts and removes all of a pod's directories. */
   async remove(uid: string): Promise<void> {
     if (uid === '' || uid.includes('/') || uid.startsWith('.')) throw new AppError('invalid', `remove pod directories: "${uid}" is no uid`)
+    this.#places.delete(uid)
     for (const dir of [this.podDir(uid), this.#runDir(uid)]) {
       if (!(await stat(dir).catch(() => undefined))) continue
       await this.#options.mounter.unmountUnder(dir)
@@ -130,6 +170,12 @@ const PROPAGATION: Readonly<Record<string, Mount['propagation']>> = {
   None: 'private',
   HostToContainer: 'hostToContainer',
   Bidirectional: 'bidirectional',
+}
+
+function volumeOf(pod: Readonly<Pod>, name: string, path: string): Volume {
+  const volume = pod.spec?.volumes?.find((v) => v.name === name)
+  if (!volume) throw new AppError('invalid', `mount "${path}": the pod has no volume "${name}"`)
+  return volume
 }
 
 /** A path inside a volume. Links may not lead out of it. */

@@ -3,7 +3,9 @@
  * devices bound to it. Labels that place workloads on trusted nodes are not a node's to set.
  */
 import { KINDS } from '../../api/kinds.ts'
+import { equal } from '../../api/patch/json-patch.ts'
 import { forbidden } from '../../api/status.ts'
+import { ANN_LOCAL_NODE, FINALIZER_LOCAL_PATH } from '../../api/volumes.ts'
 import { nodeName } from '../authz/node.ts'
 import type { Core } from '../core.ts'
 import type { Obj } from '../stored-text.ts'
@@ -49,6 +51,11 @@ function refusal(event: AdmissionEvent, node: string): string | undefined {
     }
     case KINDS.Lease:
       return object.metadata.namespace === 'kube-node-lease' && object.metadata.name === node ? undefined : `can only access node lease with the same name as the requesting node`
+    case KINDS.PersistentVolume: {
+      const mine = verb === 'update' && old?.metadata.annotations?.[ANN_LOCAL_NODE] === node
+      const rest = (o: Obj | undefined): object => ({ ...o, metadata: { ...o?.metadata, resourceVersion: '', managedFields: [], finalizers: (o?.metadata.finalizers ?? []).filter((f) => f !== FINALIZER_LOCAL_PATH) } })
+      return mine && equal(rest(object), rest(old)) ? undefined : `node "${node}" can only hold and release volumes that are directories of its own`
+    }
     case KINDS.CSINode:
       return object.metadata.name === node ? undefined : 'can only access CSINode with the same name as the requesting node'
     default:

@@ -11,6 +11,7 @@ import { resourceQuota } from './resource-quota.ts'
 import { serviceAccount } from './service-account.ts'
 import { mutatingWebhooks, validatingWebhooks } from '../webhooks/admission.ts'
 import { certificateSubject, defaultStorageClass, priority } from './small-plugins.ts'
+import { storageProtection } from './storage-protection.ts'
 
 /** A definition is served when its write is answered: the answer waits until the server has seen it itself. */
 const serveAtOnce: AdmissionPlugin = {
@@ -23,7 +24,7 @@ const serveAtOnce: AdmissionPlugin = {
 /** The list, written out: order matters for `admit`. */
 export function admissionPlugins(): AdmissionPlugin[] {
   return [
-    namespaceLifecycle, limitRanger, serviceAccount, priority, defaultStorageClass, mutatingWebhooks,
+    namespaceLifecycle, limitRanger, serviceAccount, priority, defaultStorageClass, storageProtection, mutatingWebhooks,
     customRules, nodeRestriction, escalation, podSecurity, certificateSubject, validatingWebhooks, resourceQuota, serveAtOnce,
   ]
 }
