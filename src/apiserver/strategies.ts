@@ -112,10 +112,11 @@ function allocate(core: Core, object: Obj, old: Obj | undefined): void {
     return
   }
   const taken = new Set(specs().flatMap((s) => (s.ports ?? []).flatMap((p) => p.nodePort ?? [])))
-  for (const port of spec.ports ?? []) {
+  for (const [i, port] of (spec.ports ?? []).entries()) {
+    const path = `spec.ports[${i}].nodePort`
     port.nodePort ??= before.ports?.find((p) => p.port === port.port && p.protocol === port.protocol)?.nodePort ?? freePort(taken)
-    if (taken.has(port.nodePort)) refuse('spec.ports[].nodePort', port.nodePort, 'provided port is already allocated')
-    if (port.nodePort < NODE_PORTS.from || port.nodePort > NODE_PORTS.to) refuse('spec.ports[].nodePort', port.nodePort, `provided port is not in the valid range. The range of valid ports is ${NODE_PORTS.from}-${NODE_PORTS.to}`)
+    if (taken.has(port.nodePort)) refuse(path, port.nodePort, 'provided port is already allocated')
+    if (port.nodePort < NODE_PORTS.from || port.nodePort > NODE_PORTS.to) refuse(path, port.nodePort, `provided port is not in the valid range. The range of valid ports is ${NODE_PORTS.from}-${NODE_PORTS.to}`)
     taken.add(port.nodePort)
   }
 }

@@ -6,7 +6,7 @@ import { decodeProtobuf } from './decode.ts'
 // Recorded from a typed client: `create namespace demo`.
 const NAMESPACE = Buffer.from('6b3873000a0f0a02763112094e616d657370616365121c0a140a0464656d6f12001a0022002a0032003800420012001a020a001a002200', 'hex')
 
-const field = (number: number, bytes: Uint8Array): Buffer => Buffer.concat([Buffer.from([(number << 3) | 2, bytes.length]), bytes])
+const field = (number: number, bytes: Uint8Array): Buffer => Buffer.concat([Buffer.from(number < 16 ? [(number << 3) | 2] : [((number << 3) & 127) | 130, number >> 4]), Buffer.from([bytes.length]), bytes])
 const text = (number: number, value: string): Buffer => field(number, Buffer.from(value))
 const varint = (number: number, value: number): Buffer => Buffer.from([number << 3, value])
 const envelope = (apiVersion: string, kind: string, raw: Uint8Array): Buffer =>
@@ -28,6 +28,12 @@ test('maps, bytes, lists, quantities, int-or-string and zeros that count survive
   assert.deepEqual(service.spec, { ports: [{ port: 80, targetPort: 'http' }] })
   const deployment = decodeProtobuf(envelope('apps/v1', 'Deployment', field(2, varint(1, 0)))) as { spec: object }
   assert.deepEqual(deployment.spec, { replicas: 0 })
+})
+
+test('free-form objects are the JSON they carry', () => {
+  const managed = Buffer.concat([text(1, 'kubectl'), text(2, 'Update'), text(3, 'v1'), text(6, 'FieldsV1'), field(7, text(1, '{"f:data":{}}'))])
+  const { metadata } = decodeProtobuf(envelope('v1', 'ConfigMap', field(1, Buffer.concat([text(1, 'c'), field(17, managed)])))) as { metadata: object }
+  assert.deepEqual(metadata, { name: 'c', managedFields: [{ manager: 'kubectl', operation: 'Update', apiVersion: 'v1', fieldsType: 'FieldsV1', fieldsV1: { 'f:data': {} } }] })
 })
 
 test('what is cut off, foreign or unknown is refused, never half decoded', () => {

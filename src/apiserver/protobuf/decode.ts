@@ -145,7 +145,8 @@ function single(field: Field, of: Schema, depth: number): unknown {
     case undefined:
       break
     default:
-      return message(of.$ref, field.bytes, resolve(of), depth + 1)
+      // A named type without fields is a free-form object (`FieldsV1`).
+      if (table().has(of.$ref) || resolve(of).properties) return message(of.$ref, field.bytes, resolve(of), depth + 1)
   }
   switch (of.type) {
     case 'string':
