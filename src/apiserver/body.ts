@@ -3,6 +3,7 @@
  * Limits: {@link MAX_BODY} bytes, {@link MAX_DEPTH} levels. Used by the write verbs.
  */
 import type { ApiRequest } from '../api/contract.ts'
+import { duplicateFields } from '../api/duplicates.ts'
 import { badRequest, tooLarge, unsupportedMediaType } from '../api/status.ts'
 
 /** Largest body of an API write, bytes: Kubernetes' own limit. */
@@ -50,7 +51,8 @@ export async function parseBody(text: string, type: string, accepted: readonly s
     // Loaded on first need: most servers never see YAML on the wire.
     const { load, JSON_SCHEMA } = await import('js-yaml')
     try {
-      return load(text, { schema: JSON_SCHEMA })
+      // A key that stands twice is field validation's to judge; the last one counts, as in JSON.
+      return load(text, { schema: JSON_SCHEMA, json: true })
     } catch (cause) {
       throw badRequest(`error decoding YAML: ${cause instanceof Error ? cause.message.split('\n')[0] : String(cause)}`)
     }
@@ -59,6 +61,25 @@ export async function parseBody(text: string, type: string, accepted: readonly s
     return JSON.parse(text) as unknown
   } catch (cause) {
     throw badRequest(`the object provided is unrecognized (must be of type JSON or YAML): ${cause instanceof Error ? cause.message : String(cause)}`)
+  }
+}
+
+/** Says which key of a YAML (or JSON) text stands twice, in the words of Kubernetes' YAML reader; undefined when none does. */
+export async function duplicateKeys(text: string): Promise<string | undefined> {
+  if (text.trimStart().startsWith('{')) {
+    const paths = duplicateFields(text)
+    const line = (path: string): string => `  line 1: key ${JSON.stringify(path.slice(path.lastIndexOf('.') + 1))} already set in map`
+    return paths.length === 0 ? undefined : ['yaml: unmarshal errors:', ...paths.map(line)].join('\n')
+  }
+  const { load, JSON_SCHEMA } = await import('js-yaml')
+  try {
+    load(text, { schema: JSON_SCHEMA })
+    return undefined
+  } catch (error) {
+    const { reason, mark } = error as { reason?: string; mark?: { line: number; buffer: string; position: number } }
+    if (reason !== 'duplicated mapping key' || !mark) return undefined
+    const key = /^[\s,{]*(?:- )*"?([^":\s]+)/.exec(mark.buffer.split('\n')[mark.line] ?? '')?.[1] ?? ''
+    return `yaml: unmarshal errors:\n  line ${mark.line + 1}: key ${JSON.stringify(key)} already set in map`
   }
 }
 

@@ -1,13 +1,26 @@
-/** The scale subresource: an `autoscaling/v1` Scale made of an object's replica fields, and written back into them. */
+/**
+ * The scale subresource: an `autoscaling/v1` Scale made of an object's replica fields, and written back into them. Who writes
+ * through it owns the replicas in the object's own managedFields, under the name of this door.
+ */
 import type { ApiResponse } from '../api/contract.ts'
+import { PATCH_TYPES } from '../api/contract.ts'
+import { decode } from '../api/decode.ts'
+import { apiVersionOf } from '../api/kinds.ts'
+import { managedAfterUpdate, serverSideApply } from '../api/patch/mod.ts'
+import { schemaOf } from '../api/schema-table.ts'
 import { badRequest, fieldInvalid, invalid, notFound } from '../api/status.ts'
 import { labelSelectorText } from '../api/selectors.ts'
-import { readObject } from './body.ts'
-import { answer, type Call, type Core } from './core.ts'
+import { since } from '../api/columns/column.ts'
+import { cloneJson } from '../base/json.ts'
+import { mediaType, readObject } from './body.ts'
+import { answer, stamp, type Call, type Core } from './core.ts'
 import { objectOf, type Stored } from './encode.ts'
+import { schemaFor, versionsOf, writerOf } from './managed-fields.ts'
 import { keyOf } from './resources.ts'
 import type { Obj } from './stored-text.ts'
-import { applyPatch } from './verbs/patch.ts'
+import { appliedBody, checkTyped } from './verbs/apply.ts'
+import { checkWriteOptions, flag } from './verbs/options.ts'
+import { patchOf } from './verbs/patch.ts'
 import { changeObject } from './verbs/write.ts'
 
 interface ScalePaths {
@@ -16,43 +29,91 @@ interface ScalePaths {
   readonly selector?: string
 }
 const BUILTIN: ScalePaths = { spec: 'spec.replicas', status: 'status.replicas' }
+const SCALE = { group: 'autoscaling', resource: 'scales', kind: 'Scale' }
+const SCALE_VERSION = 'autoscaling/v1'
+
+type Scale = Obj & { readonly spec?: { readonly replicas?: number } }
 
 /** GET of a Scale. */
 export async function scaleGet(core: Core, call: Call): Promise<ApiResponse> {
   const { def, info } = call
-  const { entry } = await core.store.get(keyOf(def, info.namespace, info.name))
-  if (!entry) throw notFound(def, info.name as string)
-  return answer(call, 200, JSON.stringify(scaleOf(call, { text: entry.value, revision: entry.revision })))
+  const stored = await core.cache.read(keyOf(def, info.namespace, info.name))
+  if (!stored) throw notFound(def, info.name as string)
+  return scaleAnswer(core, call, stored)
 }
 
-/** PUT of a Scale; its resourceVersion is a precondition. */
+/** PUT of a Scale; its resourceVersion and uid are preconditions. */
 export async function scaleUpdate(core: Core, call: Call): Promise<ApiResponse> {
-  const scale = (await readObject(call)).sent as (Partial<Obj> & { spec?: { replicas?: number } }) | undefined
-  const metadata = scale?.metadata
-  return setReplicas(core, call, () => scale?.spec?.replicas ?? 0, metadata?.resourceVersion)
+  checkWriteOptions(call, 'UpdateOptions')
+  const { sent, text } = await readObject(call)
+  const scale = settled(call, sent, text)
+  if (scale.metadata.name !== call.info.name) throw badRequest(`the name of the object (${scale.metadata.name ?? ''}) does not match the name on the URL (${call.info.name})`)
+  return setReplicas(core, call, () => scale)
 }
 
-/** PATCH of a Scale. */
+/** PATCH of a Scale, applies included. */
 export async function scalePatch(core: Core, call: Call): Promise<ApiResponse> {
-  return setReplicas(core, call, async (current) => {
-    const next = (await applyPatch(call, current)) as { spec?: { replicas?: number } }
-    return next.spec?.replicas ?? 0
-  })
+  if (mediaType(call.headers) === PATCH_TYPES.apply) return scaleApply(core, call)
+  checkWriteOptions(call, 'PatchOptions')
+  const change = await patchOf(call, schemaOf('Scale'))
+  return setReplicas(core, call, (current) => settled(call, change(current)))
 }
 
-async function setReplicas(core: Core, call: Call, wanted: (current: Obj) => number | Promise<number>, resourceVersion?: string): Promise<ApiResponse> {
-  const { def, info } = call
+async function scaleApply(core: Core, call: Call): Promise<ApiResponse> {
+  const { def, query } = call
+  checkWriteOptions(call, 'PatchOptions', true)
+  const scale = (await appliedBody(call, SCALE_VERSION, 'Scale')) as Scale
+  checkTyped(call, scale, schemaOf('Scale'))
   const paths = pathsOf(call)
-  const stored = await changeObject(core, { ...call, info: { ...info, subresource: undefined } }, async (object) => {
-    const replicas = await wanted(scaleObject(object, paths, def.group, def.kind))
-    if (!Number.isInteger(replicas) || replicas < 0) {
-      throw invalid({ group: 'autoscaling', resource: 'scales', kind: 'Scale' }, info.name as string, [fieldInvalid('spec.replicas', replicas, 'must be greater than or equal to 0')])
-    }
-    if (resourceVersion) object.metadata.resourceVersion = resourceVersion
-    writePath(object, paths.spec, replicas)
-    return object
-  })
-  return answer(call, 200, JSON.stringify(scaleOf(call, stored)))
+  // What a Scale says of its object is its replicas: the rest of it is the object's own.
+  const part: Obj = { apiVersion: apiVersionOf(def), kind: def.kind, metadata: { name: call.info.name as string } }
+  const { resourceVersion, uid } = scale.metadata
+  if (scale.spec?.replicas !== undefined) writePath(part, paths.spec, checkedReplicas(call, scale.spec.replicas))
+  const stored = await changeObject(core, throughMain(call), async (current) => {
+    const next = serverSideApply(current, cloneJson(part), schemaFor(def), writerOf(call, stamp(core)), flag(query, 'force') ?? false, versionsOf(core.resources, def)) as Obj
+    if (readPath(next, paths.spec) === undefined) writePath(next, paths.spec, readPath(current, paths.spec))
+    return withPreconditions(next, resourceVersion, uid)
+  }, { applied: true })
+  return scaleAnswer(core, call, stored)
+}
+
+async function setReplicas(core: Core, call: Call, wanted: (current: Obj) => Scale): Promise<ApiResponse> {
+  const { def } = call
+  const paths = pathsOf(call)
+  const stored = await changeObject(core, throughMain(call), async (object) => {
+    const scale = wanted(scaleObject(object, paths, def.group, def.kind))
+    const next = cloneJson(object)
+    writePath(next, paths.spec, checkedReplicas(call, scale.spec?.replicas ?? 0))
+    next.metadata.managedFields = managedAfterUpdate(object, next, schemaFor(def), writerOf(call, stamp(core)), versionsOf(core.resources, def))
+    return withPreconditions(next, scale.metadata.resourceVersion, scale.metadata.uid)
+  }, { applied: true })
+  return scaleAnswer(core, call, stored)
+}
+
+/** The replicas are a field of the object like any other: its own rules hold. */
+const throughMain = (call: Call): Call => ({ ...call, info: { ...call.info, subresource: undefined } })
+
+function withPreconditions(next: Obj, resourceVersion: string | undefined, uid: string | undefined): Obj {
+  if (resourceVersion) next.metadata.resourceVersion = resourceVersion
+  if (uid) next.metadata.uid = uid
+  return next
+}
+
+/** A sent or patched Scale, its types and fields checked. @throws ApiError 400, 422 */
+function settled(call: Call, sent: unknown, text?: string): Scale {
+  if (typeof sent !== 'object' || sent === null || Array.isArray(sent)) throw badRequest('Scale in version "v1" cannot be handled as a Scale: the body is not an object')
+  const scale = sent as Scale
+  if ((scale.kind ?? 'Scale') !== 'Scale') throw badRequest(`${scale.kind} in version ${JSON.stringify(scale.apiVersion ?? '')} cannot be handled as a Scale`)
+  scale.metadata ??= {}
+  const mode = call.query.get('fieldValidation') || 'Warn'
+  const warnings = decode({ ...call.def, kind: 'Scale', version: 'v1' }, scale, { schema: 'Scale', validation: mode as 'Warn', text })
+  for (const warning of warnings) if (!call.warnings.includes(warning)) call.warnings.push(warning)
+  return scale
+}
+
+function checkedReplicas(call: Call, replicas: number): number {
+  if (!(replicas >= 0)) throw invalid(SCALE, call.info.name as string, [fieldInvalid('spec.replicas', replicas, 'must be greater than or equal to 0')])
+  return replicas
 }
 
 function pathsOf(call: Call): ScalePaths {
@@ -61,8 +122,21 @@ function pathsOf(call: Call): ScalePaths {
   return paths
 }
 
-function scaleOf(call: Call, stored: Stored): Obj {
-  return scaleObject(objectOf(call.def, stored), pathsOf(call), call.def.group, call.def.kind)
+const COLUMNS = [
+  { name: 'Name', type: 'string', format: 'name', description: 'Name of the object', priority: 0 },
+  { name: 'Desired', type: 'integer', format: '', description: 'Desired number of replicas', priority: 0 },
+  { name: 'Available', type: 'integer', format: '', description: 'Number of replicas there are', priority: 0 },
+  { name: 'Age', type: 'string', format: '', description: 'Time since the object was created', priority: 0 },
+]
+
+function scaleAnswer(core: Core, call: Call, stored: Stored): ApiResponse {
+  const scale = scaleObject(objectOf(call.def, stored), pathsOf(call), call.def.group, call.def.kind)
+  if (call.accepted.shape === 'object') return answer(call, 200, JSON.stringify(scale))
+  const partial = { kind: 'PartialObjectMetadata', apiVersion: 'meta.k8s.io/v1', metadata: scale.metadata }
+  if (call.accepted.shape === 'meta') return answer(call, 200, JSON.stringify(partial))
+  const { spec, status } = scale as unknown as { spec: { replicas: number }; status: { replicas: number } }
+  const cells = [scale.metadata.name, spec.replicas, status.replicas, since(scale.metadata.creationTimestamp, core.clock.now())]
+  return answer(call, 200, JSON.stringify({ kind: 'Table', apiVersion: 'meta.k8s.io/v1', metadata: { resourceVersion: scale.metadata.resourceVersion }, columnDefinitions: COLUMNS, rows: [{ cells, object: partial }] }))
 }
 
 function scaleObject(object: Obj, paths: ScalePaths, group: string, kind: string): Obj {
@@ -70,7 +144,7 @@ function scaleObject(object: Obj, paths: ScalePaths, group: string, kind: string
   const selector = paths.selector === undefined ? selectorText(object, group, kind) : readPath(object, paths.selector)
   return {
     kind: 'Scale',
-    apiVersion: 'autoscaling/v1',
+    apiVersion: SCALE_VERSION,
     metadata: JSON.parse(JSON.stringify({ name, namespace, uid, resourceVersion, creationTimestamp })) as Obj['metadata'],
     spec: { replicas: Number(readPath(object, paths.spec) ?? 0) },
     status: { replicas: Number(readPath(object, paths.status) ?? 0), ...(typeof selector === 'string' && selector !== '' ? { selector } : {}) },

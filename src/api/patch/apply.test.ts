@@ -4,7 +4,7 @@ import fc from 'fast-check'
 import type { KubeObject, ManagedFieldsEntry } from '../meta.ts'
 import { schemaOf } from '../schema-table.ts'
 import { managedAfterUpdate, serverSideApply } from './apply.ts'
-import type { Writer } from './apply.ts'
+import type { Writer } from './managers.ts'
 
 const DEPLOYMENT = schemaOf('Deployment')
 const CONFIG_MAP = schemaOf('ConfigMap')
@@ -19,7 +19,7 @@ const apply = (live: KubeObject | undefined, config: KubeObject, manager: string
 
 test('a manager owns what it applies, and what it stops applying goes', () => {
   const one = apply(undefined, configMap({ a: '1', b: '2' }), 'me')
-  assert.deepEqual(one.metadata?.managedFields?.[0]?.fieldsV1, { 'f:data': { 'f:a': {}, 'f:b': {}, '.': {} } })
+  assert.deepEqual(one.metadata?.managedFields?.[0]?.fieldsV1, { 'f:data': { 'f:a': {}, 'f:b': {} } })
   const two = apply(one, configMap({ a: '1' }), 'me')
   assert.deepEqual(dataOf(two), { a: '1' })
 })
@@ -38,8 +38,8 @@ test('another owner with another value is a conflict that names it; force takes 
   const forced = apply(one, configMap({ a: 'x' }), 'second', true)
   assert.deepEqual(dataOf(forced), { a: 'x', b: '2' })
   assert.deepEqual(forced.metadata?.managedFields?.map((m) => [m.manager, m.fieldsV1]), [
-    ['first', { 'f:data': { 'f:b': {}, '.': {} } }],
-    ['second', { 'f:data': { 'f:a': {}, '.': {} } }],
+    ['first', { 'f:data': { 'f:b': {} } }],
+    ['second', { 'f:data': { 'f:a': {} } }],
   ])
 })
 
@@ -64,7 +64,7 @@ test('a plain update owns what it changed and takes it from the others', () => {
   const next = { ...one, data: { a: '9', b: '2', c: '3' } } as KubeObject
   const managed = managedAfterUpdate(one, next, CONFIG_MAP, writer('editor'))
   assert.deepEqual(managed.map((m) => [m.manager, m.operation, m.fieldsV1]), [
-    ['me', 'Apply', { 'f:data': { 'f:b': {}, '.': {} } }],
+    ['me', 'Apply', { 'f:data': { 'f:b': {} } }],
     ['editor', 'Update', { 'f:data': { 'f:a': {}, 'f:c': {} } }],
   ])
   const gone = managedAfterUpdate({ ...next, metadata: { ...next.metadata, managedFields: managed } }, { ...next, metadata: { name: 'c' }, data: { b: '2' } } as KubeObject, CONFIG_MAP, writer('editor'))

@@ -2,11 +2,12 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
 import { schemaOf } from '../schema-table.ts'
-import { compare, difference, fieldsOf, intersection, pathsOf, union } from './field-set.ts'
+import { difference, intersection, pathsOf, union } from './field-set.ts'
 import type { Fields } from './field-set.ts'
+import { compare, fieldsOf } from './fields-of.ts'
 
 test('fields follow the merge facts of the schema', () => {
-  const spec = { containers: [{ name: 'a', command: ['x'] }], nodeSelector: { k: 'v' }, tolerations: [{ key: 't' }], unheardOf: 1 }
+  const spec = { containers: [{ name: 'a', command: ['x'] }], nodeSelector: { k: 'v' }, tolerations: [{ key: 't' }] }
   assert.deepEqual(fieldsOf(spec, schemaOf('PodSpec')), {
     'f:containers': { 'k:{"name":"a"}': { '.': {}, 'f:name': {}, 'f:command': {} } },
     'f:nodeSelector': {},
@@ -22,7 +23,7 @@ test('members read as paths', () => {
 
 test('comparing tells what changed and what is gone', () => {
   const schema = schemaOf('ConfigMap')
-  assert.deepEqual(compare({ data: { a: '1', b: '2' } }, { data: { a: '9', c: '3' } }, schema), {
+  assert.deepEqual(compare({ data: { a: '1', b: '2' } }, { metadata: {}, data: { a: '9', c: '3' } }, schema), {
     changed: { 'f:data': { 'f:a': {}, 'f:c': {} } },
     removed: { 'f:data': { 'f:b': {} } },
   })

@@ -2,7 +2,9 @@
 import type { ApiResponse } from '../../api/contract.ts'
 import { PATCH_TYPES } from '../../api/contract.ts'
 import { applyJsonPatch, applyMergePatch, applyStrategicPatch } from '../../api/patch/mod.ts'
+import { isObject } from '../../api/patch/merge-patch.ts'
 import { schemaOf } from '../../api/schema-table.ts'
+import type { Schema } from '../../api/schema-types.ts'
 import { ApiError, badRequest, fieldInvalid, invalid, unsupportedMediaType } from '../../api/status.ts'
 import { AppError, hasCode } from '../../base/errors.ts'
 import { bodyText, mediaType, parseBody } from '../body.ts'
@@ -11,58 +13,62 @@ import { encodeOne } from '../encode.ts'
 import { decodeObject } from '../kind-rules.ts'
 import type { Obj } from '../stored-text.ts'
 import { applyObject } from './apply.ts'
-import { changeObject } from './write.ts'
+import { checkWriteOptions } from './options.ts'
+import { changeObject, checkNames } from './write.ts'
 
 const TYPES: readonly string[] = Object.values(PATCH_TYPES)
 
 /** PATCH by content type. @throws ApiError 415 for a type the resource does not take, 422 for a patch that does not fit */
 export async function patch(core: Core, call: Call): Promise<ApiResponse> {
-  const type = mediaType(call.headers)
-  if (type === PATCH_TYPES.apply || type === 'application/apply-patch+cbor') return applyObject(core, call)
-  if (call.query.get('force') !== null) throw badRequest('force is only allowed with apply patches')
-  const change = await patcher(call)
-  const { name } = call.info
+  if (mediaType(call.headers) === PATCH_TYPES.apply) return applyObject(core, call)
+  checkWriteOptions(call, 'PatchOptions')
+  const change = await patchOf(call, call.def.custom ? undefined : schemaOf(call.def.schema))
   const stored = await changeObject(core, call, async (current) => {
-    const next = change(current) as Obj
-    if (typeof next !== 'object' || next === null || typeof next.metadata !== 'object' || next.metadata === null) throw badRequest('the patch leaves no object with metadata')
-    if (next.metadata.name !== current.metadata.name) throw badRequest(`the name of the object (${next.metadata.name}) does not match the name on the URL (${name})`)
-    return decodeObject(call, next)
+    const next = change(current)
+    const patched = JSON.stringify(next)
+    try {
+      const object = decodeObject(call, next)
+      checkNames(call, object)
+      return object
+    } catch (error) {
+      throw refused(error, patched)
+    }
   })
   return answer(call, 200, encodeOne(call, stored, core.clock.now()))
 }
 
-/** Applies the call's patch to one object that is not stored as such (a Scale). */
-export async function applyPatch(call: Call, object: Obj): Promise<Obj> {
+/**
+ * What the call's patch makes of an object, which stays as it is.
+ * @param schema undefined for kinds that have no strategic merge (custom ones)
+ * @throws ApiError 415, 400 for a patch that cannot be read
+ */
+export async function patchOf(call: Call, schema: Schema | undefined): Promise<(object: Obj) => unknown> {
   const type = mediaType(call.headers)
-  // A Scale has no lists, so strategic and apply patches mean the same as a merge.
-  const merge = type !== PATCH_TYPES.json
+  const accepted = TYPES.filter((t) => schema || t !== PATCH_TYPES.strategic)
+  if (!accepted.includes(type) || type === PATCH_TYPES.apply) throw unsupportedMediaType(accepted)
   const sent = await parseBody(bodyText(call.body), type, TYPES)
-  return wrap(() => (merge ? applyMergePatch(object, sent) : applyJsonPatch(object, sent))) as Obj
-}
-
-async function patcher(call: Call): Promise<(object: Obj) => unknown> {
-  const { def } = call
-  const type = mediaType(call.headers)
-  if (!TYPES.includes(type) || (type === PATCH_TYPES.strategic && def.custom !== undefined)) {
-    throw unsupportedMediaType(def.custom ? TYPES.filter((t) => t !== PATCH_TYPES.strategic) : TYPES)
+  if (type === PATCH_TYPES.json) {
+    if (!Array.isArray(sent)) throw badRequest(`json: cannot unmarshal ${sent === null ? 'null' : typeof sent} into Go value of type jsonpatch.Patch`)
+    return (object) => rejecting(() => applyJsonPatch(object, sent))
   }
-  const sent = await parseBody(bodyText(call.body), type, TYPES)
-  if (type === PATCH_TYPES.json) return (object) => wrap(() => applyJsonPatch(object, sent))
-  if (typeof sent !== 'object' || sent === null || Array.isArray(sent)) throw badRequest('the patch must be a JSON object')
-  if (type === PATCH_TYPES.merge) return (object) => wrap(() => applyMergePatch(object, sent))
-  const schema = schemaOf(def.schema)
-  return (object) => wrap(() => applyStrategicPatch(object, sent, schema))
+  if (!isObject(sent)) throw badRequest(type === PATCH_TYPES.merge ? 'Invalid JSON Patch' : 'invalid JSON document')
+  if (type === PATCH_TYPES.merge) return (object) => applyMergePatch(object, sent)
+  return (object) => applyStrategicPatch(object, sent, schema as Schema)
 }
 
-/** A JSON patch that does not fit answers 422, as Kubernetes does; a malformed one 400. */
-function wrap(work: () => unknown): unknown {
+/** A JSON patch that does not fit the object: Kubernetes' one text for all of them. */
+function rejecting(work: () => unknown): unknown {
   try {
     return work()
   } catch (error) {
-    if (error instanceof AppError && !(error instanceof ApiError) && hasCode(error, 'invalid')) {
-      throw invalid({ group: '', resource: '', kind: '' }, '', [fieldInvalid('patch', undefined, error.message)])
-    }
-    throw error
+    if (!(error instanceof AppError) || error instanceof ApiError || !hasCode(error, 'invalid')) throw error
+    const message = 'the server rejected our request due to an error in our request'
+    throw new ApiError({ kind: 'Status', apiVersion: 'v1', metadata: {}, status: 'Failure', message, reason: 'Invalid', details: {}, code: 422 }, { cause: error })
   }
 }
 
+/** What the patch leaves is no object of the kind: said of the patch, not of a body. */
+function refused(error: unknown, patched: string): unknown {
+  const found = error instanceof ApiError && error.status.code === 400 ? /cannot be handled as an? [^:]*: (.*)$/s.exec(error.message) : null
+  return found ? invalid({ group: '', resource: '', kind: '' }, '', [fieldInvalid('patch', patched, found[1] as string)]) : error
+}

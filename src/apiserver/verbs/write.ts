@@ -5,10 +5,11 @@
  */
 import type { ApiResponse } from '../../api/contract.ts'
 import type { ManagedFieldsEntry } from '../../api/meta.ts'
-import { alreadyExists, badRequest, conflict, notFound, serverTimeout } from '../../api/status.ts'
+import { alreadyExists, ApiError, badRequest, conflict, fieldInvalid, invalid, notFound } from '../../api/status.ts'
 import { hasCode } from '../../base/errors.ts'
 import { cloneJson } from '../../base/json.ts'
-import { readObject } from '../body.ts'
+import type { ResourceDef } from '../../api/kinds.ts'
+import { bodyText, duplicateKeys, mediaType, readObject } from '../body.ts'
 import { answer, isDryRun, stamp, type Call, type Core } from '../core.ts'
 import { removable } from '../deletion.ts'
 import { encodeOne, objectOf, textOf, type Stored } from '../encode.ts'
@@ -17,6 +18,7 @@ import { beforeCreate, beforeUpdate } from '../strategies.ts'
 import { keyOf } from '../resources.ts'
 import type { Obj } from '../stored-text.ts'
 import { managedAfterWrite } from '../managed-fields.ts'
+import { checkWriteOptions } from './options.ts'
 
 /** Random part of a generated name, as Kubernetes makes it: no vowels, no look-alikes. */
 const NAME_LETTERS = 'bcdfghjklmnpqrstvwxz2456789'
@@ -24,6 +26,16 @@ const NAME_TRIES = 8
 const WRITE_TRIES = 12
 /** Events vanish after this long. */
 const EVENT_TTL_SECONDS = 3_600
+/** A longer text is stored without its managedFields, which can be as large as the object itself; characters. */
+const MAX_OWNED = 1 << 20
+
+/** Kinds that a PUT creates when they are missing, as Kubernetes has it. */
+const CREATED_BY_UPDATE = new Set(['Endpoints', 'Event', 'EventsEvent', 'LimitRange', 'Service', 'Lease', 'Role', 'RoleBinding', 'ClusterRole', 'ClusterRoleBinding'])
+/** Kinds whose PUT must name the resourceVersion it changes; so must those of all custom resources. */
+const NEVER_UNCONDITIONAL = new Set([
+  'Lease', 'PodDisruptionBudget', 'APIService', 'CustomResourceDefinition', 'FlowSchema', 'PriorityLevelConfiguration', 'CSINode', 'CSIDriver', 'VolumeAttachment',
+  'RuntimeClass', 'ValidatingWebhookConfiguration', 'MutatingWebhookConfiguration', 'ValidatingAdmissionPolicy', 'ValidatingAdmissionPolicyBinding',
+])
 
 /** Read, change, write again while others write in between. */
 export interface Change {
@@ -41,6 +53,7 @@ export interface ChangeOptions {
 /** POST of one object. */
 export async function create(core: Core, call: Call): Promise<ApiResponse> {
   const { def, info } = call
+  checkWriteOptions(call, 'CreateOptions')
   const object = await sentObject(call)
   if (info.name !== undefined && info.subresource === undefined) throw badRequest('name must not be given in the path of a create')
   const stored = await createObject(core, call, object)
@@ -51,7 +64,24 @@ export async function create(core: Core, call: Call): Promise<ApiResponse> {
 /** The body of a write as an object of the call's kind. */
 async function sentObject(call: Call): Promise<Obj> {
   const { sent, text } = await readObject(call)
+  const { def, query, warnings } = call
+  if (mediaType(call.headers).endsWith('yaml') && query.get('fieldValidation') !== 'Ignore') {
+    const doubled = await duplicateKeys(bodyText(call.body))
+    if (doubled !== undefined && query.get('fieldValidation') === 'Strict') {
+      throw badRequest(`${def.kind} in version "${def.version}" cannot be handled as a ${def.kind}: strict decoding error: ${doubled}`)
+    }
+    if (doubled !== undefined) warnings.push(doubled)
+  }
   return decodeObject(call, sent, text)
+}
+
+/** @throws ApiError 400 when an object to be stored is of another name or namespace than the path */
+export function checkNames(call: Call, object: Obj): void {
+  const { info, def } = call
+  const { name, namespace } = object.metadata
+  if (!name) throw badRequest(`the name of the object (${info.name} based on URL) was undeterminable: name must be provided`)
+  if (name !== info.name) throw badRequest(`the name of the object (${name}) does not match the name on the URL (${info.name})`)
+  if (def.namespaced && namespace && namespace !== info.namespace) throw badRequest(`the namespace of the object (${namespace}) does not match the namespace on the request (${info.namespace})`)
 }
 
 /** Creates `object` (already decoded) as the caller; for create, apply and the server's own first objects. */
@@ -61,7 +91,7 @@ export async function createObject(core: Core, call: Call, object: Obj, options:
   if (meta.resourceVersion) throw badRequest('resourceVersion should not be set on objects to be created')
   if (def.namespaced) {
     if (meta.namespace !== undefined && meta.namespace !== '' && meta.namespace !== info.namespace) {
-      throw badRequest(`the namespace of the provided object does not match the namespace sent on the request: "${meta.namespace}" is not "${info.namespace}"`)
+      throw badRequest('the namespace of the provided object does not match the namespace sent on the request')
     }
     if (!info.namespace) throw badRequest('an empty namespace may not be set during creation')
     meta.namespace = info.namespace
@@ -81,9 +111,9 @@ export async function createObject(core: Core, call: Call, object: Obj, options:
     await core.admission.admit({ core, call, verb: 'create', object: next, old: undefined })
     checkCreate(def, next)
     await core.admission.validate({ core, call, verb: 'create', object: next, old: undefined })
-    setManaged(next, options.applied ? (object.metadata.managedFields ?? []) : managedAfterWrite(call, undefined, next, now))
+    setManaged(next, options.applied ? (object.metadata.managedFields ?? []) : managedAfterWrite(core, call, undefined, next, now))
     const key = keyOf(def, info.namespace, next.metadata.name as string)
-    const text = textOf(def, next)
+    const text = boundedText(def, next)
     if (isDryRun(query)) {
       if ((await core.store.get(key)).entry) throw alreadyExists(def, next.metadata.name as string)
       return { text, revision: 0 }
@@ -95,20 +125,35 @@ export async function createObject(core: Core, call: Call, object: Obj, options:
     } catch (error) {
       if (!hasCode(error, 'exists')) throw error
       if (!generated) throw alreadyExists(def, next.metadata.name as string)
-      if (attempt >= NAME_TRIES) throw serverTimeout(def, 'create')
+      if (attempt >= NAME_TRIES) throw noUniqueName(def, next.metadata.name as string)
     }
   }
 }
 
 /** PUT of one object or of one of its status-like parts. */
 export async function update(core: Core, call: Call): Promise<ApiResponse> {
-  const { info } = call
+  const { def, info } = call
+  checkWriteOptions(call, 'UpdateOptions')
   const sent = await sentObject(call)
-  if (sent.metadata.name !== undefined && sent.metadata.name !== '' && sent.metadata.name !== info.name) {
-    throw badRequest(`the name of the object (${sent.metadata.name}) does not match the name on the URL (${info.name})`)
+  checkNames(call, sent)
+  const { resourceVersion } = sent.metadata
+  const blind = resourceVersion === undefined || resourceVersion === '' || resourceVersion === '0'
+  try {
+    const stored = await changeObject(core, call, async () => {
+      if (blind && (def.custom !== undefined || NEVER_UNCONDITIONAL.has(def.schema))) {
+        throw invalid({ ...def, kind: def.resource }, info.name as string, [fieldInvalid('metadata.resourceVersion', 0, 'must be specified for an update')])
+      }
+      return cloneJson(sent)
+    })
+    return answer(call, 200, encodeOne(call, stored, core.clock.now()))
+  } catch (error) {
+    const absent = error instanceof ApiError && error.status.reason === 'NotFound' && error.status.details?.name === info.name
+    if (!absent || def.custom || info.subresource !== undefined || !CREATED_BY_UPDATE.has(def.schema) || !blind) throw error
   }
-  const stored = await changeObject(core, call, async () => cloneJson(sent))
-  return answer(call, 200, encodeOne(call, stored, core.clock.now()))
+  const { uid: _uid, ...metadata } = sent.metadata
+  delete metadata.resourceVersion
+  const stored = await createObject(core, { ...call, info: { ...info, verb: 'create' } }, { ...sent, metadata })
+  return answer(call, 201, encodeOne(call, stored, core.clock.now()))
 }
 
 /**
@@ -132,8 +177,8 @@ export async function changeObject(core: Core, call: Call, change: Change, optio
     }
     const now = stamp(core)
     const next = await nextState(core, call, old, sent, options.whole ?? false)
-    setManaged(next, options.applied ? (sent.metadata.managedFields ?? []) : managedAfterWrite(call, old, next, now))
-    const text = textOf(def, next)
+    setManaged(next, options.applied ? (sent.metadata.managedFields ?? []) : managedAfterWrite(core, call, old, next, now))
+    const text = boundedText(def, next)
     if (text === current.text) return current
     if (isDryRun(query)) return { text, revision: current.revision }
     const event = { core, call, verb: 'update' as const, object: next, old }
@@ -174,6 +219,19 @@ async function nextState(core: Core, call: Call, old: Obj, next: Obj, whole: boo
 function setManaged(object: Obj, entries: ManagedFieldsEntry[]): void {
   if (entries.length > 0) object.metadata.managedFields = entries
   else delete object.metadata.managedFields
+}
+
+/** The text to store, without the owners of fields when these make it too long. */
+function boundedText(def: ResourceDef, object: Obj): string {
+  const text = textOf(def, object)
+  if (text.length <= MAX_OWNED || object.metadata.managedFields === undefined) return text
+  delete object.metadata.managedFields
+  return textOf(def, object)
+}
+
+function noUniqueName(def: ResourceDef, name: string): ApiError {
+  const { status } = alreadyExists(def, name)
+  return new ApiError({ ...status, message: `${status.message}, the server was not able to generate a unique name for the object`, details: { ...status.details, retryAfterSeconds: 1 } })
 }
 
 function generateName(base: string): string {
