@@ -26,6 +26,8 @@ export interface HubOptions {
   readonly detectMs?: number
   /** How long a node may take to acknowledge a stream, ms. @default 30 s */
   readonly openTimeoutMs?: number
+  /** Addresses of all servers of the cluster, which a node is told when it connects. @default it is told nothing */
+  readonly servers?: () => readonly string[]
 }
 
 interface Session {
@@ -50,6 +52,7 @@ class NodeHub implements Hub {
   readonly #detectMs: number
   readonly #live: Liveness
   readonly #openTimeoutMs: number
+  readonly #servers: () => readonly string[]
   readonly #sessions = new Map<string, Session>()
   /** Sessions that have not answered the first request yet, or are being ended. */
   readonly #others = new Set<Session>()
@@ -61,6 +64,7 @@ class NodeHub implements Hub {
     this.#detectMs = options.detectMs ?? DETECT_MS
     this.#live = liveness(this.#detectMs)
     this.#openTimeoutMs = options.openTimeoutMs ?? 30_000
+    this.#servers = options.servers ?? (() => [])
   }
 
   accept(socket: TLSSocket, node: string): void {
@@ -87,6 +91,15 @@ class NodeHub implements Hub {
     // The reason travels in the farewell frame; a short time lets it leave before the socket is cut.
     session.http.goaway(0, 0, Buffer.from(why.slice(0, 200)))
     this.#clock.timer('disconnect', 200, () => end(session, why))
+  }
+
+  tellServers(): void {
+    for (const session of this.#sessions.values()) {
+      request(session, this.#helloRequest(), HANDSHAKE_MS, this.#clock, undefined).then(
+        ({ stream }) => void stream.resume(),
+        (error: unknown) => log.debug('node not told where servers are', { node: session.node, error: messageOf(error) }),
+      )
+    }
   }
 
   async open(node: string, req: NodeRequest, signal?: AbortSignal): Promise<NodeStream> {
@@ -123,15 +136,20 @@ class NodeHub implements Hub {
 
   /** Never rejects: a node that does not answer is ended. */
   async #hello(session: Session): Promise<void> {
-    const hello: NodeRequest = { method: 'GET', path: `${HELLO_PATH}?detectMs=${this.#detectMs}` }
     try {
-      const answer = await request(session, hello, HANDSHAKE_MS, this.#clock, undefined)
+      const answer = await request(session, this.#helloRequest(), HANDSHAKE_MS, this.#clock, undefined)
       answer.stream.resume()
       if (answer.status === 200) this.#joined(session)
       else end(session, `the node answered ${answer.status} to the first request`)
     } catch (error) {
       end(session, messageOf(error))
     }
+  }
+
+  #helloRequest(): NodeRequest {
+    const query = new URLSearchParams({ detectMs: String(this.#detectMs) })
+    for (const url of this.#servers()) query.append('server', url)
+    return { method: 'GET', path: `${HELLO_PATH}?${query}` }
   }
 
   #joined(session: Session): void {

@@ -51,6 +51,33 @@ test('a cut link is noticed at once and back within 2 s of its return', { timeou
   await door.close()
 })
 
+test('a node told of two servers goes to the other when its own is away', { timeout: 15_000 }, async () => {
+  const addresses: string[] = []
+  await using one = testHub({ servers: () => addresses })
+  await using two = testHub()
+  const [first, second] = [await frontDoor(pki, (s, n) => one.accept(s, n)), await frontDoor(pki, (s, n) => two.accept(s, n))]
+  const known = [first.url]
+  const told: (readonly string[])[] = []
+  await using link = startLink(() => known, await pki.client('a'), hello, {
+    onServers(servers) {
+      told.push(servers)
+      known.splice(0, known.length, ...servers)
+    },
+  })
+  await until(() => one.links().length === 1)
+  assert.deepEqual(told, [], 'a lone server tells nothing')
+  addresses.push(first.url, second.url)
+  one.tellServers()
+  await until(() => told.length === 1)
+  assert.deepEqual(told, [[first.url, second.url]])
+  assert.equal(one.links().length, 1, 'the link stays')
+  await first.close()
+  await until(() => two.links().length === 1, 4_000, 'the other server has the node')
+  assert.equal(await ask(two, 'a'), 'hello')
+  await link.stop()
+  await second.close()
+})
+
 test('a half-open connection is given up by both ends within the detection time', { timeout: 15_000 }, async () => {
   await using hub = testHub({ detectMs: 800 })
   const door = await frontDoor(pki, (s, n) => hub.accept(s, n))

@@ -39,6 +39,8 @@ export class LinkProbe {
 }
 
 const PROBE_MS = 5_000
+/** More addresses than that are not kept. */
+const MAX_SERVERS = 16
 
 export interface LinkOptions {
   /** Addresses `https://host:port`, tried in turn; asked again for each dial. */
@@ -51,6 +53,8 @@ export interface LinkOptions {
   readonly proxy?: ((server: string) => string | undefined) | undefined
   readonly onState?: ((status: LinkStatus) => void) | undefined
   readonly probe?: LinkProbe | undefined
+  /** The server said where all servers of the cluster are; at each connection and when that changes. */
+  readonly onServers?: ((servers: readonly string[]) => void) | undefined
   readonly signal: AbortSignal
 }
 
@@ -82,10 +86,13 @@ export async function runLink(options: LinkOptions): Promise<void> {
       told = { text: '', at: 0 }
       refused++ // taken back once the link has lived long enough
       const stable = clock.timer('stable link', STABLE_MS, () => (refused = 0))
+      const began = clock.monotonic()
       try {
         failure = await serve(socket, server, options)
       } finally {
         stable.cancel()
+        // A link that was good is dialled again first; the next server's turn comes when that fails.
+        if (clock.monotonic() - began >= STABLE_MS) turn--
         downSince = clock.monotonic()
       }
     } catch (error) {
@@ -117,6 +124,7 @@ function serve(socket: TLSSocket, server: string, options: LinkOptions): Promise
     let why: unknown = new AppError('unauthorized', `link to ${server}: the server closed it at once; it may refuse this node's certificate (expired, revoked, or the name taken over by another machine)`, { retryable: true })
     let silenceMs = liveness(DETECT_MS).silenceMs
     let timer: Timer
+    let greeted = false
     let bytes = 0
     const http: ServerHttp2Session = performServerHandshake(socket, {
       settings: { initialWindowSize: WINDOW, maxConcurrentStreams: MAX_STREAMS },
@@ -163,11 +171,16 @@ function serve(socket: TLSSocket, server: string, options: LinkOptions): Promise
       const path = headers[':path'] ?? '/'
       stream.on('error', (error) => log.debug('stream failed', { path, error: messageOf(error) }))
       if (path.startsWith(HELLO_PATH)) {
-        const detectMs = Number(new URLSearchParams(path.split('?')[1]).get('detectMs'))
+        const said = new URLSearchParams(path.split('?')[1])
+        const detectMs = Number(said.get('detectMs'))
+        const servers = said.getAll('server').slice(0, MAX_SERVERS)
+        if (servers.length > 0) options.onServers?.(servers)
         if (detectMs >= 100) silenceMs = liveness(detectMs).silenceMs
         why = new AppError('unavailable', `link to ${server}: the server closed it`)
         watch(silenceMs)
         stream.respond({ ':status': 200 }, { endStream: true })
+        if (greeted) return
+        greeted = true
         log.info('connected', { server })
         options.onState?.({ phase: 'connected', server, sinceMs: clock.now() })
         return

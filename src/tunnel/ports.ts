@@ -12,4 +12,6 @@ export interface Hub extends NodeDialer, NodeLinks, AsyncDisposable {
   accept(socket: TLSSocket, node: string): void
   /** Ends a node's session, e.g. after its identity was revoked. */
   disconnect(node: string, why: string): void
+  /** Tells the connected nodes where servers are now, see `HubOptions.servers`. */
+  tellServers(): void
 }

@@ -94,18 +94,40 @@ describe('two servers on one etcd', { skip }, () => {
     ok(await kubectl('one', 'delete', 'pod', 'far', '--grace-period=0', '--force'))
   })
 
-  it('runs controllers on one server, and on the other when that one is killed', { timeout: 90_000 }, async () => {
+  it('runs controllers on one server, and on the other when that one is killed, as the links of nodes do', { timeout: 90_000 }, async () => {
     const first = await holder('two')
+    // A node that was given the address of the first server only.
+    const address = (name: 'one' | 'two'): string => `https://127.0.0.1:${PORTS[name]}`
+    const token = ok(await run(SKERRY, ['token', 'create', '--node', 'rover', '--data-dir', data('one')])).trim()
+    const joined = await joinCluster({ server: address('one'), paths: PATHS, clock: systemClock, token: parseToken(token), node: 'rover', machineId: 'et-rover' })
+    assert.deepEqual([...(joined.config as { servers: string[] }).servers].sort(), [address('one'), address('two')], 'told when it joined')
+    const stop = new AbortController()
+    const at: string[] = []
+    let known: readonly string[] = [address('one')]
+    const link = runLink({
+      servers: () => known,
+      credentials: () => joined,
+      alpn: ALPN_LINK,
+      clock: systemClock,
+      signal: stop.signal,
+      handler: async (_request, respond) => void respond(200).end(),
+      onServers: (servers) => (known = servers),
+      onState: (state) => state.phase === 'connected' && at.push(state.server),
+    })
+    await until('the node is linked to its server', () => at.length === 1 && known.length === 2)
     assert.match(first, /./)
     ok(await kubectl('two', 'create', 'deployment', 'web', '--image=web', '--replicas=2'))
     await until('two pods', async () => ok(await kubectl('two', 'get', 'pods', '-l', 'app=web', '-o', 'name')).split('\n').filter(Boolean).length === 2)
     await servers.get('one')?.end('SIGKILL')
+    await until('the node is linked to the other', () => at.at(-1) === address('two'), 10_000)
     await until('the other leads', async () => (await holder('two')) !== first, 40_000)
     ok(await kubectl('two', 'scale', 'deployment', 'web', '--replicas=3'))
     await until('three pods', async () => ok(await kubectl('two', 'get', 'pods', '-l', 'app=web', '-o', 'name')).split('\n').filter(Boolean).length === 3)
     // The one that comes back follows, with what it has on disk.
     await start('one')
     assert.equal(await holder('one'), await holder('two'))
+    stop.abort()
+    await link
   })
 
   it('lives through an etcd that is away: calls fail with the reason, nothing ends, and all goes on', { timeout: 90_000 }, async () => {

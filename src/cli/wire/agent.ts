@@ -7,7 +7,7 @@ import { join } from 'node:path'
 import { BridgeNetwork, createAgent, openSealing, startContainerd, type HostPort, type NodeNetwork } from '../../agent/mod.ts'
 import { ALPN_API_H2, ALPN_LINK } from '../../api/contract.ts'
 import { systemClock } from '../../base/clock.ts'
-import { hasCode } from '../../base/errors.ts'
+import { hasCode, messageOf } from '../../base/errors.ts'
 import { logger } from '../../base/log.ts'
 import { Metrics } from '../../base/metrics.ts'
 import { Scope } from '../../base/scope.ts'
@@ -19,7 +19,8 @@ import { createNodeSession, LinkProbe, proxyFor, RevokedError, runLink } from '.
 import { pathsOf } from '../paths.ts'
 import { wireLocalApi } from './local-api.ts'
 import { lockDirectory } from './lock.ts'
-import { ensureNodeIdentity, joinedName, type NodeIdentity } from './node-identity.ts'
+import { ensureNodeIdentity, joinedName, saveNodeIdentity, type NodeIdentity } from './node-identity.ts'
+import { NodeServers } from './node-servers.ts'
 import { Renewal } from './renewal.ts'
 import { beginWipe, isWiping, wipePods, wipeStore } from './revoked.ts'
 
@@ -66,11 +67,17 @@ async function runNode(settings: AgentSettings, signal: AbortSignal): Promise<vo
   const sealing = await openSealing({ directory: join(paths.data, 'agent'), keyFile: settings.sealKeyFile })
   const { seal } = sealing
   let identity = await ensureNodeIdentity({ ...settings, dataDir: paths.data, seal, proxy }, clock, scope.signal)
-  const servers = (): string[] => [identity.server]
+  const servers = new NodeServers(
+    () => identity,
+    async (told) => {
+      identity = { ...identity, servers: told }
+      await saveNodeIdentity(paths.data, identity, seal)
+    },
+  )
   const credentials = (): NodeIdentity => identity
   // Both connections take the same way: when one goes silent the other is looked at, so a lost line is noticed by use.
   const probe = new LinkProbe()
-  const session = createNodeSession({ servers, credentials, alpn: ALPN_API_H2, clock, proxy, onSilent: () => probe.check() })
+  const session = createNodeSession({ servers: () => servers.preferred(), credentials, alpn: ALPN_API_H2, clock, proxy, onSilent: () => probe.check() })
   scope.onClose(() => session[Symbol.asyncDispose]())
   let clockAheadMs = 0
   const client = createClient(
@@ -127,7 +134,7 @@ async function runNode(settings: AgentSettings, signal: AbortSignal): Promise<vo
     metrics,
   })
   onMissing = (image) => agent.notOnServer(image)
-  const local = wireLocalApi({ nodeName: settings.nodeName, dataDir: paths.data, seal, clock, identity: () => identity, proxy, client, caches, agent, online: () => online, port: settings.localApiPort })
+  const local = wireLocalApi({ nodeName: settings.nodeName, dataDir: paths.data, seal, clock, identity: () => identity, servers: () => servers.preferred(), proxy, client, caches, agent, online: () => online, port: settings.localApiPort })
   scope.onClose(() => local.session[Symbol.asyncDispose]())
   // The bus listens on the bridge, so devices begin when the node knows its pod network: from disk at once, else from the server.
   network.onConfigured = (gateway) => {
@@ -157,20 +164,22 @@ async function runNode(settings: AgentSettings, signal: AbortSignal): Promise<vo
   scope.run('events', (s) => recorder.run(s))
   scope.run('pods', (s) => agent.run(s))
   scope.run('forwarder', (s) => forwarder.run(s))
-  const renewal = new Renewal({ identity: () => identity, paths: paths.data, seal, clock, proxy, session, keep: (next) => (identity = next) })
+  const renewal = new Renewal({ identity: () => identity, server: () => servers.current, paths: paths.data, seal, clock, proxy, session, keep: (next) => (identity = next) })
   scope.run('link', (s) =>
     runLink({
-      servers,
+      servers: () => servers.all(),
       credentials,
       alpn: ALPN_LINK,
       handler: agent.handler,
       clock,
       proxy,
       probe,
+      onServers: (told) => void servers.learn(told).catch((error: unknown) => log.warn('addresses of servers not kept', { why: messageOf(error) })),
       signal: s,
       onState: (state) => {
         const was = online
         online = state.phase === 'connected'
+        if (state.phase === 'connected') servers.linked(state.server)
         // Refused, though the clock says the certificate holds: it may have run out by the server's clock, or be revoked.
         if (state.phase === 'waiting' && hasCode(state.error, 'unauthorized')) renewal.now()
         if (online && !was) {

@@ -16,6 +16,8 @@ export interface LocalApiWiring {
   readonly seal: Seal
   readonly clock: Clock
   readonly identity: () => NodeIdentity
+  /** Addresses of servers, the one to try first at the front. */
+  readonly servers: () => readonly string[]
   readonly proxy: (server: string) => string | undefined
   readonly client: Client
   readonly caches: Pick<Caches, 'held'>
@@ -27,7 +29,7 @@ export interface LocalApiWiring {
 /** The local API of this node and the session it forwards over; the caller ends the session. */
 export function wireLocalApi(w: LocalApiWiring): { readonly api: RunningLocalApi; readonly session: NodeSession } {
   const credentials = (): { caPem: string } => ({ caPem: w.identity().caPem })
-  const session = createNodeSession({ servers: () => [w.identity().server], credentials, alpn: ALPN_API_H2, clock: w.clock, proxy: w.proxy })
+  const session = createNodeSession({ servers: w.servers, credentials, alpn: ALPN_API_H2, clock: w.clock, proxy: w.proxy })
   const api = createLocalApi({
     nodeName: w.nodeName,
     clock: w.clock,
@@ -39,7 +41,7 @@ export function wireLocalApi(w: LocalApiWiring): { readonly api: RunningLocalApi
     forward: (request) => session.request(request),
     async dial(): Promise<Duplex> {
       if (!w.online()) throw new AppError('unavailable', 'the link to the server is down')
-      const { server } = w.identity()
+      const server = w.servers()[0] ?? w.identity().server
       return await dialTls({ server, alpn: 'http/1.1', credentials: credentials(), proxy: w.proxy(server), connectTimeoutMs: 5_000, clock: w.clock })
     },
     sign: async (request) => {

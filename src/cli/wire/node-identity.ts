@@ -21,7 +21,10 @@ const JOIN_SCHEDULE: RetrySchedule = { firstMs: 500, factor: 2, maxMs: 15_000, j
 
 export interface NodeIdentity {
   readonly node: string
+  /** The address that it was given. */
   readonly server: string
+  /** Addresses of all servers of the cluster, as one of them told. */
+  readonly servers?: readonly string[]
   readonly keyPem: string
   readonly certPem: string
   readonly caPem: string
@@ -48,7 +51,7 @@ export async function joinedName(dataDir: string): Promise<string | undefined> {
 export async function loadNodeIdentity(dataDir: string, seal: Seal): Promise<NodeIdentity | undefined> {
   const value = await readIdentity(dataDir)
   if (value === undefined || 'keyPem' in value) return value
-  const secret = JSON.parse(Buffer.from(seal.open(Buffer.from(value.sealed, 'base64'))).toString()) as Pick<NodeIdentity, 'keyPem' | 'certPem' | 'caPem' | 'config'>
+  const secret = JSON.parse(Buffer.from(seal.open(Buffer.from(value.sealed, 'base64'))).toString()) as Pick<NodeIdentity, 'servers' | 'keyPem' | 'certPem' | 'caPem' | 'config'>
   return { node: value.node, server: value.server, ...secret }
 }
 
@@ -131,7 +134,8 @@ export async function ensureNodeIdentity(settings: JoinSettings, clock: Clock, s
       }),
     { schedule: JOIN_SCHEDULE, clock, signal, onRetry: (error, waitMs) => log.warn('joining failed, trying again', { server, why: messageOf(error), waitMs: Math.round(waitMs) }) },
   )
-  const identity: NodeIdentity = { node: settings.nodeName, server, keyPem: joined.keyPem, certPem: joined.certPem, caPem: joined.caPem, config: joined.config as NodeConfig }
+  const config = joined.config as NodeConfig
+  const identity: NodeIdentity = { node: settings.nodeName, server, ...(config.servers ? { servers: config.servers } : {}), keyPem: joined.keyPem, certPem: joined.certPem, caPem: joined.caPem, config }
   await saveNodeIdentity(settings.dataDir, identity, settings.seal)
   await rm(keyPath, { force: true }) // the identity has it, sealed
   log.info('joined', { node: settings.nodeName, server })

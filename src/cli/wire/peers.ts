@@ -1,18 +1,23 @@
 /**
- * How the servers of one store find each other: each keeps a Lease in kube-system with its address while it runs. A server
- * that died leaves its own behind; asking it costs a failed dial, beside those that answer. Written at start and stop only.
+ * How the servers of one store find each other: each keeps a Lease in kube-system with its address while it runs, and renews
+ * it. One that has not changed for its duration, by the clock of who looks, belongs to a server that died: it counts no
+ * more, and is deleted. Nodes are told the addresses too, and go to another server when theirs is away.
  */
 import { hostname, networkInterfaces } from 'node:os'
 import type { Lease } from '../../api/gen/types.ts'
 import { KINDS } from '../../api/kinds.ts'
+import type { Clock } from '../../base/clock.ts'
 import { hasCode, messageOf } from '../../base/errors.ts'
 import { logger } from '../../base/log.ts'
-import type { CacheSet, Client } from '../../client/mod.ts'
+import { microTime, type CacheSet, type Client } from '../../client/mod.ts'
 
 const log = logger('server.peers')
 const NAMESPACE = 'kube-system'
 const LABEL = 'skerry.io/server'
 const ADDRESS = 'skerry.io/address'
+/** A renewal is a write to the shared store; three may be missed. */
+const RENEW_MS = 30_000
+const DURATION_S = 100
 
 /** Where others reach this server: what it was told to advertise, what it listens on, or the first address of the machine. */
 export function peerUrl(advertise: readonly string[], bound: string | undefined, port: number, interfaces = networkInterfaces()): string {
@@ -21,31 +26,75 @@ export function peerUrl(advertise: readonly string[], bound: string | undefined,
   return `https://${host.includes(':') ? `[${host}]` : host}:${port}`
 }
 
-/** The other servers, and this one among them. */
+/** The servers of one store. */
 export interface Peers {
-  /** Addresses of the others. */
+  /** Addresses of the others that live. */
   others(): readonly string[]
+  /** Addresses of all, this one first; empty before it was announced. */
+  all(): readonly string[]
+  /** Calls `fn` when `all` may have changed. Returns how to stop. */
+  onChange(fn: () => void): () => void
   announce(url: string): Promise<void>
+  /** Renews the announcement and looks after the others until the signal aborts. */
+  run(signal: AbortSignal): Promise<void>
   /** Takes the announcement back. */
   leave(): Promise<void>
 }
 
 /** Follows the announcements in `caches`. */
-export function createPeers(client: Client, caches: CacheSet): Peers {
+export function createPeers(client: Client, caches: CacheSet, clock: Clock): Peers {
   const leases = client.resource<Lease>(KINDS.Lease)
   const known = caches.cache<Lease>(KINDS.Lease, { namespace: NAMESPACE, labelSelector: LABEL })
+  /** When each announcement was last seen to change, by name. */
+  const seen = new Map<string, { readonly version: string; readonly at: number }>()
+  const listeners = new Set<() => void>()
   let [name, own] = ['', '']
+  const silent = (lease: Readonly<Lease>): boolean => {
+    const { at } = seen.get(lease.metadata?.name ?? '') ?? { at: clock.monotonic() }
+    return clock.monotonic() - at > (lease.spec?.leaseDurationSeconds ?? DURATION_S) * 1_000
+  }
+  known.onChange((now, old) => {
+    const lease = (now ?? old) as Readonly<Lease>
+    const key = lease.metadata?.name ?? ''
+    if (!now) seen.delete(key)
+    else if (seen.get(key)?.version !== lease.metadata?.resourceVersion) seen.set(key, { version: lease.metadata?.resourceVersion ?? '', at: clock.monotonic() })
+    if (now?.metadata?.annotations?.[ADDRESS] !== old?.metadata?.annotations?.[ADDRESS]) for (const fn of listeners) fn()
+  })
+  const others = (): string[] => [...new Set(known.list().flatMap((l) => (silent(l) ? [] : (l.metadata?.annotations?.[ADDRESS] ?? []))))].filter((url) => url !== own).sort()
+  const write = async (): Promise<void> => {
+    const spec = { holderIdentity: hostname(), leaseDurationSeconds: DURATION_S, renewTime: microTime(clock.now()) }
+    const annotations = { [ADDRESS]: own }
+    try {
+      await leases.patch(name, NAMESPACE, { metadata: { annotations }, spec }, 'merge')
+    } catch (error) {
+      if (!hasCode(error, 'not-found')) throw error
+      await leases.create({ metadata: { name, namespace: NAMESPACE, labels: { [LABEL]: '' }, annotations }, spec })
+    }
+  }
+  const bury = async (): Promise<void> => {
+    for (const lease of known.list().filter((l) => l.metadata?.name !== name && silent(l))) {
+      const { name: dead = '', resourceVersion } = lease.metadata ?? {}
+      await leases.delete(dead, NAMESPACE, { preconditions: { resourceVersion: resourceVersion ?? '' } })
+      log.info('a server has gone without a word; its announcement is removed', { address: lease.metadata?.annotations?.[ADDRESS] })
+    }
+  }
   return {
-    others: () => known.list().flatMap((l) => l.metadata?.annotations?.[ADDRESS] ?? []).filter((url) => url !== own),
+    others,
+    all: () => (own === '' ? [] : [own, ...others()]),
+    onChange(fn) {
+      listeners.add(fn)
+      return () => void listeners.delete(fn)
+    },
     async announce(url) {
       own = url
       name = `skerry-server-${hostname()}-${new URL(url).port || 443}`.toLowerCase().replaceAll(/[^a-z0-9.-]/g, '-')
-      const metadata = { name, namespace: NAMESPACE, labels: { [LABEL]: '' }, annotations: { [ADDRESS]: url } }
-      try {
-        await leases.create({ metadata, spec: { holderIdentity: hostname() } })
-      } catch (error) {
-        if (!hasCode(error, 'exists')) throw error
-        await leases.patch(name, NAMESPACE, { metadata: { annotations: { [ADDRESS]: url } } }, 'merge')
+      await write()
+    },
+    async run(signal) {
+      while (!signal.aborted) {
+        // Spread, so that servers do not look at the same moment.
+        await clock.sleep(RENEW_MS * (0.9 + 0.2 * Math.random()), signal)
+        for (const work of [write, bury]) await work().catch((error: unknown) => log.debug('announcements not kept', { why: messageOf(error) }))
       }
     },
     async leave() {

@@ -38,7 +38,7 @@ test('a certificate is renewed in time, and at once when the server refuses it, 
       return { certPem: fresh, keyPem: identity.keyPem, caPem: identity.caPem, config: {} }
     }
     const reset = Promise.withResolvers<void>()
-    const renewal = new Renewal({ identity: () => now, paths: dir, seal: SEAL, clock, proxy: () => undefined, session: { reset: () => reset.resolve() }, keep: (next) => (now = next), renew })
+    const renewal = new Renewal({ identity: () => now, server: () => now.server, paths: dir, seal: SEAL, clock, proxy: () => undefined, session: { reset: () => reset.resolve() }, keep: (next) => (now = next), renew })
     const done = renewal.run(stop.signal)
     const settle = async (): Promise<void> => {
       for (let i = 0; i < 20; i++) await new Promise((resolve) => setImmediate(resolve))
@@ -67,7 +67,7 @@ test('a certificate is renewed in time, and at once when the server refuses it, 
 test('a revoked node ends with the reason; a server that is away does not', async () => {
   const { dir, clock, identity } = await setUp(365)
   try {
-    const renewal = new Renewal({ identity: () => identity, paths: dir, seal: SEAL, clock, proxy: () => undefined, session: { reset: () => {} }, keep: () => {}, renew: async () => { throw new RevokedError('it was revoked') } })
+    const renewal = new Renewal({ identity: () => identity, server: () => identity.server, paths: dir, seal: SEAL, clock, proxy: () => undefined, session: { reset: () => {} }, keep: () => {}, renew: async () => { throw new RevokedError('it was revoked') } })
     const done = renewal.run(new AbortController().signal)
     renewal.now()
     await assert.rejects(done, RevokedError)

@@ -18,6 +18,8 @@ const REFUSED_MS = 60_000
 
 export interface RenewalOptions {
   readonly identity: () => NodeIdentity
+  /** The server to ask. */
+  readonly server: () => string
   /** The data directory. */
   readonly paths: string
   readonly seal: Seal
@@ -61,11 +63,12 @@ export class Renewal {
   }
 
   async #renew(signal: AbortSignal): Promise<void> {
-    const { identity, clock, proxy, session, paths, seal, keep, renew = renewCertificate } = this.#o
+    const { identity, server: choose, clock, proxy, session, paths, seal, keep, renew = renewCertificate } = this.#o
     const now = identity()
+    const server = choose()
     this.#triedAt = clock.monotonic()
     try {
-      const next = await renew({ server: now.server, paths: PATHS, clock, credentials: now, signal, proxy: proxy(now.server) })
+      const next = await renew({ server, paths: PATHS, clock, credentials: now, signal, proxy: proxy(server) })
       const saved = { ...now, certPem: next.certPem, keyPem: next.keyPem, caPem: next.caPem }
       await saveNodeIdentity(paths, saved, seal)
       keep(saved)

@@ -61,6 +61,8 @@ export interface NodeConfig {
   readonly clusterCidr: string
   readonly serviceCidr: string
   readonly version: string
+  /** Where all servers are, when there may be several. */
+  readonly servers?: readonly string[]
 }
 
 export interface RunningServer {
@@ -93,9 +95,9 @@ export async function startServer(settings: ServerSettings): Promise<RunningServ
     const identity = await loadServerIdentity(paths.data, serverSans([...settings.advertise, ...(bound ? [bound] : [])]))
     const metrics = new Metrics()
 
-    const hub = createHub({ clock })
-    scope.onClose(() => hub[Symbol.asyncDispose]())
     let peers: Peers | undefined
+    const hub = createHub({ clock, servers: () => peers?.all() ?? [] })
+    scope.onClose(() => hub[Symbol.asyncDispose]())
     const relay = { hub, peers: () => peers?.others() ?? [], credentials: () => ({ caPem: identity.ca.certPem, ...identity.admin }), alpn: ALPN_API_H2, path: PATHS.relay, clock }
     const podStreams = createPodStreams({ dialer: shared ? createRelay(relay) : hub })
     const api = await createApiServer({
@@ -114,7 +116,7 @@ export async function startServer(settings: ServerSettings): Promise<RunningServ
 
     await applyDeviceCrds(client)
     const caches = createCaches(clientOf(as('system:skerry-controllers')), { clock })
-    if (shared) peers = createPeers(client, caches)
+    if (shared) peers = createPeers(client, caches, clock)
     scope.run('caches', (signal) => caches.run(signal))
     const controllersClient = clientOf(as('system:skerry-controllers'))
     const makeControllers = (): ReturnType<typeof createControllers> =>
@@ -169,7 +171,7 @@ export async function startServer(settings: ServerSettings): Promise<RunningServ
       caPem: () => identity.ca.certPem,
       sign: (node, csrPem) => issueNode(identity.ca, csrPem, node),
       nodeOf: (cn) => (cn.startsWith('system:node:') ? cn.slice('system:node:'.length) : undefined),
-      config: () => nodeConfig,
+      config: () => (peers ? { ...nodeConfig, servers: peers.all() } : nodeConfig),
     })
     const routes: Route[] = [
       { prefix: PATHS.cacerts, auth: 'optional', handler: (req, res) => joinServer.cacerts(req, res) },
@@ -197,8 +199,13 @@ export async function startServer(settings: ServerSettings): Promise<RunningServ
       },
     })
     scope.onClose(() => listener.close())
-    await peers?.announce(peerUrl(settings.advertise, bound, listener.port))
-    scope.onClose(() => peers?.leave())
+    if (peers) {
+      const announced = peers
+      await announced.announce(peerUrl(settings.advertise, bound, listener.port))
+      scope.onClose(() => announced.leave())
+      scope.onClose(announced.onChange(() => hub.tellServers()))
+      scope.run('peers', (signal) => announced.run(signal))
+    }
 
     const url = `https://${hostOf(settings, bound)}:${listener.port}`
     const kubeconfig = formatKubeconfig({ server: url, caPem: identity.ca.certPem, certPem: identity.admin.certPem, keyPem: identity.admin.keyPem })
