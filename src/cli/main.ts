@@ -4,6 +4,7 @@ import { jsonSink, setLogSink, textSink, type Level } from '../base/log.ts'
 import { helpOf, parseSettings } from './config.ts'
 import { LOG_FLAGS, type Command } from './command.ts'
 import { agentCommand } from './commands/agent.ts'
+import { drillCommand } from './commands/drill.ts'
 import { deviceCommands } from './commands/device.ts'
 import { imageCommands } from './commands/image.ts'
 import { nodeCommands } from './commands/node.ts'
@@ -15,6 +16,7 @@ import { versionText } from './version.ts'
 const COMMANDS: readonly Command[] = [
   serverCommand,
   agentCommand,
+  drillCommand,
   ...tokenCommands,
   ...imageCommands,
   ...nodeCommands,

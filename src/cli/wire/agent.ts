@@ -21,6 +21,7 @@ import { wireLocalApi } from './local-api.ts'
 import { lockDirectory } from './lock.ts'
 import { ensureNodeIdentity, joinedName, saveNodeIdentity, type NodeIdentity } from './node-identity.ts'
 import { NodeServers } from './node-servers.ts'
+import { podState, serveNodeStatus, type AgentStatus } from './node-status.ts'
 import { Renewal } from './renewal.ts'
 import { beginWipe, isWiping, wipePods, wipeStore } from './revoked.ts'
 
@@ -160,6 +161,15 @@ async function runNode(settings: AgentSettings, signal: AbortSignal): Promise<vo
     scope.run('local API', (s) => local.api.run(gateway, s))
   }
 
+  const status = (): AgentStatus => ({
+    node: settings.nodeName,
+    pid: process.pid,
+    connected: online,
+    servers: servers.all().flatMap((url) => [url, proxy(url) ?? []].flat()),
+    pods: agent.podsNow().map(podState),
+    devices: (devices?.devices() ?? []).map((d) => ({ name: d.key, state: d.state })),
+  })
+  scope.run('status', (s) => serveNodeStatus(paths, status, s))
   scope.run('caches', (s) => caches.run(s))
   scope.run('events', (s) => recorder.run(s))
   scope.run('pods', (s) => agent.run(s))

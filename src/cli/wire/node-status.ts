@@ -1,0 +1,90 @@
+/**
+ * What a running agent says of itself to root on its own machine: `GET /status` on a socket in its run directory. Works
+ * without server, network and certificates; drills go by it. Nothing is kept for it: it is put together when asked.
+ */
+import { createServer, request } from 'node:http'
+import { chmod, rm } from 'node:fs/promises'
+import { join } from 'node:path'
+import type { Pod } from '../../api/gen/types.ts'
+import { AppError } from '../../base/errors.ts'
+import type { InstancePaths } from '../paths.ts'
+
+export interface PodState {
+  readonly name: string
+  readonly uid: string
+  readonly ready: boolean
+  /** Whether its containers are started again when they have ended. */
+  readonly restarts: boolean
+  /** Containers running now. */
+  readonly containers: readonly string[]
+}
+
+export interface AgentStatus {
+  readonly node: string
+  readonly pid: number
+  readonly connected: boolean
+  /** Where it looks for its server, in the order tried; with a proxy on the way, the proxy too. */
+  readonly servers: readonly string[]
+  readonly pods: readonly PodState[]
+  readonly devices: readonly { readonly name: string; readonly state: string }[]
+}
+
+/** A pod as the status tells it. */
+export function podState(pod: Readonly<Pod>): PodState {
+  const { namespace = '', name = '', uid = '' } = pod.metadata ?? {}
+  const running = (pod.status?.containerStatuses ?? []).filter((c) => c.state?.running)
+  return {
+    name: `${namespace}/${name}`,
+    uid,
+    ready: pod.status?.conditions?.some((c) => c.type === 'Ready' && c.status === 'True') ?? false,
+    restarts: (pod.spec?.restartPolicy ?? 'Always') === 'Always',
+    containers: running.map((c) => c.containerID ?? ''),
+  }
+}
+
+const socketOf = (paths: InstancePaths): string => join(paths.run, 'agent.sock')
+
+/** Answers until the signal aborts. A socket that a dead agent left is taken over; the lock on the data directory says that there is no other. */
+export async function serveNodeStatus(paths: InstancePaths, status: () => AgentStatus, signal: AbortSignal): Promise<void> {
+  const path = socketOf(paths)
+  await rm(path, { force: true })
+  const server = createServer((req, res) => {
+    if (req.method === 'GET' && req.url === '/status') res.setHeader('content-type', 'application/json').end(JSON.stringify(status()))
+    else res.writeHead(404).end()
+  })
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', reject)
+    server.listen(path, resolve)
+  })
+  await chmod(path, 0o600)
+  await new Promise<void>((resolve) => {
+    const end = (): void => {
+      server.closeAllConnections()
+      server.close(() => resolve())
+    }
+    if (signal.aborted) end()
+    else signal.addEventListener('abort', end, { once: true })
+  })
+}
+
+/** Asks the agent of an instance. @throws AppError `unavailable` when none answers within two seconds */
+export function askAgent(paths: InstancePaths): Promise<AgentStatus> {
+  return new Promise((resolve, reject) => {
+    const fail = (error: Error): void => reject(new AppError('unavailable', `ask agent: nobody answers on "${socketOf(paths)}" (${error.message}): start \`skerry agent\`, or name its --data-dir`, { cause: error }))
+    const asking = request({ socketPath: socketOf(paths), path: '/status', timeout: 2000 }, (res) => {
+      const parts: Buffer[] = []
+      res.on('data', (part: Buffer) => parts.push(part))
+      res.on('error', fail)
+      res.on('end', () => {
+        try {
+          resolve(JSON.parse(Buffer.concat(parts).toString('utf8')) as AgentStatus)
+        } catch (error) {
+          fail(error as Error)
+        }
+      })
+    })
+    asking.on('timeout', () => asking.destroy(new Error('no answer within 2 s')))
+    asking.on('error', fail)
+    asking.end()
+  })
+}
