@@ -79,6 +79,7 @@ function explain(namespace: Readonly<Namespace>, { failed, problems, remaining, 
   const held = [...finalizers].map(([f, n]) => `${f} in ${n} resource instances`)
   const rows = [
     ['NamespaceDeletionDiscoveryFailure', failed, 'DiscoveryFailed', 'Discovery failed for some groups: ', 'ResourcesDiscovered', 'All resources successfully discovered'],
+    ['NamespaceDeletionGroupVersionParsingFailure', [], 'GroupVersionParsingFailed', '', 'ParsedGroupVersions', 'All legacy kube types successfully parsed'],
     ['NamespaceDeletionContentFailure', problems, 'ContentDeletionFailed', 'Failed to delete all resource types: ', 'ContentDeleted', 'All content successfully deleted, may be waiting on finalization'],
     ['NamespaceContentRemaining', remaining, 'SomeResourcesRemain', 'Some resources are remaining: ', 'ContentRemoved', 'All content successfully removed'],
     ['NamespaceFinalizersRemaining', held, 'SomeFinalizersRemain', 'Some content in the namespace has finalizers remaining: ', 'ContentHasNoFinalizers', 'All content-preserving finalizers finished'],
