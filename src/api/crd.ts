@@ -47,10 +47,12 @@ export function resourceFromCrd(crd: Readonly<CustomResourceDefinition>): Resour
 function customParts(crd: Readonly<CustomResourceDefinition>, v: CustomResourceDefinitionVersion): CustomParts {
   const scale = v.subresources?.scale
   const text = (path: string): string => path.replace(/^\./, '')
+  const { strategy, webhook } = crd.spec.conversion ?? {}
   return {
     crd: crd.metadata?.name ?? '',
     schema: withRoot((v.schema?.openAPIV3Schema ?? { type: 'object', 'x-kubernetes-preserve-unknown-fields': true }) as Schema),
     storageVersion: crd.spec.versions.find((x) => x.storage)?.name ?? v.name,
+    ...(strategy === 'Webhook' && webhook?.clientConfig && { converter: { client: webhook.clientConfig, reviews: webhook.conversionReviewVersions } }),
     ...(v.deprecated && {
       warning: v.deprecationWarning ?? `${crd.spec.group}/${v.name} ${crd.spec.names.kind} is deprecated`,
     }),

@@ -47,6 +47,14 @@ export interface ResourceDef {
   readonly custom?: CustomParts
 }
 
+/** How a webhook is reached. */
+export interface WebhookClient {
+  readonly url?: string
+  readonly service?: { readonly namespace?: string; readonly name?: string; readonly path?: string; readonly port?: number }
+  /** PEM in base64. */
+  readonly caBundle?: string
+}
+
 /** What a CRD brings instead of a place in the tables. */
 export interface CustomParts {
   /** Name of the CRD: `devices.devices.kubeedge.io`. */
@@ -55,6 +63,8 @@ export interface CustomParts {
   readonly schema: Schema
   /** The version in which objects are stored. */
   readonly storageVersion: string
+  /** Who converts between versions that differ in more than name; absent: nobody has to. */
+  readonly converter?: { readonly client: WebhookClient; readonly reviews: readonly string[] }
   /** Sent with every answer of a deprecated version. */
   readonly warning?: string
   /** Dotted paths of the scale subresource. */

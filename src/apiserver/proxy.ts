@@ -40,7 +40,7 @@ export async function proxy(core: Core, call: Call): Promise<ApiResponse> {
   if (!m) throw badRequest(`invalid ${def.singular} request "${info.name}": expected name, name:port or scheme:name:port`)
   const [, scheme = 'http', name = '', port = ''] = m
   const namespace = info.namespace as string
-  const { pod, to } = def === KINDS.Service ? await ofService(core, namespace, name, port) : await ofPod(core, namespace, name, port)
+  const { pod, to } = def === KINDS.Service ? await serviceTarget(core, namespace, name, port) : await ofPod(core, namespace, name, port)
   const node = (pod.spec as PodSpec).nodeName
   if (!node) throw unavailable(`address not allowed: pod "${pod.metadata.name}" does not have a host assigned`)
   const raw = await core.podStreams.connect({ node, namespace, pod: pod.metadata.name as string }, to, signal)
@@ -85,7 +85,7 @@ async function ofPod(core: Core, namespace: string, name: string, port: string):
 }
 
 /** A ready pod that the Service selects, and the port of it. */
-async function ofService(core: Core, namespace: string, name: string, port: string): Promise<{ pod: Obj; to: number }> {
+export async function serviceTarget(core: Core, namespace: string, name: string, port: string): Promise<{ pod: Obj; to: number }> {
   const service = await read(core, KINDS.Service, namespace, name)
   const { ports = [], selector } = (service.spec ?? {}) as { ports?: Port[]; selector?: Record<string, string> }
   const chosen = port === '' && ports.length === 1 ? ports[0] : ports.find((p) => p.name === port || String(p.port) === port)

@@ -1,7 +1,7 @@
 /**
  * Admission: what may still change or refuse a write after authorization and before it is stored. Plugins run in the order
- * given: first all `admit` (may change the object), then all `validate` (may not). `after` follows a stored write and must
- * not fail it. The list is written out in `server.ts`.
+ * given: first all `admit` (may change the object), then all `validate` (may not). When a webhook changed the object, the
+ * built-in ones see it once more, and with them the webhooks that ask for it. `after` follows a stored write and must not fail it.
  */
 import type { Call, Core } from '../core.ts'
 import type { Obj } from '../stored-text.ts'
@@ -9,16 +9,21 @@ import type { Obj } from '../stored-text.ts'
 export interface AdmissionEvent {
   readonly core: Core
   readonly call: Call
-  readonly verb: 'create' | 'update' | 'delete'
-  /** The object as it would be stored; for a delete the one that goes. */
+  readonly verb: 'create' | 'update' | 'delete' | 'connect'
+  /** The object as it would be stored; for a delete the one that goes, for a connect what was asked for. */
   readonly object: Obj
   readonly old: Obj | undefined
+  /** The kind of `object` where it is not the resource's own: the options of a connect. */
+  readonly kind?: { readonly group: string; readonly version: string; readonly kind: string }
 }
 
 export interface AdmissionPlugin {
   readonly name: string
-  /** May change `event.object`. @throws ApiError to refuse */
-  admit?(event: AdmissionEvent): void | Promise<void>
+  /**
+   * May change `event.object`; `again` in the second round. True: it was changed from outside, so a second round is due.
+   * @throws ApiError to refuse
+   */
+  admit?(event: AdmissionEvent, again: boolean): void | boolean | Promise<void | boolean>
   /** @throws ApiError to refuse */
   validate?(event: AdmissionEvent): void | Promise<void>
   after?(event: AdmissionEvent, revision: number): void | Promise<void>
@@ -33,7 +38,16 @@ export class Admission {
   }
 
   async admit(event: AdmissionEvent): Promise<void> {
-    for (const plugin of this.#plugins) if (plugin.admit) await plugin.admit(event)
+    if (await this.#round(event, false)) await this.#round(event, true)
+  }
+
+  async #round(event: AdmissionEvent, again: boolean): Promise<boolean> {
+    let changed = false
+    for (const plugin of this.#plugins) {
+      const said = plugin.admit?.(event, again)
+      if (said !== undefined && (await said) === true) changed = true
+    }
+    return changed
   }
 
   async validate(event: AdmissionEvent): Promise<void> {

@@ -23,7 +23,7 @@ interface PodSpec {
   serviceAccount?: string
   automountServiceAccountToken?: boolean
   imagePullSecrets?: object[]
-  volumes?: object[]
+  volumes?: { name?: string }[]
   containers?: Container[]
   initContainers?: Container[]
 }
@@ -57,12 +57,16 @@ export const serviceAccount: AdmissionPlugin = {
 function mountToken(spec: PodSpec): void {
   const missing = [...(spec.initContainers ?? []), ...(spec.containers ?? [])].filter((c) => !c.volumeMounts?.some((m) => m.mountPath === MOUNT))
   if (missing.length === 0) return
-  const name = `kube-api-access-${randomBytes(8).toString('hex').replace(/[^0-9a-z]/g, '').slice(0, 5)}`
+  // In the second round of admission the volume is there already.
+  const known = spec.volumes?.find((v) => v.name?.startsWith('kube-api-access-'))?.name
+  const name = known ?? `kube-api-access-${randomBytes(8).toString('hex').replace(/[^0-9a-z]/g, '').slice(0, 5)}`
   for (const container of missing) container.volumeMounts = [...(container.volumeMounts ?? []), { name, readOnly: true, mountPath: MOUNT }]
+  if (known !== undefined) return
   const sources = [
     { serviceAccountToken: { expirationSeconds: TOKEN_SECONDS, path: 'token' } },
     { configMap: { name: 'kube-root-ca.crt', items: [{ key: 'ca.crt', path: 'ca.crt' }] } },
     { downwardAPI: { items: [{ path: 'namespace', fieldRef: { apiVersion: 'v1', fieldPath: 'metadata.namespace' } }] } },
   ]
-  spec.volumes = [...(spec.volumes ?? []), { name, projected: { defaultMode: 0o644, sources } }]
+  const volume = { name, projected: { defaultMode: 0o644, sources } }
+  spec.volumes = [...(spec.volumes ?? []), volume]
 }

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { createServer } from 'node:https'
-import type { AddressInfo } from 'node:net'
+import { connect, type AddressInfo } from 'node:net'
 import { test } from 'node:test'
 import { startHarness, type Harness } from '../../../test/kit/api-harness.ts'
 import { setLogSink } from '../../base/log.ts'
@@ -8,7 +8,7 @@ import { createCa, createKeyAndCsr, issue } from '../../base/pki.ts'
 import type { Obj } from '../stored-text.ts'
 
 interface Review {
-  readonly request: { uid: string; name: string; namespace?: string; operation: string; object: Obj | null; oldObject: Obj | null; userInfo: { username: string }; dryRun: boolean; subResource?: string }
+  readonly request: { uid: string; name: string; kind: { group: string; version: string; kind: string }; resource: { version: string }; requestKind: { version: string }; options: { kind: string } | null; namespace?: string; operation: string; object: Obj | null; oldObject: Obj | null; userInfo: { username: string }; dryRun: boolean; subResource?: string }
 }
 type Answer = { allowed: boolean; patch?: object[]; warnings?: string[]; status?: object } | 'hang' | 'garbage'
 type Said = Obj & { message: string; code: number }
@@ -17,10 +17,10 @@ const CONFIGMAPS = '/api/v1/namespaces/default/configmaps'
 const RULE = { operations: ['*'], apiGroups: [''], apiVersions: ['v1'], resources: ['configmaps'] }
 
 /** A webhook on this machine; `answer` decides by path. */
-async function startHook(answer: (path: string, review: Review) => Answer): Promise<AsyncDisposable & { seen: { path: string; review: Review }[]; config(path: string): object }> {
+async function startHook(answer: (path: string, review: Review) => Answer): Promise<AsyncDisposable & { seen: { path: string; review: Review }[]; port: number; ca: string; config(path: string): object }> {
   const ca = await createCa({ cn: 'hook-ca', years: 1 })
   const { keyPem, csrPem } = await createKeyAndCsr({ cn: 'hook' })
-  const cert = await issue({ ca, csrPem, cn: 'hook', usage: 'server', days: 1, sans: { dns: ['localhost'], ip: ['127.0.0.1'] } })
+  const cert = await issue({ ca, csrPem, cn: 'hook', usage: 'server', days: 1, sans: { dns: ['localhost', 'hook.default.svc'], ip: ['127.0.0.1'] } })
   const seen: { path: string; review: Review }[] = []
   const server = createServer({ key: keyPem, cert }, (req, res) => {
     let text = ''
@@ -40,6 +40,8 @@ async function startHook(answer: (path: string, review: Review) => Answer): Prom
   const { port } = server.address() as AddressInfo
   return {
     seen,
+    port,
+    ca: Buffer.from(ca.certPem).toString('base64'),
     config: (path) => ({ url: `https://127.0.0.1:${port}${path}`, caBundle: Buffer.from(ca.certPem).toString('base64') }),
     async [Symbol.asyncDispose]() {
       server.closeAllConnections()
@@ -94,7 +96,7 @@ test('selectors, rules and match conditions say which writes are shown', async (
   assert.equal(hook.seen.length, 1)
 })
 
-test('a webhook that fails refuses or is passed over, as its policy says; one behind a Service says what to do', async () => {
+test('a webhook that fails refuses or is passed over, as its policy says', async () => {
   const former = setLogSink(() => undefined)
   try {
     await using hook = await startHook((path) => (path === '/hang' ? 'hang' : 'garbage'))
@@ -112,10 +114,64 @@ test('a webhook that fails refuses or is passed over, as its policy says; one be
     assert.match((await attempt({ clientConfig: hook.config('/garbage') })).message, /is not JSON/)
     assert.equal((await attempt({ clientConfig: hook.config('/garbage'), failurePolicy: 'Ignore' })).status, 201)
     assert.match((await attempt({ clientConfig: { ...hook.config('/'), caBundle: '' } })).message, /certificate/)
-    assert.match((await attempt({ clientConfig: { service: { namespace: 'ns', name: 'svc' } } })).message, /cannot reach cluster IPs; give the webhook a clientConfig\.url/)
+    assert.match((await attempt({ clientConfig: { service: { namespace: 'ns', name: 'svc' } } })).message, /failed to call webhook: Post "https:\/\/svc\.ns\.svc:443\/\?timeout=1s": service "svc" not found$/)
     assert.match((await attempt({ clientConfig: hook.config('/'), sideEffects: 'Some' }, '?dryRun=All')).message, /does not support dry run/)
     assert.match((await attempt({ clientConfig: hook.config('/'), matchConditions: [{ name: 'm', expression: 'object.gone.deep == 1' }] })).message, /match condition "m": No such key: gone/)
   } finally {
     setLogSink(former)
   }
+})
+
+test('a webhook behind a Service is reached through the node of a ready pod, and must be who it says', async (t) => {
+  await using hook = await startHook(() => ({ allowed: false, status: { message: 'seen' } }))
+  const dialed: string[] = []
+  const podStreams = {
+    connect: async (pod: { node: string; pod: string }, port: number) => {
+      dialed.push(`${pod.node}/${pod.pod}:${port}`)
+      return connect({ host: '127.0.0.1', port: hook.port })
+    },
+  } as never
+  const former = setLogSink(() => undefined)
+  t.after(() => setLogSink(former))
+  await using h = await startHarness({ podStreams })
+  await h.call('POST', '/api/v1/namespaces/default/serviceaccounts', { metadata: { name: 'default' } })
+  await h.call('POST', '/api/v1/namespaces/default/services', { metadata: { name: 'hook' }, spec: { selector: { app: 'hook' }, ports: [{ port: 443, targetPort: 'tls' }] } })
+  await register(h, 'validating', [{ clientConfig: { service: { namespace: 'default', name: 'hook', path: '/check' }, caBundle: hook.ca } }])
+  assert.match((await h.call<Said>('POST', CONFIGMAPS, map('x'))).body.message, /Post "https:\/\/hook\.default\.svc:443\/check\?timeout=1s": no endpoints available for service "hook"$/)
+  const pod = await h.call('POST', '/api/v1/namespaces/default/pods', { metadata: { name: 'p', labels: { app: 'hook' } }, spec: { nodeName: 'n1', containers: [{ name: 'c', image: 'i', ports: [{ name: 'tls', containerPort: 8443 }] }] } })
+  assert.equal(pod.status, 201)
+  await h.call('PATCH', '/api/v1/namespaces/default/pods/p/status', { status: { conditions: [{ type: 'Ready', status: 'True' }] } }, { headers: { 'content-type': 'application/merge-patch+json' } })
+  assert.equal((await h.call<Said>('POST', CONFIGMAPS, map('x'))).body.message, 'admission webhook "h0.example.com" denied the request: seen')
+  assert.deepEqual([dialed, hook.seen.map((s) => s.path)], [['n1/p:8443'], ['/check']])
+  // The certificate speaks for another Service.
+  await h.call('POST', '/api/v1/namespaces/default/services', { metadata: { name: 'other' }, spec: { selector: { app: 'hook' }, ports: [{ port: 443, targetPort: 8443 }] } })
+  await register(h, 'validating', [{ clientConfig: { service: { namespace: 'default', name: 'other' }, caBundle: hook.ca } }], 'a')
+  assert.match((await h.call<Said>('POST', CONFIGMAPS, map('x'))).body.message, /does not match certificate's altnames/)
+})
+
+test('a webhook of another version of the resource is shown that version, and its patch comes back', async () => {
+  await using hook = await startHook((_path, { request }) => ({ allowed: true, ...(request.operation === 'CREATE' ? { patch: [{ op: 'add', path: '/spec/color', value: request.kind.version }] } : {}) }))
+  await using h = await startHarness()
+  const schema = { openAPIV3Schema: { type: 'object', properties: { spec: { type: 'object', properties: { color: { type: 'string' } } } } } }
+  const crd = { metadata: { name: 'cams.x.io' }, spec: { group: 'x.io', scope: 'Namespaced', names: { plural: 'cams', kind: 'Cam' }, versions: [{ name: 'v1', served: true, storage: true, schema }, { name: 'v1beta1', served: true, storage: false, schema }] } }
+  assert.equal((await h.call('POST', '/apis/apiextensions.k8s.io/v1/customresourcedefinitions', crd)).status, 201)
+  const rules = [{ operations: ['*'], apiGroups: ['x.io'], apiVersions: ['v1beta1'], resources: ['cams'] }]
+  await register(h, 'mutating', [{ clientConfig: hook.config('/'), rules }])
+  await register(h, 'mutating', [{ clientConfig: hook.config('/exact'), rules, matchPolicy: 'Exact' }], 'exact')
+  const made = await h.call<Obj & { spec: object }>('POST', '/apis/x.io/v1/namespaces/default/cams', { metadata: { name: 'a' }, spec: {} })
+  assert.deepEqual([made.status, made.body.apiVersion, made.body.spec], [201, 'x.io/v1', { color: 'v1beta1' }])
+  const { request } = (hook.seen[0] as { review: Review }).review
+  assert.deepEqual([hook.seen.length, request.kind.version, request.resource.version, request.requestKind.version, request.object?.apiVersion], [1, 'v1beta1', 'v1beta1', 'v1', 'x.io/v1beta1'])
+})
+
+test('what a webhook added is seen by the built-in rules once more', async () => {
+  await using hook = await startHook((_path, { request }) => ({ allowed: true, ...(request.operation === 'CREATE' ? { patch: [{ op: 'add', path: '/spec/containers/-', value: { name: 'sidecar', image: 's' } }] } : {}) }))
+  await using h = await startHarness()
+  await h.call('POST', '/api/v1/namespaces/default/serviceaccounts', { metadata: { name: 'default' } })
+  await h.call('POST', '/api/v1/namespaces/default/limitranges', { metadata: { name: 'l' }, spec: { limits: [{ type: 'Container', defaultRequest: { cpu: '100m' } }] } })
+  await register(h, 'mutating', [{ clientConfig: hook.config('/'), rules: [{ ...RULE, resources: ['pods'] }] }])
+  const made = await h.call<Obj & { spec: { containers: { name: string; resources: { requests?: object }; volumeMounts?: { mountPath: string }[] }[] } }>('POST', '/api/v1/namespaces/default/pods', { metadata: { name: 'p' }, spec: { containers: [{ name: 'c', image: 'i' }] } })
+  const token = ['/var/run/secrets/kubernetes.io/serviceaccount']
+  assert.deepEqual(made.body.spec.containers.map((c) => [c.name, c.resources.requests, c.volumeMounts?.map((m) => m.mountPath)]), [['c', { cpu: '100m' }, token], ['sidecar', { cpu: '100m' }, token]])
+  assert.equal(hook.seen.length, 1)
 })

@@ -4,20 +4,25 @@
  * The server's own writes pass by, so that no webhook can keep it from starting.
  */
 import type { MutatingWebhook } from '../../api/gen/types.ts'
-import { KINDS } from '../../api/kinds.ts'
+import { KINDS, type ResourceDef } from '../../api/kinds.ts'
 import { applyJsonPatch } from '../../api/patch/mod.ts'
 import { ApiError, badRequest, internalError } from '../../api/status.ts'
 import { messageOf } from '../../base/errors.ts'
+import { cloneJson } from '../../base/json.ts'
 import { logger } from '../../base/log.ts'
+import { annotate } from '../audit/annotations.ts'
 import { SELF } from '../bootstrap.ts'
 import type { AdmissionEvent, AdmissionPlugin } from '../admission/chain.ts'
 import type { Conditions } from '../cel/conditions.ts'
+import { convertObject } from '../conversion.ts'
 import { isDryRun, type Core } from '../core.ts'
 import { decodeObject } from '../kind-rules.ts'
 import { keyOf, storageName } from '../resources.ts'
 import type { Obj } from '../stored-text.ts'
 import { post } from './call.ts'
 import { concerns, type Facts } from './match.ts'
+import { wayTo } from './reach.ts'
+import { admissionRequest, OPERATIONS, type View } from './review.ts'
 
 const log = logger('apiserver.webhooks')
 const DEFAULT_TIMEOUT_S = 10
@@ -28,81 +33,126 @@ const CONFIGS = { mutating: KINDS.MutatingWebhookConfiguration, validating: KIND
 
 interface Hook {
   readonly hook: MutatingWebhook
+  readonly configuration: string
   conditions?: Promise<Conditions>
 }
-interface Review {
-  readonly response?: { readonly uid?: string; readonly allowed?: boolean; readonly status?: ConstructorParameters<typeof ApiError>[0]; readonly patchType?: string; readonly patch?: string; readonly warnings?: string[] }
+/** A hook that a write concerns, and the version it is shown in. */
+interface Due {
+  readonly hook: Hook
+  readonly shown: ResourceDef
+}
+interface Response {
+  readonly uid?: string
+  readonly allowed?: boolean
+  readonly status?: ConstructorParameters<typeof ApiError>[0]
+  readonly patchType?: string
+  readonly patch?: string
+  readonly warnings?: string[]
+  readonly auditAnnotations?: Record<string, string>
 }
 
 /** Hooks of one server by kind, remade when a configuration changed. */
 const hooksOf = new WeakMap<Core, Partial<Record<Kind, { version: number; hooks: Hook[] }>>>()
+/** Of the writes under way: hooks that want to see later changes, and the object as they left it. */
+const seenBy = new WeakMap<object, Map<Hook, string>>()
 
 export const mutatingWebhooks: AdmissionPlugin = {
   name: 'MutatingAdmissionWebhook',
-  async admit(event) {
-    const hooks = await concerned(event, 'mutating')
-    if (hooks.length === 0) return
-    const again: { hook: Hook; seen: string }[] = []
-    for (const hook of hooks) {
-      await mutate(event, hook)
-      if (hook.hook.reinvocationPolicy === 'IfNeeded') again.push({ hook, seen: JSON.stringify(event.object) })
+  async admit(event, again) {
+    const due = await concerned(event, 'mutating')
+    if (due.length === 0) return false
+    const seen = again ? (seenBy.get(event.object) ?? new Map<Hook, string>()) : new Map<Hook, string>()
+    seenBy.set(event.object, seen)
+    const before = JSON.stringify(event.object)
+    for (const [index, one] of due.entries()) {
+      const known = seen.get(one.hook)
+      if (again && (known === undefined || known === JSON.stringify(event.object))) continue
+      await mutate(event, one, `round_${again ? 1 : 0}_index_${index}`)
+      if (one.hook.hook.reinvocationPolicy === 'IfNeeded') seen.set(one.hook, JSON.stringify(event.object))
     }
-    for (const { hook, seen } of again) if (JSON.stringify(event.object) !== seen) await mutate(event, hook)
+    return JSON.stringify(event.object) !== before
   },
   // A delete has nothing to change, but its mutating webhooks may still refuse it.
   async validate(event) {
     if (event.verb !== 'delete') return
-    for (const hook of await concerned(event, 'mutating')) await ask(event, hook)
+    for (const [index, one] of (await concerned(event, 'mutating')).entries()) await ask(event, one, 'mutation', `round_0_index_${index}`)
   },
 }
 
 export const validatingWebhooks: AdmissionPlugin = {
   name: 'ValidatingAdmissionWebhook',
   async validate(event) {
-    const hooks = await concerned(event, 'validating')
-    const answers = await Promise.allSettled(hooks.map((hook) => ask(event, hook)))
+    const due = await concerned(event, 'validating')
+    if (due.length === 0) return
+    const answers = await Promise.allSettled(due.map((one, index) => ask(event, one, 'validating', `round_0_index_${index}`)))
     const refused = answers.find((a) => a.status === 'rejected')
     if (refused) throw refused.reason
   },
 }
 
-async function mutate(event: AdmissionEvent, hook: Hook): Promise<void> {
-  const response = await ask(event, hook)
-  if (!response?.patch) return
+/** A stream or a proxied request about to be opened: webhooks may refuse it. @throws ApiError */
+export async function admitConnect(event: AdmissionEvent): Promise<void> {
+  await mutatingWebhooks.admit?.(event, false)
+  await validatingWebhooks.validate?.(event)
+}
+
+async function mutate(event: AdmissionEvent, due: Due, place: string): Promise<void> {
+  const { hook, shown } = due
+  const { core, call } = event
+  const view = await viewOf(event, shown)
+  const response = await ask(event, due, 'mutation', place, view)
+  const note = (mutated: boolean): void => annotate(call.query, `mutation.webhook.admission.k8s.io/${place}`, JSON.stringify({ configuration: hook.configuration, webhook: hook.hook.name, mutated }))
+  if (!response?.patch) {
+    if (response) note(false)
+    return
+  }
   const { name } = hook.hook
   try {
     if (response.patchType !== 'JSONPatch') throw new Error(`patchType ${JSON.stringify(response.patchType)} is not "JSONPatch"`)
-    const patched = applyJsonPatch(structuredClone(event.object), JSON.parse(Buffer.from(response.patch, 'base64').toString()) as unknown)
-    const { query } = event.call
+    const patched = applyJsonPatch(cloneJson(view.object), JSON.parse(Buffer.from(response.patch, 'base64').toString()) as unknown) as Obj
+    const changed = shown === call.def ? patched : await convertObject(core, shown, call.def, patched, call.signal)
     // What a webhook adds is no field of the caller's: it is not told of it.
-    const next = decodeObject({ ...event.call, query: new URLSearchParams({ ...Object.fromEntries(query), fieldValidation: 'Ignore' }) }, patched)
+    const query = new URLSearchParams({ ...Object.fromEntries(call.query), fieldValidation: 'Ignore' })
+    const next = event.kind ? changed : decodeObject({ ...call, query }, changed)
+    const before = JSON.stringify(event.object)
     for (const key of Object.keys(event.object)) delete event.object[key]
     Object.assign(event.object, next)
+    note(JSON.stringify(event.object) !== before)
   } catch (error) {
-    fails(hook, `failed calling webhook "${name}": the patch does not fit: ${messageOf(error)}`)
+    fails(event, hook, 'mutation', place, `failed calling webhook "${name}": the patch does not fit: ${messageOf(error)}`)
   }
 }
 
+/** The write in the version of `shown`. */
+async function viewOf({ core, call, object, old, verb }: AdmissionEvent, shown: ResourceDef): Promise<View> {
+  const as = async (o: Obj | undefined): Promise<Obj | undefined> => (o && shown !== call.def ? convertObject(core, call.def, shown, cloneJson(o), call.signal) : o)
+  return { def: shown, object: verb === 'delete' ? undefined : await as(object), old: await as(old) }
+}
+
 /** The hooks that a write concerns, in the order of their configurations' names. */
-async function concerned(event: AdmissionEvent, kind: Kind): Promise<Hook[]> {
+async function concerned(event: AdmissionEvent, kind: Kind): Promise<Due[]> {
   const { core, call, verb, object, old } = event
   const cache = core.cache.resource(storageName(CONFIGS[kind]))
   // A configuration that could refuse its own repair would lock everybody out.
   if (cache.size === 0 || call.user === SELF || call.def.group === 'admissionregistration.k8s.io') return []
   const isNamespace = call.def === KINDS.Namespace
-  const namespace = object.metadata.namespace
+  const namespace = isNamespace ? undefined : (call.info.namespace ?? object.metadata.namespace)
   const facts: Facts = {
     def: call.def,
+    equivalents: core.resources.all.filter((d) => d !== call.def && d.storage !== '' && d.storage === call.def.storage && (call.info.subresource === undefined || d.subresources.some((s) => s.name === call.info.subresource))),
     subresource: call.info.subresource,
-    operation: verb === 'create' ? 'CREATE' : verb === 'update' ? 'UPDATE' : 'DELETE',
-    labels: object.metadata.labels,
+    operation: OPERATIONS[verb],
+    labels: object.metadata?.labels,
     oldLabels: old?.metadata.labels,
     hasObject: verb !== 'delete',
     hasOld: old !== undefined,
     namespaceLabels: isNamespace ? (object.metadata.labels ?? {}) : namespace ? (core.cache.resource('namespaces').get(keyOf(KINDS.Namespace, undefined, namespace))?.parsed().metadata.labels ?? {}) : undefined,
   }
-  const found: Hook[] = []
-  for (const hook of load(core, kind)) if (concerns(hook.hook, facts) && (await conditionsHold(event, hook))) found.push(hook)
+  const found: Due[] = []
+  for (const [index, hook] of load(core, kind).entries()) {
+    const shown = concerns(hook.hook, facts)
+    if (shown && (await conditionsHold(event, hook, shown, kind, `round_0_index_${index}`))) found.push({ hook, shown })
+  }
   return found
 }
 
@@ -112,41 +162,52 @@ function load(core: Core, kind: Kind): readonly Hook[] {
   if (!mine) hooksOf.set(core, (mine = {}))
   const known = mine[kind]
   if (known?.version === cache.version) return known.hooks
-  const hooks = [...cache.scan()].flatMap((e) => (e.parsed() as { webhooks?: MutatingWebhook[] }).webhooks ?? []).map((hook): Hook => ({ hook }))
+  const hooks = [...cache.scan()].flatMap((e) => ((e.parsed() as { webhooks?: MutatingWebhook[] }).webhooks ?? []).map((hook): Hook => ({ hook, configuration: e.name })))
   mine[kind] = { version: cache.version, hooks }
   return hooks
 }
 
-async function conditionsHold(event: AdmissionEvent, hook: Hook): Promise<boolean> {
+async function conditionsHold(event: AdmissionEvent, hook: Hook, shown: ResourceDef, kind: Kind, place: string): Promise<boolean> {
   const conditions = hook.hook.matchConditions
   if (!conditions?.length) return true
   try {
     hook.conditions ??= import('../cel/conditions.ts').then((m) => m.compileConditions(conditions))
-    return (await hook.conditions).hold({ object: event.verb === 'delete' ? undefined : event.object, oldObject: event.old, request: requestOf(event, '') })
+    const view = await viewOf(event, shown)
+    return (await hook.conditions).hold({ object: view.object, oldObject: view.old, request: admissionRequest(event, view, '') })
   } catch (error) {
-    fails(hook, `failed calling webhook "${hook.hook.name}": ${messageOf(error)}`)
+    fails(event, hook, kind === 'mutating' ? 'mutation' : 'validating', place, `failed calling webhook "${hook.hook.name}": ${messageOf(error)}`)
     return false
   }
 }
 
 /** Calls one webhook. undefined when it failed and may fail. @throws ApiError when it denies, or fails and must not */
-async function ask(event: AdmissionEvent, hook: Hook): Promise<Review['response']> {
+async function ask(event: AdmissionEvent, { hook, shown }: Due, phase: 'mutation' | 'validating', place: string, known?: View): Promise<Response | undefined> {
   const { core, call } = event
-  const { name, clientConfig, sideEffects, timeoutSeconds } = hook.hook
+  const { name, clientConfig, sideEffects, timeoutSeconds, admissionReviewVersions } = hook.hook
   if (isDryRun(call.query) && sideEffects !== 'None' && sideEffects !== 'NoneOnDryRun') throw badRequest(`admission webhook "${name}" does not support dry run`)
   const uid = crypto.randomUUID()
-  let response: Review['response']
+  const version = admissionReviewVersions.find((v) => v === 'v1' || v === 'v1beta1') ?? 'v1'
+  let response: Response | undefined
   try {
-    const review = { kind: 'AdmissionReview', apiVersion: 'admission.k8s.io/v1', request: requestOf(event, uid) }
-    const answer = (await post(clientConfig, review, { timeoutMs: (timeoutSeconds ?? DEFAULT_TIMEOUT_S) * 1_000, clock: core.clock, signal: call.signal })) as Review | null
-    response = answer?.response
-    if (response?.uid !== uid) throw new Error(`expected response.uid="${uid}", got "${response?.uid ?? ''}"`)
+    const view = known ?? (await viewOf(event, shown))
+    const review = { kind: 'AdmissionReview', apiVersion: `admission.k8s.io/${version}`, request: admissionRequest(event, view, uid) }
+    const options = { timeoutMs: (timeoutSeconds ?? DEFAULT_TIMEOUT_S) * 1_000, clock: core.clock, signal: call.signal }
+    const answer = (await post(wayTo(core, clientConfig), clientConfig, review, options).catch((error: unknown) => {
+      throw new Error(`failed to call webhook: ${messageOf(error)}`)
+    })) as { response?: Response; apiVersion?: string; kind?: string } | null
+    if (answer?.kind !== 'AdmissionReview' || answer.apiVersion !== review.apiVersion) throw new Error(`expected webhook response of ${review.apiVersion}, Kind=AdmissionReview, got ${answer?.apiVersion ?? ''}, Kind=${answer?.kind ?? ''}`)
+    response = answer.response
+    if (!response) throw new Error('the answer has no response')
+    // The old review did not have to say which request it answers.
+    if (response.uid !== uid && (version === 'v1' || response.uid)) throw new Error(`expected response.uid="${uid}", got "${response.uid ?? ''}"`)
     if (typeof response.allowed !== 'boolean') throw new Error('the answer has no response.allowed')
+    if (version === 'v1beta1' && response.patch && !response.patchType) response = { ...response, patchType: 'JSONPatch' }
   } catch (error) {
     call.signal.throwIfAborted()
-    fails(hook, `failed calling webhook "${name}": ${messageOf(error)}`)
+    fails(event, hook, phase, place, `failed calling webhook "${name}": ${messageOf(error)}`)
     return undefined
   }
+  for (const [key, value] of Object.entries(response.auditAnnotations ?? {})) annotate(call.query, `${name}/${key}`, String(value))
   for (const warning of (Array.isArray(response.warnings) ? response.warnings : []).slice(0, MAX_WARNINGS)) if (!call.warnings.includes(String(warning))) call.warnings.push(String(warning))
   if (response.allowed) return response
   const status = response.status ?? {}
@@ -155,31 +216,8 @@ async function ask(event: AdmissionEvent, hook: Hook): Promise<Review['response'
 }
 
 /** What a failed call means by the webhook's policy. @throws ApiError 500 unless failures are ignored */
-function fails({ hook }: Hook, message: string): void {
+function fails({ call }: AdmissionEvent, { hook }: Hook, phase: 'mutation' | 'validating', place: string, message: string): void {
   if (hook.failurePolicy !== 'Ignore') throw internalError(message)
+  annotate(call.query, `failed-open.${phase}.webhook.admission.k8s.io/${place}`, hook.name)
   log.warn('webhook failed, ignored as it asks', { webhook: hook.name, message })
-}
-
-function requestOf({ call, verb, object, old }: AdmissionEvent, uid: string): object {
-  const { def, info, user, query } = call
-  const kind = { group: def.group, version: def.version, kind: def.kind }
-  const resource = { group: def.group, version: def.version, resource: def.resource }
-  const sub = info.subresource === undefined ? {} : { subResource: info.subresource, requestSubResource: info.subresource }
-  const gvk = (o: Obj | undefined): object | null => (o ? { apiVersion: def.group === '' ? def.version : `${def.group}/${def.version}`, ...o, kind: def.kind } : null)
-  return {
-    uid,
-    kind,
-    resource,
-    ...sub,
-    requestKind: kind,
-    requestResource: resource,
-    name: object.metadata.name ?? '',
-    ...(object.metadata.namespace || def === KINDS.Namespace ? { namespace: object.metadata.namespace ?? object.metadata.name } : {}),
-    operation: verb === 'create' ? 'CREATE' : verb === 'update' ? 'UPDATE' : 'DELETE',
-    userInfo: { username: user.name, ...(user.uid === undefined ? {} : { uid: user.uid }), groups: user.groups, ...(user.extra ? { extra: user.extra } : {}) },
-    object: verb === 'delete' ? null : gvk(object),
-    oldObject: gvk(old),
-    dryRun: isDryRun(query),
-    options: { kind: verb === 'create' ? 'CreateOptions' : verb === 'update' ? 'UpdateOptions' : 'DeleteOptions', apiVersion: 'meta.k8s.io/v1' },
-  }
 }
