@@ -1,33 +1,53 @@
-/** The first objects: the four namespaces, default RBAC, the `kubernetes` Service. Missing ones are made at each start; existing ones are left alone. */
+/**
+ * The first objects: the four namespaces, default RBAC, the `kubernetes` Service. Missing ones are made at each start; of those
+ * there, default roles and bindings are brought up to what this version needs, the rest is left alone.
+ */
 import type { ApiRequest, ApiResponse } from '../api/contract.ts'
 import { GROUP_MASTERS } from '../api/contract.ts'
 import { AppError } from '../base/errors.ts'
-import { defaultRbacObjects } from './authz/default-roles.ts'
+import { reconciled, type RbacObject } from './authz/reconcile.ts'
+import type { WatchCache } from './watch-cache.ts'
 
-const RBAC = '/apis/rbac.authorization.k8s.io/v1'
 /** The server's own identity. */
 export const SELF = { name: 'system:apiserver', groups: [GROUP_MASTERS, 'system:authenticated'] }
 
 export interface BootstrapOptions {
   readonly handle: (request: ApiRequest) => Promise<ApiResponse>
+  /** What is there already. */
+  readonly cache: WatchCache
   /** First address of the Service CIDR. */
   readonly serviceIp: string
   readonly advertise: { readonly address: string; readonly port: number } | undefined
 }
 
 /** @throws AppError `internal` when one of them is refused */
-export async function writeFirstObjects({ handle, serviceIp, advertise }: BootstrapOptions): Promise<void> {
-  const create = async (path: string, object: object): Promise<void> => {
-    const answer = await handle({ method: 'POST', path, headers: { 'content-type': 'application/json' }, body: object })
-    if (answer.status === 201 || answer.status === 409) return
+export async function writeFirstObjects({ handle, cache, serviceIp, advertise }: BootstrapOptions): Promise<void> {
+  const send = async (method: ApiRequest['method'], path: string, object?: object): Promise<void> => {
+    const answer = await handle({ method, path, headers: { 'content-type': 'application/json' }, ...(object ? { body: object } : {}) })
+    // 404 and 409: another server of the same store came first.
+    if (answer.status < 300 || answer.status === 409 || (answer.status === 404 && method !== 'POST')) return
     throw new AppError('internal', `write first objects at ${path}: the server answered ${answer.status} ${String(answer.body)}`)
   }
-  await Promise.all(['default', 'kube-system', 'kube-public', 'kube-node-lease'].map((name) => create('/api/v1/namespaces', { metadata: { name } })))
-  const { clusterroles, clusterrolebindings } = defaultRbacObjects()
+  const create = async (path: string, name: string, object: object): Promise<void> => {
+    if (!existing(cache, path, name)) await send('POST', path, object)
+  }
+  await Promise.all(['default', 'kube-system', 'kube-public', 'kube-node-lease'].map((name) => create('/api/v1/namespaces', name, { metadata: { name } })))
+  // The table is read for this moment only.
+  const { defaultRbacObjects } = await import('./authz/default-roles.ts')
+  const ensureRole = async ({ path, object }: ReturnType<typeof defaultRbacObjects>[number]): Promise<void> => {
+    const { name } = object.metadata
+    const there = existing(cache, path, name)
+    if (!there) return send('POST', path, object)
+    const change = reconciled(there as unknown as RbacObject, object)
+    if (!change) return
+    const one = `${path}/${encodeURIComponent(name)}`
+    if (change.do === 'update') return send('PUT', one, change.object)
+    await send('DELETE', one)
+    await send('POST', path, change.object)
+  }
   await Promise.all([
-    ...clusterroles.map((role) => create(`${RBAC}/clusterroles`, role)),
-    ...clusterrolebindings.map((binding) => create(`${RBAC}/clusterrolebindings`, binding)),
-    create('/api/v1/namespaces/default/services', {
+    ...defaultRbacObjects().map(ensureRole),
+    create('/api/v1/namespaces/default/services', 'kubernetes', {
       metadata: { name: 'kubernetes', labels: { component: 'apiserver', provider: 'kubernetes' } },
       spec: {
         type: 'ClusterIP',
@@ -45,5 +65,13 @@ export async function writeFirstObjects({ handle, serviceIp, advertise }: Bootst
     metadata: { name: 'kubernetes', labels: { 'endpointslice.kubernetes.io/skip-mirror': 'true' } },
     subsets: [{ addresses: [{ ip: advertise.address }], ports: [{ name: 'https', port: advertise.port, protocol: 'TCP' }] }],
   }
-  await create('/api/v1/namespaces/default/endpoints', endpoints)
+  await create('/api/v1/namespaces/default/endpoints', 'kubernetes', endpoints)
+}
+
+/** The object of a collection's path and a name, as the cache knows it. */
+function existing(cache: WatchCache, path: string, name: string): Readonly<object> | undefined {
+  const [, , group = '', , ...rest] = path.startsWith('/api/') ? ['', 'apis', '', ...path.split('/').slice(2)] : path.split('/')
+  const [resource = '', namespace] = rest[0] === 'namespaces' && rest.length > 2 ? [rest[2], rest[1]] : [rest[0], undefined]
+  const known = cache.resource(group === '' ? resource : `${resource}.${group}`)
+  return known.get(`${known.prefix}${namespace === undefined ? '' : `${namespace}/`}${name}`)?.parsed()
 }

@@ -3,6 +3,7 @@
  * (`server.ts`). Every failure becomes a Status here, the one funnel; what is not about the caller is logged.
  */
 import type { ApiRequest, ApiResponse, UserInfo } from '../api/contract.ts'
+import { parseFieldSelector } from '../api/selectors.ts'
 import { forbidden, methodNotAllowed, pathNotFound, toStatus } from '../api/status.ts'
 import { isAbort, messageOf } from '../base/errors.ts'
 import { logger } from '../base/log.ts'
@@ -39,8 +40,9 @@ export function createPipeline(core: Core, paths: PathHandler, provided: readonl
     const headers = request.headers ?? {}
     const info = requestInfo(request.method, request.path, query)
     const attributes = attributesOf(info, query)
-    if (!core.authorizer.authorize(user, attributes).allowed) {
-      throw forbidden({ group: attributes.group ?? '', resource: attributes.resource ?? '' }, attributes.name ?? '', refusal(user, attributes))
+    const decision = core.authorizer.authorize(user, attributes)
+    if (!decision.allowed) {
+      throw forbidden({ group: attributes.group ?? '', resource: attributes.resource ?? '' }, attributes.name ?? '', refusal(user, attributes, decision.reason))
     }
     if (!info.isResource) {
       const found = await paths(request.path, { ...request, query })
@@ -114,8 +116,13 @@ export function attributesOf(info: RequestInfo, query: URLSearchParams): Attribu
 }
 
 function nameSelected(info: ResourceRequest, selector: string | undefined): string | undefined {
-  if (selector === undefined || (info.verb !== 'list' && info.verb !== 'watch' && info.verb !== 'deletecollection')) return undefined
-  return /^metadata\.name==?([^,=!]+)$/.exec(selector)?.[1]
+  if (!selector || (info.verb !== 'list' && info.verb !== 'watch' && info.verb !== 'deletecollection')) return undefined
+  try {
+    return parseFieldSelector(selector).find((r) => r.field === 'metadata.name' && r.equal)?.value || undefined
+  } catch {
+    // The verb tells what is wrong with it.
+    return undefined
+  }
 }
 
 /** The answer for anything thrown. */

@@ -42,9 +42,9 @@ export function requestInfo(method: string, path: string, query: URLSearchParams
   const version = parts[at] as string
   let rest = parts.slice(at + 1)
   // The old `/watch/` prefix is the same list with `watch=true`.
-  let watching = isTrue(query.get('watch'))
+  let prefixed = false
   if (rest[0] === 'watch' && rest.length > 1) {
-    watching = true
+    prefixed = true
     rest = rest.slice(1)
   }
   let namespace: string | undefined
@@ -61,7 +61,7 @@ export function requestInfo(method: string, path: string, query: URLSearchParams
   if (resource === 'namespaces' && at === 1) namespace = name
   const verb: Verb =
     method === 'GET' || method === 'HEAD'
-      ? watching
+      ? prefixed || (name === undefined && isTrue(query.get('watch')))
         ? 'watch'
         : name === undefined
           ? 'list'

@@ -1,15 +1,21 @@
 /** Kinds that are answered at once and never kept: token and access reviews. Used by the pipeline. */
 import type { ApiResponse, UserInfo } from '../api/contract.ts'
-import { badRequest, methodNotAllowed } from '../api/status.ts'
+import { badRequest, fieldInvalid, fieldRequired, invalid, methodNotAllowed, type FieldError } from '../api/status.ts'
 import { AppError, messageOf } from '../base/errors.ts'
+import { nodeName } from './authz/node.ts'
 import { readObject } from './body.ts'
 import { answer, type Call, type Core } from './core.ts'
 import { decodeObject } from './kind-rules.ts'
 import type { Attributes } from './ports.ts'
 import type { Obj } from './stored-text.ts'
 
+interface Selector {
+  rawSelector?: string
+  requirements?: { key: string; operator: string; values?: string[] }[]
+}
+
 interface AccessSpec {
-  resourceAttributes?: { verb?: string; group?: string; version?: string; resource?: string; subresource?: string; namespace?: string; name?: string }
+  resourceAttributes?: { verb?: string; group?: string; version?: string; resource?: string; subresource?: string; namespace?: string; name?: string; fieldSelector?: Selector; labelSelector?: Selector }
   nonResourceAttributes?: { path?: string; verb?: string }
   user?: string
   groups?: string[]
@@ -32,9 +38,8 @@ export async function virtualCreate(core: Core, call: Call): Promise<ApiResponse
       return done({ userInfo: userInfo(call.user) })
     case 'SubjectAccessReview':
     case 'LocalSubjectAccessReview':
-      return done(reviewAccess(core, otherUser(object), object, info.namespace))
     case 'SelfSubjectAccessReview':
-      return done(reviewAccess(core, call.user, object, undefined))
+      return done(reviewAccess(core, call, object))
     case 'SelfSubjectRulesReview':
       return done(reviewRules(core, call.user, object))
     case 'Binding':
@@ -56,34 +61,67 @@ async function reviewToken(core: Core, object: Obj): Promise<object> {
   }
 }
 
-function otherUser(object: Obj): UserInfo {
-  const { user, groups, uid, extra } = (object.spec ?? {}) as AccessSpec
-  if (!user && !groups?.length) throw badRequest('spec.user: at least one of user or group must be specified')
-  return { name: user ?? '', groups: groups ?? [], ...(uid === undefined ? {} : { uid }), ...(extra === undefined ? {} : { extra }) }
+/** @throws ApiError 422, Kubernetes' checks and words */
+function checkAccess(def: Call['def'], object: Obj, local: string | undefined): void {
+  const { resourceAttributes: r, nonResourceAttributes: n, user, groups } = (object.spec ?? {}) as AccessSpec
+  const errors: FieldError[] = []
+  if (n && r) errors.push(fieldInvalid('spec.nonResourceAttributes', n, 'cannot be specified in combination with resourceAttributes'))
+  if (!n && !r) errors.push(fieldInvalid('spec.resourceAttributes', r ?? null, 'exactly one of nonResourceAttributes or resourceAttributes must be specified'))
+  if (def.kind !== 'SelfSubjectAccessReview' && !user && !groups?.length) errors.push(fieldInvalid('spec.user', user ?? '', 'at least one of user or group must be specified'))
+  if (local !== undefined) {
+    if (n) errors.push(fieldInvalid('spec.nonResourceAttributes', n, 'disallowed on this kind of request'))
+    if (r && (r.namespace ?? '') !== local) errors.push(fieldInvalid('spec.resourceAttributes.namespace', r.namespace ?? '', 'must match metadata.namespace'))
+  }
+  for (const which of ['fieldSelector', 'labelSelector'] as const) {
+    const selector = r?.[which]
+    const at = `spec.resourceAttributes.${which}`
+    if (selector?.rawSelector && selector.requirements?.length) errors.push(fieldInvalid(`${at}.rawSelector`, selector.rawSelector, 'may not specified at the same time as requirements'))
+    if (selector && !selector.rawSelector && !selector.requirements?.length) errors.push(fieldRequired(`${at}.requirements`, `when ${at} is specified, requirements or rawSelector is required`))
+  }
+  if (errors.length > 0) throw invalid(def, '', errors)
 }
 
-function reviewAccess(core: Core, user: UserInfo, object: Obj, local: string | undefined): object {
+/** A selector's conditions as text. One that says more than text can say is left out: that never allows more. */
+function selectorText(selector: Selector | undefined): string | undefined {
+  if (!selector?.requirements?.length) return selector?.rawSelector || undefined
+  const words = selector.requirements.map(({ key, operator, values = [] }) => {
+    if (operator === 'In') return values.length === 1 ? `${key}=${escaped(values[0] as string)}` : undefined
+    if (operator === 'NotIn') return values.map((v) => `${key}!=${escaped(v)}`).join(',')
+    return undefined
+  })
+  return words.filter((w) => w !== undefined).join(',') || undefined
+}
+
+function escaped(value: string): string {
+  return value.replace(/[\\,=]/g, '\\$&')
+}
+
+function reviewAccess(core: Core, call: Call, object: Obj): object {
+  const { def, info } = call
   const spec = (object.spec ?? {}) as AccessSpec
-  const { resourceAttributes: r, nonResourceAttributes: n } = spec
-  if ((r === undefined) === (n === undefined)) throw badRequest('spec: exactly one of resourceAttributes or nonResourceAttributes must be specified')
-  if (local !== undefined && (r?.namespace ?? '') !== local) throw badRequest(`spec.resourceAttributes.namespace: must match metadata.namespace "${local}"`)
+  const local = def.kind === 'LocalSubjectAccessReview' ? (info.namespace ?? '') : undefined
+  checkAccess(def, object, local)
+  const { resourceAttributes: r, nonResourceAttributes: n, user, groups = [], uid, extra } = spec
+  const who: UserInfo = def.kind === 'SelfSubjectAccessReview' ? call.user : { name: user ?? '', groups, ...(uid === undefined ? {} : { uid }), ...(extra === undefined ? {} : { extra }) }
+  const text = (name: 'group' | 'version' | 'resource' | 'subresource' | 'namespace' | 'name'): object => (r?.[name] ? { [name]: r[name] } : {})
+  const [fieldSelector, labelSelector] = [selectorText(r?.fieldSelector), selectorText(r?.labelSelector)]
   const attributes: Attributes = n
     ? { verb: n.verb ?? '', path: n.path ?? '' }
-    : Object.fromEntries(Object.entries({ ...r, verb: r?.verb ?? '' }).filter(([, v]) => v !== '' && v !== undefined)) as unknown as Attributes
-  const { allowed, reason } = core.authorizer.authorize(user, attributes)
+    : { verb: r?.verb ?? '', resource: '', ...text('group'), ...text('version'), ...text('resource'), ...text('subresource'), ...text('namespace'), ...text('name'), ...(fieldSelector ? { fieldSelector } : {}), ...(labelSelector ? { labelSelector } : {}) }
+  const { allowed, reason } = core.authorizer.authorize(who, attributes)
   return { allowed, ...(reason === '' ? {} : { reason }) }
 }
 
 function reviewRules(core: Core, user: UserInfo, object: Obj): object {
   const { namespace } = (object.spec ?? {}) as AccessSpec
   if (!namespace) throw badRequest('no namespace on request')
-  const rules = user.groups.includes('system:masters')
-    ? [{ verbs: ['*'], apiGroups: ['*'], resources: ['*'] }, { verbs: ['*'], nonResourceURLs: ['*'] }]
-    : core.rbac.rules(user, namespace)
+  const rules = core.rbac.rules(user, namespace)
+  const problem = [nodeName(user) === undefined ? '' : 'node authorizer does not support user rule resolution', core.rbac.problems(user, namespace)].filter((p) => p !== '').join(', ')
   return {
     resourceRules: rules.filter((r) => r.resources).map(({ verbs, apiGroups, resources, resourceNames }) => ({ verbs, apiGroups, resources, ...(resourceNames ? { resourceNames } : {}) })),
     nonResourceRules: rules.filter((r) => r.nonResourceURLs).map(({ verbs, nonResourceURLs }) => ({ verbs, nonResourceURLs })),
-    incomplete: false,
+    incomplete: problem !== '',
+    ...(problem === '' ? {} : { evaluationError: problem }),
   }
 }
 

@@ -17,6 +17,7 @@ import { keepQuotaStatus } from './admission/quota-status.ts'
 import { audited, auditStream, noteSource } from './audit/audit.ts'
 import { ANONYMOUS, Authenticator, impersonate } from './authn/authenticator.ts'
 import { ServiceAccountTokens } from './authn/service-account.ts'
+import { keepAggregatedRoles } from './authz/aggregation.ts'
 import { Authorizer, refusal } from './authz/authorizer.ts'
 import { NodeAuthorizer } from './authz/node.ts'
 import { Rbac } from './authz/rbac.ts'
@@ -69,6 +70,7 @@ export async function createApiServer(options: ApiServerOptions): Promise<ApiSer
   scope.onClose(serveDefinitions(core))
   scope.run('crd-cleanup', (signal) => cleanDefinitions(core, signal))
   scope.run('quota-status', (signal) => keepQuotaStatus(core, signal))
+  scope.run('aggregated-roles', (signal) => keepAggregatedRoles(core, signal))
   const discovery = new Discovery(resources)
   const openApi = new OpenApi(resources, GIT_VERSION)
   let ready = false
@@ -142,7 +144,8 @@ export async function createApiServer(options: ApiServerOptions): Promise<ApiSer
       if (!info.isResource || kind === undefined || !STREAM_KINDS.includes(kind) || info.resource !== 'pods' || info.group !== '') throw pathNotFound()
       // Kubernetes 1.35 asks for `create` whichever method opens the stream.
       const attributes = { ...attributesOf(info, query), verb: 'create' }
-      if (!core.authorizer.authorize(user, attributes).allowed) throw forbidden({ group: '', resource: 'pods' }, info.name ?? '', refusal(user, attributes))
+      const decision = core.authorizer.authorize(user, attributes)
+      if (!decision.allowed) throw forbidden({ group: '', resource: 'pods' }, info.name ?? '', refusal(user, attributes, decision.reason))
       if (!core.podStreams) throw unavailable('this server carries no pod streams')
       const def = resources.find('', 'v1', 'pods')
       if (!def) throw pathNotFound()
@@ -160,6 +163,7 @@ export async function createApiServer(options: ApiServerOptions): Promise<ApiSer
   try {
     await writeFirstObjects({
       handle: (request) => serve(request, SELF, scope.signal),
+      cache,
       serviceIp: firstAddress(options.serviceCidr),
       advertise: options.advertise,
     })

@@ -46,7 +46,7 @@ export interface TestCluster extends AsyncDisposable {
   addAgent(options: AgentNodeOptions): Promise<AgentNode>
 }
 
-const CONTROLLERS: UserInfo = { name: 'system:kube-controller-manager', groups: [GROUP_AUTHENTICATED] }
+const CONTROLLERS: UserInfo = { name: 'system:skerry-controllers', groups: [GROUP_AUTHENTICATED] }
 const SCHEDULER: UserInfo = { name: 'system:kube-scheduler', groups: [GROUP_AUTHENTICATED] }
 
 export async function createTestCluster(options: TestClusterOptions = {}): Promise<TestCluster> {

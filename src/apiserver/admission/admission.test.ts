@@ -3,7 +3,7 @@ import { test } from 'node:test'
 import { startHarness } from '../../../test/kit/api-harness.ts'
 import { setLogSink } from '../../base/log.ts'
 import type { Obj } from '../stored-text.ts'
-import { covers } from './escalation.ts'
+import { covers } from '../authz/cover.ts'
 
 const PODS = '/api/v1/namespaces/default/pods'
 type Pod = Obj & { spec: { serviceAccountName: string; volumes?: { name: string; projected?: object }[]; containers: { volumeMounts?: { mountPath: string }[] }[] } }

@@ -20,8 +20,11 @@ export class Authorizer {
   authorize(user: UserInfo, attributes: Attributes): Decision {
     if (user.groups.includes(GROUP_MASTERS)) return { allowed: true, reason: '' }
     if (attributes.path !== undefined && attributes.verb === 'get' && isOpen(attributes.path)) return { allowed: true, reason: '' }
-    const reason = this.#node.allows(user, attributes) ?? this.#rbac.allows(user, attributes)
-    return reason === undefined ? { allowed: false, reason: '' } : { allowed: true, reason }
+    const node = this.#node.decide(user, attributes)
+    if (node?.allowed) return node
+    const reason = this.#rbac.allows(user, attributes)
+    if (reason !== undefined) return { allowed: true, reason }
+    return { allowed: false, reason: [node?.reason ?? '', this.#rbac.problems(user, attributes.namespace)].filter((r) => r !== '').join(', ') }
   }
 }
 
@@ -29,11 +32,12 @@ function isOpen(path: string): boolean {
   return OPEN_PATHS.has(path) || path.startsWith('/livez/') || path.startsWith('/readyz/') || path.startsWith('/healthz/')
 }
 
-/** Kubernetes' words for a refusal; pure. */
-export function refusal(user: UserInfo, a: Attributes): string {
+/** Kubernetes' words for a refusal; pure. @param reason what the authorizer said of it */
+export function refusal(user: UserInfo, a: Attributes, reason = ''): string {
   const who = `User ${JSON.stringify(user.name)}`
-  if (a.path !== undefined) return `${who} cannot ${a.verb} path ${JSON.stringify(a.path)}`
+  const why = reason === '' ? '' : `: ${reason}`
+  if (a.path !== undefined) return `${who} cannot ${a.verb} path ${JSON.stringify(a.path)}${why}`
   const what = a.subresource ? `${a.resource}/${a.subresource}` : a.resource
   const where = a.namespace ? ` in the namespace ${JSON.stringify(a.namespace)}` : ' at the cluster scope'
-  return `${who} cannot ${a.verb} resource ${JSON.stringify(what)} in API group ${JSON.stringify(a.group ?? '')}${where}`
+  return `${who} cannot ${a.verb} resource ${JSON.stringify(what)} in API group ${JSON.stringify(a.group ?? '')}${where}${why}`
 }

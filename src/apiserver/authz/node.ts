@@ -4,7 +4,8 @@
  * from pod changes. Limits on what a node may *write into* objects are admission's (`admission/node-restriction.ts`).
  */
 import { GROUP_NODES, type UserInfo } from '../../api/contract.ts'
-import type { Attributes } from '../ports.ts'
+import { parseFieldSelector } from '../../api/selectors.ts'
+import type { Attributes, Decision } from '../ports.ts'
 import type { Obj } from '../stored-text.ts'
 import type { CacheEntry, WatchCache } from '../watch-cache.ts'
 
@@ -17,7 +18,7 @@ const READ_ALL: Readonly<Record<string, readonly string[]>> = {
   '': ['services', 'endpoints', 'persistentvolumes', 'persistentvolumeclaims'],
   'discovery.k8s.io': ['endpointslices'],
   'node.k8s.io': ['runtimeclasses'],
-  'storage.k8s.io': ['csidrivers', 'volumeattachments', 'storageclasses'],
+  'storage.k8s.io': ['csidrivers', 'storageclasses'],
 }
 
 /** The node's name when the user is a node. */
@@ -33,12 +34,14 @@ interface PodRefs {
 
 /** Knows which node needs what; decides from memory. */
 export class NodeAuthorizer {
+  #cache: WatchCache | undefined
   readonly #pods = new Map<string, PodRefs>()
   /** Per node: how many of its pods need a thing. */
   readonly #needs = new Map<string, Map<string, number>>()
 
   /** Follows the pods of `cache` from now on; call once after the cache has loaded. Returns how to stop. */
   attach(cache: WatchCache): () => void {
+    this.#cache = cache
     const pods = cache.resource('pods')
     const load = (): void => {
       this.#pods.clear()
@@ -53,55 +56,103 @@ export class NodeAuthorizer {
     })
   }
 
-  /** The reason when a node may do this, else undefined. */
-  allows(user: UserInfo, a: Attributes): string | undefined {
+  /** What a node may do, with Kubernetes' reason when it may not; undefined when the user is no node. */
+  decide(user: UserInfo, a: Attributes): Decision | undefined {
     const node = nodeName(user)
     if (node === undefined || a.resource === undefined) return undefined
-    return this.#decide(node, a) ? `Node: "${node}" may` : undefined
+    const why = this.#refusal(node, a)
+    return why === undefined ? { allowed: true, reason: '' } : { allowed: false, reason: why }
   }
 
-  #decide(node: string, a: Attributes): boolean {
+  /** Why not; empty when nothing more is to be said, undefined when it may. */
+  #refusal(node: string, a: Attributes): string | undefined {
     const { verb, name, namespace, subresource } = a
     const group = a.group ?? ''
     const resource = a.resource ?? ''
     const reads = READ.has(verb)
-    if (DEVICE_GROUPS.has(group)) return reads || WRITE.has(verb) || verb === 'delete'
-    if (reads && !subresource && READ_ALL[group]?.includes(resource)) return true
+    const related = (ref: string): string | undefined => (name !== undefined && this.#needsNow(node, ref) ? undefined : name === undefined ? 'No Object name found' : `no relationship found between node '${node}' and this object`)
+    const when = (allowed: boolean, why = ''): string | undefined => (allowed ? undefined : why)
+    if (DEVICE_GROUPS.has(group)) return when(reads || WRITE.has(verb) || verb === 'delete')
+    if (reads && !subresource && READ_ALL[group]?.includes(resource)) return undefined
     switch (`${group}/${resource}`) {
       case '/nodes':
-        if (verb === 'create') return !subresource
-        if (name !== undefined) return name === node && (subresource === undefined || subresource === 'status') && (reads || WRITE.has(verb))
-        return reads && fieldIs(a.fieldSelector, 'metadata.name', node)
+        if (verb === 'create') return when(!subresource)
+        if (name === undefined) return reads ? `node '${node}' cannot read all nodes, only its own Node object` : ''
+        if (reads && !subresource) return when(name === node, `node '${node}' cannot read '${name}', only its own Node object`)
+        return when(name === node && (subresource === undefined || subresource === 'status') && WRITE.has(verb))
       case '/pods':
-        if (verb === 'create') return subresource === undefined || (subresource === 'eviction' && this.#has(node, `pods/${namespace}/${name}`))
-        if (reads && name === undefined) return fieldIs(a.fieldSelector, 'spec.nodeName', node)
-        if (!this.#has(node, `pods/${namespace}/${name}`)) return false
-        return reads || (verb === 'delete' && !subresource) || (subresource === 'status' && (verb === 'update' || verb === 'patch'))
+        if (verb === 'create') return subresource === undefined ? undefined : subresource === 'eviction' ? related(`pods/${namespace}/${name}`) : ''
+        if (subresource === 'status') return verb === 'update' || verb === 'patch' ? related(`pods/${namespace}/${name}`) : ''
+        if (subresource !== undefined) return ''
+        if (reads && name === undefined) return when(selects(a.fieldSelector, 'spec.nodeName', node), 'can only list/watch pods with spec.nodeName field selector')
+        return reads || verb === 'delete' ? related(`pods/${namespace}/${name}`) : ''
       case '/secrets':
       case '/configmaps':
-        return reads && !subresource && name !== undefined && this.#has(node, `${resource}/${namespace}/${name}`)
+        if (!reads) return 'can only read resources of this type'
+        if (subresource) return 'cannot read subresource'
+        if (!namespace) return 'can only read namespaced object of this type'
+        return related(`${resource}/${namespace}/${name}`)
+      case '/persistentvolumes':
+        // A node holds the deletion of a volume that is a directory of its own until that is gone; admission sees to the rest.
+        return when(verb === 'patch' && name !== undefined && !subresource)
+      case '/persistentvolumeclaims':
+        return subresource === 'status' && (verb === 'update' || verb === 'patch') ? related(`persistentvolumeclaims/${namespace}/${name}`) : ''
+      case 'resource.k8s.io/resourceclaims':
+        if (verb !== 'get') return 'can only get individual resources of this type'
+        return subresource ? 'cannot get subresource' : related(`resourceclaims/${namespace}/${name}`)
+      case 'resource.k8s.io/resourceslices':
+        if (subresource) return 'cannot authorize ResourceSlice subresources'
+        if (verb === 'create') return undefined
+        if (verb === 'list' || verb === 'watch' || verb === 'deletecollection') return when(selects(a.fieldSelector, 'spec.nodeName', node), 'can only list/watch/deletecollection resourceslices with spec.nodeName field selector')
+        return when(this.#spec('resourceslices.resource.k8s.io', name)?.nodeName === node, `no relationship found between node '${node}' and this object`)
+      case 'storage.k8s.io/volumeattachments':
+        if (verb !== 'get') return 'can only get individual resources of this type'
+        return when(this.#spec('volumeattachments.storage.k8s.io', name)?.nodeName === node, `no relationship found between node '${node}' and this object`)
       case '/serviceaccounts':
-        return (
-          name !== undefined &&
-          this.#has(node, `serviceaccounts/${namespace}/${name}`) &&
-          (subresource === 'token' ? verb === 'create' : verb === 'get' && !subresource)
-        )
+        if (subresource === 'token' && verb === 'create') return related(`serviceaccounts/${namespace}/${name}`)
+        if (verb === 'get' && !subresource) return related(`serviceaccounts/${namespace}/${name}`)
+        return verb === 'create' ? 'can only create token subresource of serviceaccount' : 'can only create tokens for individual service accounts'
       case '/events':
       case 'events.k8s.io/events':
-        return WRITE.has(verb)
+        return when(WRITE.has(verb))
       case 'coordination.k8s.io/leases':
-        return namespace === 'kube-node-lease' && (verb === 'create' || name === node) && (WRITE.has(verb) || verb === 'get' || verb === 'delete')
+        if (namespace !== 'kube-node-lease') return 'can only access leases in the "kube-node-lease" system namespace'
+        if (!WRITE.has(verb) && verb !== 'get' && verb !== 'delete') return 'can only get, create, update, patch, or delete a node lease'
+        return when(verb === 'create' || name === node, 'can only access node lease with the same name as the requesting node')
       case 'storage.k8s.io/csinodes':
-        return verb === 'create' || (name === node && (verb === 'get' || WRITE.has(verb) || verb === 'delete'))
+        if (!WRITE.has(verb) && verb !== 'get' && verb !== 'delete') return 'can only get, create, update, patch, or delete a CSINode'
+        return when(verb === 'create' || name === node, 'can only access CSINode with the same name as the requesting node')
       case 'certificates.k8s.io/certificatesigningrequests':
-        return !subresource && (verb === 'create' || verb === 'get' || verb === 'list' || verb === 'watch')
+        return when(!subresource && (verb === 'create' || reads))
       case 'authentication.k8s.io/tokenreviews':
       case 'authorization.k8s.io/subjectaccessreviews':
       case 'authorization.k8s.io/localsubjectaccessreviews':
-        return verb === 'create'
+        return when(verb === 'create')
       default:
-        return false
+        return ''
     }
+  }
+
+  /** Asked of what is indexed, then of what changes while a pod runs: ephemeral containers, claims, volumes behind claims. */
+  #needsNow(node: string, ref: string): boolean {
+    if (this.#has(node, ref)) return true
+    const [resource, namespace] = ref.split('/')
+    for (const need of this.#needs.get(node)?.keys() ?? []) {
+      const [kind, at, name] = need.split('/')
+      if (kind === 'pods' && at === namespace && resource !== 'pods') {
+        const pod = this.#cache?.resource('pods').get(`/registry/pods/${at}/${name}`)?.parsed()
+        if (pod && podRefs(pod).includes(ref)) return true
+      } else if (kind === 'persistentvolumeclaims' && resource === 'secrets') {
+        const claim = this.#cache?.resource('persistentvolumeclaims').get(`/registry/persistentvolumeclaims/${at}/${name}`)?.parsed()
+        const volume = (claim?.spec as { volumeName?: string } | undefined)?.volumeName
+        if (volume && secretRefs(this.#spec('persistentvolumes', volume)).includes(ref)) return true
+      }
+    }
+    return false
+  }
+
+  #spec(resource: string, name: string | undefined): { readonly nodeName?: string } | undefined {
+    return this.#cache?.resource(resource).get(`/registry/${resource}/${name ?? ''}`)?.parsed().spec as { nodeName?: string } | undefined
   }
 
   #has(node: string, ref: string): boolean {
@@ -141,15 +192,21 @@ export class NodeAuthorizer {
 export function podRefs(pod: Readonly<Obj>): string[] {
   const { namespace, name } = pod.metadata
   const found = new Set<string>([`pods/${namespace}/${name}`])
-  const spec = (pod.spec ?? {}) as { serviceAccountName?: string }
+  const spec = (pod.spec ?? {}) as { serviceAccountName?: string; volumes?: { name?: string; ephemeral?: object; persistentVolumeClaim?: { claimName?: string } }[]; resourceClaims?: { resourceClaimName?: string }[] }
+  const statuses = (pod.status as { resourceClaimStatuses?: { resourceClaimName?: string }[] } | undefined)?.resourceClaimStatuses ?? []
   if (spec.serviceAccountName) found.add(`serviceaccounts/${namespace}/${spec.serviceAccountName}`)
+  for (const { name: volume, ephemeral, persistentVolumeClaim } of spec.volumes ?? []) {
+    if (ephemeral) found.add(`persistentvolumeclaims/${namespace}/${name}-${volume}`)
+    if (persistentVolumeClaim?.claimName) found.add(`persistentvolumeclaims/${namespace}/${persistentVolumeClaim.claimName}`)
+  }
+  for (const { resourceClaimName } of [...(spec.resourceClaims ?? []), ...statuses]) if (resourceClaimName) found.add(`resourceclaims/${namespace}/${resourceClaimName}`)
   const walk = (value: unknown, field: string): void => {
     if (Array.isArray(value)) for (const item of value) walk(item, field)
     else if (typeof value === 'object' && value !== null) {
       const o = value as Record<string, unknown>
-      const named = (o.secretName ?? o.name) as unknown
+      const named = o['secretName'] ?? o['name']
       if (typeof named === 'string') {
-        if (/^(secret|secretRef|secretKeyRef|imagePullSecrets|nodePublishSecretRef)$/.test(field)) found.add(`secrets/${namespace}/${named}`)
+        if (/^(secret|secretRef|secretKeyRef|imagePullSecrets|nodePublishSecretRef|azureFile)$/.test(field)) found.add(`secrets/${namespace}/${named}`)
         if (/^(configMap|configMapRef|configMapKeyRef)$/.test(field)) found.add(`configmaps/${namespace}/${named}`)
       }
       for (const [k, v] of Object.entries(o)) walk(v, k)
@@ -159,6 +216,26 @@ export function podRefs(pod: Readonly<Obj>): string[] {
   return [...found]
 }
 
-function fieldIs(selector: string | undefined, field: string, value: string): boolean {
-  return (selector ?? '').split(',').some((part) => part === `${field}=${value}` || part === `${field}==${value}`)
+/** The Secrets a volume names, `secrets/ns/name`; pure. */
+function secretRefs(spec: unknown): string[] {
+  const found: string[] = []
+  const walk = (value: unknown, field: string): void => {
+    if (typeof value !== 'object' || value === null) return
+    const { name, secretName, namespace, secretNamespace } = value as Record<string, unknown>
+    const [secret, at] = [secretName ?? name, secretNamespace ?? namespace]
+    if (/secret|azureFile/i.test(field) && typeof secret === 'string' && typeof at === 'string') found.push(`secrets/${at}/${secret}`)
+    for (const [k, v] of Object.entries(value)) walk(v, k)
+  }
+  walk(spec, '')
+  return found
+}
+
+/** True when a field selector cannot match anything with another value in this field. */
+function selects(selector: string | undefined, field: string, value: string): boolean {
+  try {
+    return parseFieldSelector(selector ?? '').some((r) => r.field === field && r.equal && r.value === value)
+  } catch {
+    // Refused as a bad request elsewhere; here it proves nothing.
+    return false
+  }
 }

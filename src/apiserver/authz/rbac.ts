@@ -3,6 +3,8 @@
  * Rules only add; no match is a refusal. Aggregated ClusterRoles are resolved here, when compiling. Used by the authorizer.
  */
 import type { UserInfo } from '../../api/contract.ts'
+import type { LabelSelector } from '../../api/gen/types.ts'
+import { labelSelectorOf, matchesLabels, type Selector } from '../../api/selectors.ts'
 import type { Attributes } from '../ports.ts'
 import type { CacheEntry, ResourceCache, WatchCache } from '../watch-cache.ts'
 
@@ -18,6 +20,8 @@ interface Grant {
   readonly rules: readonly PolicyRule[]
   /** Human words for the reason, e.g. `ClusterRoleBinding "x"`. */
   readonly by: string
+  /** The role does not exist: how Kubernetes says so. */
+  readonly missing?: string
 }
 
 interface Subject {
@@ -27,7 +31,7 @@ interface Subject {
 }
 interface Role {
   rules?: PolicyRule[]
-  aggregationRule?: { clusterRoleSelectors?: { matchLabels?: Record<string, string> }[] }
+  aggregationRule?: { clusterRoleSelectors?: LabelSelector[] }
   metadata: { labels?: Record<string, string> }
 }
 interface Binding {
@@ -44,16 +48,16 @@ interface Compiled {
   readonly stamp: number
   readonly cluster: Map<string, Grant[]>
   readonly namespaces: Map<string, Map<string, Grant[]>>
+  /** Rules of aggregated ClusterRoles by name. */
+  readonly aggregated: Map<string, readonly PolicyRule[]>
 }
 
 /** RBAC as of the watch cache: a change counts as soon as the server has seen it. */
 export class Rbac {
-  readonly #cache: WatchCache
   readonly #sources: readonly ResourceCache[]
   #compiled: Compiled | undefined
 
   constructor(cache: WatchCache) {
-    this.#cache = cache
     this.#sources = RESOURCES.map((r) => cache.resource(`${r}.${GROUP}`))
   }
 
@@ -70,9 +74,23 @@ export class Rbac {
     return [...this.#grants(user, namespace)].flatMap((g) => g.rules)
   }
 
-  /** The rules behind a role reference, as a binding in `namespace` sees it. */
-  roleRules(kind: string, name: string, namespace: string | undefined): readonly PolicyRule[] {
-    return kind === 'Role' ? this.#role('roles', `${namespace}/${name}`) : this.#clusterRole(name)
+  /** The rules behind a role reference, as a binding in `namespace` sees it; undefined when there is no such role. */
+  roleRules(kind: string, name: string, namespace: string | undefined): readonly PolicyRule[] | undefined {
+    const aggregated = this.#compile().aggregated
+    return kind === 'Role' ? this.#role(`${namespace}/${name}`) : this.#clusterRole(name, aggregated)
+  }
+
+  /** The ClusterRoles that take over others' rules, with the rules they are to have. */
+  aggregated(): ReadonlyMap<string, readonly PolicyRule[]> {
+    const { aggregated } = this.#compile()
+    for (const entry of (this.#sources[0] as ResourceCache).scan()) this.#clusterRole(entry.name, aggregated)
+    return aggregated
+  }
+
+  /** What keeps a user's bindings from counting, in Kubernetes' words: roles that do not exist. Empty when nothing does. */
+  problems(user: UserInfo, namespace: string | undefined): string {
+    const missing = new Set([...this.#grants(user, namespace)].flatMap((grant) => (grant.missing === undefined ? [] : [grant.missing])))
+    return missing.size === 0 ? '' : `RBAC: ${missing.size === 1 ? [...missing][0] : `[${[...missing].join(', ')}]`}`
   }
 
   *#grants(user: UserInfo, namespace: string | undefined): Generator<Grant> {
@@ -91,10 +109,13 @@ export class Rbac {
     if (this.#compiled?.stamp === stamp) return this.#compiled
     const cluster = new Map<string, Grant[]>()
     const namespaces = new Map<string, Map<string, Grant[]>>()
+    const aggregated = new Map<string, readonly PolicyRule[]>()
+    const grant = (rules: readonly PolicyRule[] | undefined, role: string, by: string): Grant => ({ rules: rules ?? [], by, ...(rules ? {} : { missing: `${role} not found` }) })
     for (const entry of (caches[1] as ResourceCache).scan()) {
       const { subjects, roleRef } = entry.parsed(true) as Binding
       if (!roleRef) continue
-      add(cluster, subjects, { rules: this.#clusterRole(roleRef.name), by: `ClusterRoleBinding "${entry.name}" of ClusterRole "${roleRef.name}"` })
+      const rules = this.#clusterRole(roleRef.name, aggregated)
+      add(cluster, subjects, grant(rules, `clusterrole.${GROUP} "${roleRef.name}"`, `ClusterRoleBinding "${entry.name}" of ClusterRole "${roleRef.name}" to ${WHO}`))
     }
     for (const entry of (caches[3] as ResourceCache).scan()) {
       const namespace = namespaceOf(entry)
@@ -102,30 +123,44 @@ export class Rbac {
       if (!roleRef) continue
       let inside = namespaces.get(namespace)
       if (!inside) namespaces.set(namespace, (inside = new Map()))
-      const rules = this.roleRules(roleRef.kind, roleRef.name, namespace)
-      add(inside, subjects, { rules, by: `RoleBinding "${entry.name}/${namespace}" of ${roleRef.kind} "${roleRef.name}"` }, namespace)
+      const rules = roleRef.kind === 'Role' ? this.#role(`${namespace}/${roleRef.name}`) : this.#clusterRole(roleRef.name, aggregated)
+      add(inside, subjects, grant(rules, `${roleRef.kind.toLowerCase()}.${GROUP} "${roleRef.name}"`, `RoleBinding "${entry.name}/${namespace}" of ${roleRef.kind} "${roleRef.name}" to ${WHO}`), namespace)
     }
-    return (this.#compiled = { stamp, cluster, namespaces })
+    return (this.#compiled = { stamp, cluster, namespaces, aggregated })
   }
 
-  #role(resource: string, path: string): readonly PolicyRule[] {
-    const cache = this.#cache.resource(`${resource}.${GROUP}`)
-    return ((cache.get(cache.prefix + path)?.parsed(true) as Role | undefined)?.rules ?? []) as PolicyRule[]
+  #role(path: string): readonly PolicyRule[] | undefined {
+    const cache = this.#sources[2] as ResourceCache
+    const role = cache.get(cache.prefix + path)?.parsed(true) as Role | undefined
+    return role && (role.rules ?? [])
   }
 
-  #clusterRole(name: string): readonly PolicyRule[] {
-    const cache = this.#cache.resource(`clusterroles.${GROUP}`)
+  /** A role that takes over others' rules may be taken over itself; `aggregated` remembers, and ends circles. */
+  #clusterRole(name: string, aggregated: Map<string, readonly PolicyRule[]>): readonly PolicyRule[] | undefined {
+    const cache = this.#sources[0] as ResourceCache
     const role = cache.get(cache.prefix + name)?.parsed(true) as Role | undefined
     const selectors = role?.aggregationRule?.clusterRoleSelectors
-    if (!selectors) return role?.rules ?? []
-    const rules = [...(role.rules ?? [])]
+    if (!role || !selectors) return role && (role.rules ?? [])
+    const known = aggregated.get(name)
+    if (known) return known
+    aggregated.set(name, [])
+    const parsed = selectors.flatMap((s) => selectorOf(s))
+    const rules = new Map<string, PolicyRule>()
     for (const entry of cache.scan()) {
-      if (entry.name === name) continue
-      const other = entry.parsed(true) as unknown as Role
-      const labels = other.metadata.labels ?? {}
-      if (selectors.some((s) => Object.entries(s.matchLabels ?? { '': '' }).every(([k, v]) => labels[k] === v))) rules.push(...(other.rules ?? []))
+      if (entry.name === name || !parsed.some((s) => matchesLabels(s, (entry.parsed(true) as unknown as Role).metadata.labels))) continue
+      for (const rule of this.#clusterRole(entry.name, aggregated) ?? []) rules.set(JSON.stringify(rule), rule)
     }
-    return rules
+    aggregated.set(name, [...rules.values()])
+    return aggregated.get(name)
+  }
+}
+
+/** None for a selector that cannot be read: it takes nothing over, and must not keep others from being decided. */
+function selectorOf(selector: LabelSelector): Selector[] {
+  try {
+    return [labelSelectorOf(selector)]
+  } catch {
+    return []
   }
 }
 
@@ -147,13 +182,19 @@ function has(list: readonly string[] | undefined, value: string): boolean {
   return list !== undefined && (list.includes(value) || list.includes('*'))
 }
 
+/** Stands for the subject in a grant's words, until it is asked about a user. */
+const WHO = '\0'
+
 function add(map: Map<string, Grant[]>, subjects: readonly Subject[] | undefined, grant: Grant, namespace?: string): void {
   for (const s of subjects ?? []) {
-    const key =
-      s.kind === 'Group' ? `g:${s.name}` : s.kind === 'User' ? `u:${s.name}` : `u:system:serviceaccount:${s.namespace ?? namespace}:${s.name}`
+    const account = s.namespace || namespace
+    const key = s.kind === 'Group' ? `g:${s.name}` : s.kind === 'User' ? `u:${s.name}` : s.kind === 'ServiceAccount' && account ? `u:system:serviceaccount:${account}:${s.name}` : undefined
+    if (key === undefined) continue
+    const who = s.kind === 'ServiceAccount' ? `ServiceAccount "${s.name}/${account}"` : `${s.kind} "${s.name}"`
+    const named = { ...grant, by: grant.by.replace(WHO, who) }
     const list = map.get(key)
-    if (list) list.push(grant)
-    else map.set(key, [grant])
+    if (list) list.push(named)
+    else map.set(key, [named])
   }
 }
 
