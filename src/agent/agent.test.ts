@@ -279,9 +279,9 @@ test('host ports follow the pods', async () => {
 
 test('a volume that is not supported is named in an Event', async () => {
   await using n = await testNode()
-  n.api.put('pods', testPod('web', { volumes: [{ name: 'data', persistentVolumeClaim: { claimName: 'x' } }] }))
+  n.api.put('pods', testPod('web', { volumes: [{ name: 'data', nfs: { server: 's', path: '/' } }] }))
   await n.until('the event', () => n.said.some((e) => e.includes('FailedMount')))
-  assert.ok(n.said.some((e) => e.includes('"data": volumes of kind "persistentVolumeClaim" are not supported yet')))
+  assert.ok(n.said.some((e) => e.includes('"data": volumes of kind "nfs" are not supported')))
   assert.equal(status(n, 'web')?.state?.waiting?.reason, 'ContainerCreating')
 })
 

@@ -4,7 +4,7 @@
  */
 import { join } from 'node:path'
 import { mkdir } from 'node:fs/promises'
-import type { Node, Pod } from '../api/gen/types.ts'
+import type { Node, Pod, Service } from '../api/gen/types.ts'
 import { ANN_LOCAL_PATH } from '../api/volumes.ts'
 import { messageOf } from '../base/errors.ts'
 import { Metrics } from '../base/metrics.ts'
@@ -16,7 +16,7 @@ import { ImageCollector } from './image-gc.ts'
 import { Images } from './images.ts'
 import { Objects } from './objects.ts'
 import { Cgroups } from './node/cgroups.ts'
-import { readFacts } from './node/facts.ts'
+import { readAbilities, readFacts } from './node/facts.ts'
 import { NodeObject } from './node/node.ts'
 import type { PodContext } from './pods/context.ts'
 import { hostDns } from './pods/dns.ts'
@@ -24,10 +24,11 @@ import { endMessage } from './pods/end-message.ts'
 import { Pods } from './pods/manager.ts'
 import { containersOf } from './pods/names.ts'
 import { Probes } from './pods/probes.ts'
+import { serviceEnv } from './pods/service-env.ts'
 import { StatusWriter } from './pods/status-writer.ts'
 import { RuntimeView } from './pods/view.ts'
 import type { AgentOptions } from './ports.ts'
-import { NODES, PODS } from './refs.ts'
+import { NODES, PODS, SERVICES } from './refs.ts'
 import { lookAtMachine, resourceMetrics, Stats } from './stats/summary.ts'
 import { createHandler } from './streams/handler.ts'
 import { runLogRotation } from './streams/log-rotation.ts'
@@ -35,6 +36,9 @@ import { LocalPath, storageDirectory } from './volumes/local-path.ts'
 import { systemMounter } from './volumes/mounter.ts'
 import { Tokens } from './volumes/tokens.ts'
 import { Volumes } from './volumes/volumes.ts'
+
+/** How long a first start waits to hear of Services, ms. */
+const SERVICES_WAIT_MS = 2_000
 
 export interface Agent {
   /** Works until the signal aborts. Pods keep running. */
@@ -67,6 +71,7 @@ export function createAgent(options: AgentOptions): Agent {
   const pods = caches.cache<Pod>(PODS, { fieldSelector: `spec.nodeName=${nodeName}` })
   const nodes = caches.cache<Node>(NODES, { fieldSelector: `metadata.name=${nodeName}` })
   const localPath = new LocalPath({ directory: storageDirectory(dirs.data), nodeName, client, caches, clock })
+  const services = caches.cache<Service>(SERVICES)
   const volumes = new Volumes({ dataDir: dirs.data, runDir: dirs.run, mounter: options.mounter ?? systemMounter, clock, localPath })
   const tokens = new Tokens({ directory: join(dirs.data, 'tokens'), client, clock, seal: options.seal, onToken: options.onToken })
   const statuses = new StatusWriter({ client, clock })
@@ -123,6 +128,7 @@ export function createAgent(options: AgentOptions): Agent {
     sleep: (ms, signal) => clock.sleep(ms, signal),
     onChange: (kind, namespace, name) => manager?.objectChanged(kind, namespace, name),
   })
+  const abilities = readAbilities()
   const images = new Images({ runtime, clock, parallel: options.parallelPulls ?? 3, online: options.online ?? (() => true) })
   const addedEnv = (): Record<string, string> => {
     const api = options.localApi?.()
@@ -151,6 +157,13 @@ export function createAgent(options: AgentOptions): Agent {
       allocatable: () => node.facts?.allocatable ?? {},
       networkReady: () => node.networkReady,
       hostDns: () => hostDns(),
+      abilities: () => abilities,
+      seccompDirs: [join(dirs.data, 'seccomp'), '/var/lib/kubelet/seccomp'],
+      serviceEnv: async (pod) => {
+        // Known from disk at boot; on a first start the pod waits for them no longer than for its configuration.
+        if (!services.isSynced) await Promise.race([services.synced(scope.signal), clock.sleep(SERVICES_WAIT_MS, scope.signal)]).catch(() => undefined)
+        return serviceEnv(pod, services.list())
+      },
       clusterDns: () => options.clusterDns?.(),
       addedEnv,
     },

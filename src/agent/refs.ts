@@ -6,6 +6,7 @@ const core = (resource: string, kind: string, namespaced = true): ResourceRef =>
 export const PODS = core('pods', 'Pod')
 export const NODES = core('nodes', 'Node', false)
 export const CONFIG_MAPS = core('configmaps', 'ConfigMap')
+export const SERVICES = core('services', 'Service')
 export const SECRETS = core('secrets', 'Secret')
 export const PERSISTENT_VOLUME_CLAIMS = core('persistentvolumeclaims', 'PersistentVolumeClaim')
 export const PERSISTENT_VOLUMES = core('persistentvolumes', 'PersistentVolume', false)

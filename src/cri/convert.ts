@@ -73,6 +73,7 @@ export function toContainerConfig(c: ContainerConfig, sandbox: SandboxConfig): o
         maskedPaths: s.privileged ? [] : [...(s.maskedPaths ?? MASKED_PATHS)],
         readonlyPaths: s.privileged ? [] : [...(s.readonlyPaths ?? READONLY_PATHS)],
         seccomp: seccomp(s),
+        ...(s.appArmor !== undefined && { apparmor: profile(s.appArmor) }),
       },
     },
   }
@@ -98,8 +99,13 @@ function namespaces(c: SandboxConfig): object {
 }
 
 function seccomp(s: LinuxSecurity): object {
-  if (s.privileged || s.seccomp === 'unconfined') return { profileType: 1 }
-  if (s.seccomp.startsWith('localhost/')) return { profileType: 2, localhostRef: s.seccomp.slice('localhost/'.length) }
+  return s.privileged ? { profileType: 1 } : profile(s.seccomp)
+}
+
+/** CRI's SecurityProfile. */
+function profile(text: string): object {
+  if (text === 'unconfined') return { profileType: 1 }
+  if (text.startsWith('localhost/')) return { profileType: 2, localhostRef: text.slice('localhost/'.length) }
   return { profileType: 0 }
 }
 

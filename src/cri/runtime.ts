@@ -42,6 +42,8 @@ export interface LinuxSecurity {
   readonly dropCapabilities: readonly string[]
   /** `runtime/default`, `unconfined` or `localhost/<path>`. */
   readonly seccomp: string
+  /** `runtime/default`, `unconfined` or `localhost/<profile>`; undefined leaves it to the runtime. */
+  readonly appArmor?: string | undefined
   readonly maskedPaths: readonly string[] | undefined
   readonly readonlyPaths: readonly string[] | undefined
 }

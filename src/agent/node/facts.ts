@@ -1,4 +1,5 @@
 /** What this machine is: capacity, addresses, pressures and names, from /proc, the file system and the network interfaces. */
+import { readFileSync } from 'node:fs'
 import { readFile, statfs } from 'node:fs/promises'
 import { arch, availableParallelism, freemem, networkInterfaces, release, totalmem } from 'node:os'
 import type { NodeFacts } from '../ports.ts'
@@ -74,6 +75,15 @@ export async function readFacts(options: FactsOptions): Promise<NodeFacts> {
       disk: disk !== undefined && (disk.bavail < disk.blocks * DISK_LOW || (disk.files > 0 && disk.ffree < disk.files * INODES_LOW)),
       pid: Number(pidMax) > 0 && threads > Number(pidMax) * 0.95,
     },
+  }
+}
+
+/** What the kernel offers to pods; it does not change while the machine runs. */
+export function readAbilities(): { readonly appArmor: boolean } {
+  try {
+    return { appArmor: readFileSync('/sys/module/apparmor/parameters/enabled', 'utf8').startsWith('Y') }
+  } catch {
+    return { appArmor: false } // A kernel without it has no such file.
   }
 }
 

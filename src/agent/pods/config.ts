@@ -2,6 +2,7 @@
 import { chmod, mkdir, readFile, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Container as ContainerSpec, Pod } from '../../api/gen/types.ts'
+import { AppError } from '../../base/errors.ts'
 import { amount } from './quantities.ts'
 import type { ContainerConfig, Mount, Protocol, SandboxConfig } from '../../cri/mod.ts'
 import type { Volumes } from '../volumes/volumes.ts'
@@ -17,6 +18,9 @@ export interface SandboxInput {
   readonly logDirectory: string
   readonly dns: Dns
   readonly cgroupParent: string
+  readonly clusterDomain: string | undefined
+  /** Of the pod's RuntimeClass; empty is the default one. */
+  readonly runtimeHandler: string
 }
 
 /** What the runtime is told of a pod's sandbox. Pure. */
@@ -29,7 +33,7 @@ export function sandboxConfig(input: SandboxInput): SandboxConfig {
     namespace: pod.metadata?.namespace ?? '',
     uid: names.uidOf(pod),
     attempt: input.attempt,
-    hostname: spec?.hostNetwork ? '' : hostnameOf(pod),
+    hostname: spec?.hostNetwork ? '' : hostnameOf(pod, input.clusterDomain),
     logDirectory: input.logDirectory,
     dns: input.dns.servers.length + input.dns.searches.length + input.dns.options.length === 0 ? undefined : input.dns,
     portMappings: ports
@@ -43,7 +47,7 @@ export function sandboxConfig(input: SandboxInput): SandboxConfig {
     hostIPC: spec?.hostIPC === true,
     sharePID: spec?.shareProcessNamespace === true,
     sysctls: Object.fromEntries((spec?.securityContext?.sysctls ?? []).map((s) => [s.name, s.value])),
-    runtimeHandler: '',
+    runtimeHandler: input.runtimeHandler,
     security: sandboxSecurity(pod),
   }
 }
@@ -68,6 +72,8 @@ export interface ContainerInput {
   readonly volumes: Volumes
   readonly capacity: Readonly<Record<string, string>>
   readonly clusterDomain: string | undefined
+  /** Where `localhostProfile` of seccomp is looked for. */
+  readonly seccompDirs: readonly string[]
   /** Container whose process namespace this one joins. */
   readonly target?: string | undefined
 }
@@ -75,6 +81,7 @@ export interface ContainerInput {
 /** Makes the files a container mounts and says how it is to be created. @throws AppError `invalid` for a bad mount or user rule */
 export async function containerConfig(input: ContainerInput): Promise<ContainerConfig> {
   const { pod, spec, env, attempt } = input
+  const security = containerSecurity(pod, spec, input.image.user)
   const mounts: Mount[] = []
   for (const m of spec.volumeMounts ?? []) mounts.push(await input.volumes.mount(pod, m, env))
   const own = await ownMounts(input, mounts)
@@ -102,8 +109,16 @@ export async function containerConfig(input: ContainerInput): Promise<ContainerC
     tty: spec.tty === true,
     ...(input.target === undefined ? {} : { pidTarget: input.target }),
     resources: linuxResources(pod, spec, amount(input.capacity['memory'])),
-    security: containerSecurity(pod, spec, input.image.user),
+    security: { ...security, seccomp: await seccompPath(security.seccomp, input.seccompDirs) },
   }
+}
+
+/** A profile of this machine by its whole path; what is not found is left for the runtime to name. */
+async function seccompPath(profile: string, dirs: readonly string[]): Promise<string> {
+  const name = profile.startsWith('localhost/') ? profile.slice('localhost/'.length) : undefined
+  if (name === undefined) return profile
+  for (const dir of dirs) if (await stat(join(dir, name)).catch(() => undefined)) return `localhost/${join(dir, name)}`
+  throw new AppError('invalid', `load seccomp profile "${name}": it is in none of ${dirs.join(', ')}`)
 }
 
 function terminationPath(spec: ContainerSpec): string {

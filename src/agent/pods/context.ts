@@ -1,4 +1,5 @@
 /** What workers share: the parts of the agent a pod needs, made once by the pod manager. */
+import type { Pod } from '../../api/gen/types.ts'
 import type { Clock } from '../../base/clock.ts'
 import type { Scope } from '../../base/scope.ts'
 import type { EventRecorder } from '../../client/mod.ts'
@@ -8,6 +9,7 @@ import type { Objects } from '../objects.ts'
 import type { Cgroups } from '../node/cgroups.ts'
 import type { Tokens } from '../volumes/tokens.ts'
 import type { Volumes } from '../volumes/volumes.ts'
+import type { NodeAbilities } from './admit.ts'
 import type { Dns } from './dns.ts'
 import type { Probes } from './probes.ts'
 import type { StatusWriter } from './status-writer.ts'
@@ -22,6 +24,11 @@ export interface NodeContext {
   readonly networkReady: () => boolean
   readonly hostDns: () => Promise<Dns>
   readonly clusterDns: () => { readonly server: string; readonly domain: string } | undefined
+  /** Directories of seccomp profiles on this machine. */
+  readonly seccompDirs: readonly string[]
+  /** Environment that tells a pod of the Services of its namespace. */
+  readonly serviceEnv: (pod: Readonly<Pod>) => Promise<Readonly<Record<string, string>>>
+  readonly abilities: () => NodeAbilities
   /** Environment every container gets unless it sets the name. */
   readonly addedEnv: () => Readonly<Record<string, string>>
 }

@@ -1,6 +1,7 @@
 /** Name resolution of a pod: `resolv.conf` by dnsPolicy, and the managed `/etc/hosts`. Pure but for the node's own file. */
 import { readFile } from 'node:fs/promises'
 import type { Pod } from '../../api/gen/types.ts'
+import { AppError } from '../../base/errors.ts'
 import type { SandboxConfig } from '../../cri/mod.ts'
 
 export type Dns = NonNullable<SandboxConfig['dns']>
@@ -48,14 +49,22 @@ export function podDns(pod: Readonly<Pod>, host: Dns, cluster: { readonly server
   }
 }
 
-/** Host name a pod's processes see; at most 63 characters. */
-export function hostnameOf(pod: Readonly<Pod>): string {
+/** Host name a pod's processes see; at most 63 characters, whole names as the pod asks 64. @throws AppError `invalid` when a whole name is longer */
+export function hostnameOf(pod: Readonly<Pod>, domain: string | undefined): string {
+  if (pod.spec?.hostnameOverride) return pod.spec.hostnameOverride
+  const short = shortName(pod)
+  const full = pod.spec?.setHostnameAsFQDN && pod.spec.subdomain && domain ? `${short}.${pod.spec.subdomain}.${pod.metadata?.namespace}.svc.${domain}` : short
+  if (full.length > 64) throw new AppError('invalid', `Failed to construct FQDN from Pod hostname and cluster domain, FQDN ${full} is too long (64 characters is the max, ${full.length} characters requested)`)
+  return full
+}
+
+function shortName(pod: Readonly<Pod>): string {
   return (pod.spec?.hostname || pod.metadata?.name || '').slice(0, 63).replace(/[-.]+$/, '')
 }
 
 /** The managed hosts file. On the host network the node's own content stands first. */
 export function hostsFile(pod: Readonly<Pod>, podIPs: readonly string[], nodeHosts: string | undefined, domain: string | undefined): string {
-  const hostname = hostnameOf(pod)
+  const hostname = pod.spec?.hostnameOverride || shortName(pod)
   const sub = pod.spec?.subdomain
   const fqdn = sub && domain ? `${hostname}.${sub}.${pod.metadata?.namespace}.svc.${domain}\t` : ''
   const head =

@@ -136,3 +136,17 @@ test('a pod that has ended does not wait for who looks into it', () => {
   const debug = container({ id: 'c2', name: 'debug' })
   assert.deepEqual(decide({ observed: { sandboxes: [box], containers: [done, debug] } }, { restartPolicy: 'Never', ephemeralContainers: [{ name: 'debug', image: 'busybox' }] }), ['kill:c2'])
 })
+
+test('sidecars share the grace that the main containers left over, two seconds at least', () => {
+  const side = { name: 'side', image: 'app', restartPolicy: 'Always' }
+  const grace = (endingSeconds: number): number | undefined => {
+    const input: PlanInput = {
+      pod: { metadata: { uid: 'u', name: 'p', namespace: 'd', deletionTimestamp: 't', deletionGracePeriodSeconds: 30 }, spec: { initContainers: [side], containers: [spec] } } as Pod,
+      gone: false, observed: { sandboxes: [box], containers: [container({ name: 'side' })] }, now: NOW, busy: new Set(), holds: new Map(), prepared: true, networkReady: true,
+      started: () => true, unhealthy: () => undefined, endingSeconds,
+    }
+    const [action] = plan(input).actions
+    return action?.type === 'kill' ? action.graceSeconds : undefined
+  }
+  assert.deepEqual([grace(0), grace(12), grace(29), grace(90)], [30, 18, 2, 2])
+})

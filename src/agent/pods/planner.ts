@@ -3,7 +3,7 @@
  * Pure. The worker runs the actions in the background and plans again after each; steps under way are in `busy`, so no
  * action is planned twice. Nothing here knows whether the agent has just started: running containers are simply adopted.
  */
-import type { Pod } from '../../api/gen/types.ts'
+import type { Container as ContainerSpec, ContainerRestartRuleOnExitCodes, Pod } from '../../api/gen/types.ts'
 import type { Container, Sandbox } from '../../cri/mod.ts'
 import { FIRST_DELAY_MS, nextDelay, restartAt } from './backoff.ts'
 import { ANNOTATION_HASH, containersOf, formerStatus, graceOf, hashOf, isTerminal, type ContainerKind, type NamedContainer } from './names.ts'
@@ -32,6 +32,10 @@ export interface PlanInput {
   readonly networkReady: boolean
   /** The container passed its startup probe and postStart hook (or has none). */
   readonly started: (containerId: string) => boolean
+  /** The pod is to end though the API does not say so: its deadline passed, or it is evicted. `graceSeconds` replaces the pod's own. */
+  readonly doomed?: { readonly graceSeconds?: number | undefined } | undefined
+  /** For how long the pod has been ending, seconds: containers that are stopped later share the grace. @default 0 */
+  readonly endingSeconds?: number
   /** Why a running container must be killed (failed probe or hook); undefined when it is fine. */
   readonly unhealthy: (containerId: string) => string | undefined
 }
@@ -86,12 +90,14 @@ export function latest(observed: Observed, name: string): Container | undefined 
   return byAttempt(observed.containers.filter((c) => c.name === name))[0]
 }
 
+/** A sidecar that is stopped when the others have used up the grace still gets this long, seconds: the kubelet's figure. */
+const LEAST_GRACE = 2
 const alive = (c: Container): boolean => c.state === 'running'
 
 /** The decision for one pod. May be asked any number of times; see the header. */
 export function plan(input: PlanInput): Plan {
   const draft = new Draft(input)
-  if (input.gone || input.pod.metadata?.deletionTimestamp !== undefined || isTerminal(input.pod)) planStop(input, draft)
+  if (input.gone || input.pod.metadata?.deletionTimestamp !== undefined || isTerminal(input.pod) || input.doomed) planStop(input, draft)
   else planRun(input, draft)
   return draft.result()
 }
@@ -133,8 +139,10 @@ function planStop(input: PlanInput, draft: Draft): void {
     const sidecars = order.filter((c) => c.kind === 'sidecar').map((c) => c.spec.name)
     const main = running.filter((c) => !sidecars.includes(c.name))
     const last = running.filter((c) => sidecars.includes(c.name)).sort((a, b) => sidecars.indexOf(b.name) - sidecars.indexOf(a.name))
+    const grace = input.doomed?.graceSeconds ?? graceOf(pod)
+    const left = Math.min(grace, Math.max(LEAST_GRACE, grace - (input.endingSeconds ?? 0)))
     for (const c of main.length > 0 ? main : last.slice(0, 1)) {
-      draft.add({ type: 'kill', id: c.id, name: c.name, graceSeconds: graceOf(pod), why: `Stopping container ${c.name}`, preStop: true })
+      draft.add({ type: 'kill', id: c.id, name: c.name, graceSeconds: main.length > 0 ? grace : left, why: `Stopping container ${c.name}`, preStop: true })
     }
     return
   }
@@ -168,14 +176,13 @@ function planRun(input: PlanInput, draft: Draft): void {
 
 /** Whether every container has ended for good, so that a lost sandbox need not come back. */
 export function finished(input: Pick<PlanInput, 'pod' | 'observed'>): boolean {
-  const policy = input.pod.spec?.restartPolicy ?? 'Always'
-  if (policy === 'Always') return false
-  const main = (input.pod.spec?.containers ?? []).map((spec) => latest(input.observed, spec.name))
-  if (main.length > 0 && main.every((c) => c?.state === 'exited' && (policy === 'Never' || c.exitCode === 0))) return true
-  if (policy !== 'Never') return false
-  return containersOf(input.pod).some(({ kind, spec }) => {
-    const c = kind === 'init' ? latest(input.observed, spec.name) : undefined
-    return c?.state === 'exited' && c.exitCode !== 0
+  const { pod, observed } = input
+  const done = (kind: ContainerKind, spec: ContainerSpec, c: Container | undefined): boolean => c?.state === 'exited' && !restarts(pod, kind, spec, c)
+  const main = (pod.spec?.containers ?? []).map((spec) => done('main', spec, latest(observed, spec.name)))
+  if (main.length > 0 && main.every(Boolean)) return true
+  return containersOf(pod).some(({ kind, spec }) => {
+    const c = kind === 'init' ? latest(observed, spec.name) : undefined
+    return c !== undefined && c.exitCode !== 0 && done(kind, spec, c)
   })
 }
 
@@ -251,7 +258,7 @@ function keep(input: PlanInput, sandbox: Sandbox, item: NamedContainer, c: Conta
     return
   }
   const changed = c.annotations[ANNOTATION_HASH] !== hashOf(item.spec)
-  if (!changed && (item.kind === 'sidecar' ? finished(input) : !restarts(pod, item.kind, c))) return
+  if (!changed && (item.kind === 'sidecar' ? finished(input) : !restarts(pod, item.kind, item.spec, c))) return
   const at = changed ? now : restartAt(c, now)
   if (at > now) {
     draft.crashing.set(name, at)
@@ -260,12 +267,17 @@ function keep(input: PlanInput, sandbox: Sandbox, item: NamedContainer, c: Conta
   start(c.attempt + 1, changed ? FIRST_DELAY_MS : nextDelay(c))
 }
 
-/** Whether an ended container of a pod that goes on is started again. */
-export function restarts(pod: Readonly<Pod>, kind: ContainerKind, ended: Container): boolean {
-  const policy = pod.spec?.restartPolicy ?? 'Always'
+/** Whether an ended container of a pod that goes on is started again: by its own rules, else its own policy, else the pod's. */
+export function restarts(pod: Readonly<Pod>, kind: ContainerKind, spec: ContainerSpec, ended: Container): boolean {
   if (kind === 'sidecar') return true
+  if (spec.restartPolicyRules?.some((rule) => rule.action === 'Restart' && exitMatches(rule.exitCodes, ended.exitCode))) return true
+  const policy = spec.restartPolicy ?? pod.spec?.restartPolicy ?? 'Always'
   if (kind === 'init') return ended.exitCode !== 0 && policy !== 'Never'
   return policy === 'Always' || (policy === 'OnFailure' && ended.exitCode !== 0)
+}
+
+function exitMatches(rule: ContainerRestartRuleOnExitCodes | undefined, code: number): boolean {
+  return rule !== undefined && (rule.values ?? []).includes(code) === (rule.operator === 'In')
 }
 
 /** Removes dead containers but the newest two of each name, and dead sandboxes that hold none of those. */

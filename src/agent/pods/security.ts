@@ -1,5 +1,5 @@
 /** Pod and container security contexts as what the runtime is told. Pure. */
-import type { Capabilities, Container as ContainerSpec, Pod, SeccompProfile } from '../../api/gen/types.ts'
+import type { AppArmorProfile, Capabilities, Container as ContainerSpec, Pod, SeccompProfile } from '../../api/gen/types.ts'
 import { AppError } from '../../base/errors.ts'
 import type { LinuxSecurity } from '../../cri/mod.ts'
 
@@ -23,6 +23,7 @@ export function containerSecurity(pod: Readonly<Pod>, spec: ContainerSpec, image
     addCapabilities: caps.add ?? [],
     dropCapabilities: caps.drop ?? [],
     seccomp: privileged ? 'unconfined' : seccomp(c?.seccompProfile ?? p?.seccompProfile),
+    appArmor: appArmor(c?.appArmorProfile ?? p?.appArmorProfile),
     maskedPaths: unmasked ? [] : undefined,
     readonlyPaths: unmasked ? [] : undefined,
   }
@@ -62,6 +63,11 @@ function seccomp(profile: SeccompProfile | undefined): string {
     default:
       return 'unconfined'
   }
+}
+
+function appArmor(profile: AppArmorProfile | undefined): string | undefined {
+  if (!profile) return undefined
+  return profile.type === 'Localhost' ? `localhost/${profile.localhostProfile ?? ''}` : profile.type === 'RuntimeDefault' ? 'runtime/default' : 'unconfined'
 }
 
 function checkNonRoot(runAsUser: number | undefined, imageUser: string): void {

@@ -4,13 +4,25 @@
  */
 import type { ContainerState, ContainerStatus, Pod, PodCondition, PodStatus } from '../../api/gen/types.ts'
 import type { Container } from '../../cri/mod.ts'
-import { byAttempt, finished, type Observed } from './planner.ts'
+import { byAttempt, finished, latest, restarts, type Observed } from './planner.ts'
 import { ANNOTATION_RESTARTS, containersOf, formerStatus, type NamedContainer } from './names.ts'
 import { qosOf } from './quantities.ts'
 
 export interface Waiting {
   readonly reason: string
   readonly message: string
+}
+
+/** Why this node ends a pod, in the words of its status. */
+export interface Verdict {
+  readonly reason: string
+  readonly message: string
+  /** Grace of its containers, seconds. @default the pod's */
+  readonly graceSeconds?: number
+  /** The node takes the pod's place away: told as the condition DisruptionTarget. */
+  readonly disrupts?: boolean
+  /** The pod was never let in: nothing of it ran. */
+  readonly refused?: boolean
 }
 
 export interface StatusInput {
@@ -24,6 +36,8 @@ export interface StatusInput {
   readonly waiting: ReadonlyMap<string, Waiting>
   readonly started: (containerId: string) => boolean
   readonly ready: (containerId: string) => boolean
+  /** Why the pod ended or ends though its containers did not want to: refused, evicted, its time is over. */
+  readonly verdict?: Verdict | undefined
   /** Everything has been stopped for good; what never ran is then terminated, not waiting. */
   readonly stopped: boolean
 }
@@ -31,6 +45,7 @@ export interface StatusInput {
 /** The whole status. Conditions and fields of others are taken over from `pod.status`. */
 export function podStatus(input: StatusInput): PodStatus {
   const { pod } = input
+  if (input.verdict?.refused) return refusedStatus(input, input.verdict)
   const all = containersOf(pod)
   const statuses = new Map(all.map((item) => [item.spec.name, containerStatus(input, item, all)]))
   const phase = phaseOf(input, all, statuses)
@@ -41,6 +56,7 @@ export function podStatus(input: StatusInput): PodStatus {
   const ephemeral = of('ephemeral')
   return {
     ...keep(former),
+    ...(input.verdict && phase === 'Failed' ? { reason: input.verdict.reason, message: input.verdict.message } : {}),
     phase,
     conditions: conditions(input, all, statuses, phase),
     ...(pod.metadata?.generation === undefined ? {} : { observedGeneration: pod.metadata.generation }),
@@ -51,6 +67,21 @@ export function podStatus(input: StatusInput): PodStatus {
     containerStatuses: of('main'),
     ...(ephemeral.length === 0 ? {} : { ephemeralContainerStatuses: ephemeral }),
     qosClass: former?.qosClass ?? qosOf(pod.spec),
+  }
+}
+
+/** A pod that this node did not let in. */
+function refusedStatus(input: StatusInput, verdict: Verdict): PodStatus {
+  const { status, metadata, spec } = input.pod
+  return {
+    ...keep(status),
+    phase: 'Failed',
+    reason: verdict.reason,
+    message: verdict.message,
+    ...(status?.conditions ? { conditions: status.conditions } : {}),
+    ...(metadata?.generation === undefined ? {} : { observedGeneration: metadata.generation }),
+    startTime: status?.startTime ?? iso(input.startedAtMs),
+    qosClass: status?.qosClass ?? qosOf(spec),
   }
 }
 
@@ -145,12 +176,16 @@ function phaseOf(input: StatusInput, all: readonly NamedContainer[], statuses: R
   const former = pod.status?.phase
   if (former === 'Succeeded' || former === 'Failed') return former
   const of = (kind: string): readonly ContainerStatus[] => all.filter((c) => c.kind === kind).map((c) => statuses.get(c.spec.name) as ContainerStatus)
-  const policy = pod.spec?.restartPolicy ?? 'Always'
   const main = of('main')
   const ended = main.filter((s) => s.state?.terminated)
+  if (input.verdict && input.stopped) return 'Failed'
   const ran = (s: ContainerStatus): boolean => s.state?.running !== undefined || s.state?.terminated !== undefined || s.lastState?.terminated !== undefined
   if (input.stopped) return [...ended, ...of('init')].some((s) => (s.state?.terminated?.exitCode ?? 0) !== 0) || ended.length < main.length ? 'Failed' : 'Succeeded'
-  if (policy === 'Never' && of('init').some((s) => s.state?.terminated && s.state.terminated.exitCode !== 0)) return 'Failed'
+  const failedInit = all.some(({ kind, spec }) => {
+    const c = kind === 'init' ? latest(input.observed, spec.name) : undefined
+    return c?.state === 'exited' && c.exitCode !== 0 && !restarts(pod, kind, spec, c)
+  })
+  if (failedInit) return 'Failed'
   if (main.length > 0 && ended.length === main.length && finished(input)) {
     // The sidecars end before the pod does.
     if (of('sidecar').some((s) => s.state?.running)) return 'Running'
@@ -182,6 +217,7 @@ function conditions(input: StatusInput, all: readonly NamedContainer[], statuses
   const gated = { reason: 'ReadinessGatesNotReady', message: gates.map((g) => `corresponding condition of pod readiness gate "${g.conditionType}" does not exist or is not true.`).join(', ') }
   list.push({ type: 'Ready', ok: containersReady && gates.length === 0, ...(containersReady ? (gates.length > 0 ? gated : {}) : why) })
   list.push({ type: 'ContainersReady', ok: containersReady, ...(containersReady ? {} : why) })
+  if (input.verdict?.disrupts) list.push({ type: 'DisruptionTarget', ok: true, reason: 'TerminationByKubelet', message: input.verdict.message })
   if (!pod.status?.conditions?.some((c) => c.type === 'PodScheduled')) list.push({ type: 'PodScheduled', ok: true })
   return merge(input, list)
 }

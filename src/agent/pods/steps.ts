@@ -4,7 +4,7 @@
  */
 import { mkdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
-import type { Container as ContainerSpec, Pod } from '../../api/gen/types.ts'
+import type { Container as ContainerSpec, Pod, RuntimeClass } from '../../api/gen/types.ts'
 import { AppError, messageOf } from '../../base/errors.ts'
 import { logger } from '../../base/log.ts'
 import type { CheckTarget } from './checks.ts'
@@ -19,6 +19,7 @@ import { containersOf, graceOf, keyOf, uidOf } from './names.ts'
 import type { Action } from './planner.ts'
 import { qosOf } from './quantities.ts'
 import type { FieldContext } from './fields.ts'
+import type { Written } from './storage-limits.ts'
 import type { VolumeContext } from '../volumes/volumes.ts'
 
 const log = logger('agent.pods')
@@ -74,13 +75,25 @@ export class Steps {
   async sandbox(action: Extract<Action, { type: 'sandbox' }>): Promise<void> {
     const pod = this.#pod
     if (action.replaces) this.#o.say('Normal', 'SandboxChanged', 'Pod sandbox changed, it will be killed and re-created.')
+    // A sandbox that died by itself still holds its address and network namespace.
+    for (const { id } of this.#c.view.pod(uidOf(pod)).sandboxes) await this.#c.runtime.sandboxes.stop(id)
     await this.#c.runtime.sandboxes.run(await this.#sandboxConfig(pod, action.attempt))
   }
 
   async #sandboxConfig(pod: Readonly<Pod>, attempt: number): Promise<ReturnType<typeof sandboxConfig>> {
     const dns = podDns(pod, await this.#c.node.hostDns(), this.#c.node.clusterDns())
     const cgroupParent = this.#c.cgroups?.parentOf(uidOf(pod), qosOf(pod.spec)) ?? ''
-    return sandboxConfig({ pod, attempt, logDirectory: this.#logDir(), dns, cgroupParent })
+    const clusterDomain = this.#c.node.clusterDns()?.domain
+    return sandboxConfig({ pod, attempt, logDirectory: this.#logDir(), dns, cgroupParent, clusterDomain, runtimeHandler: await this.#runtimeHandler(pod) })
+  }
+
+  async #runtimeHandler(pod: Readonly<Pod>): Promise<string> {
+    if (pod.spec?.hostUsers === false) throw new AppError('unsupported', 'user namespaces are not supported by this node: leave hostUsers out, and drop capabilities instead')
+    const name = pod.spec?.runtimeClassName
+    if (!name) return ''
+    const found = await this.#c.objects.reader(pod.metadata?.namespace ?? '', this.#o.named).object<RuntimeClass>('RuntimeClass', name)
+    if (!found) throw new AppError('invalid', `failed to get RuntimeClass: runtimeclass.node.k8s.io "${name}" not found`)
+    return found.handler
   }
 
   /** Pulls, creates and starts a container, and runs its postStart hook. @throws ImageFailure, StartFailure, or the signal's reason */
@@ -96,11 +109,11 @@ export class Steps {
     const podIPs = this.#c.view.ips(action.sandboxId)
     const sandbox = this.#c.view.pod(uidOf(pod)).sandboxes.find((s) => s.id === action.sandboxId)
     const made = await stage('CreateContainerConfigError', async () => {
-      const env = await environment(spec, this.#fields(podIPs), config, node.addedEnv())
+      const env = await environment(spec, this.#fields(podIPs), config, { ...(await node.serviceEnv(pod)), ...node.addedEnv() })
       const { attempt, delayMs } = action
       const clusterDomain = node.clusterDns()?.domain
       const image = { id: spec.image ?? '', user: info.user }
-      return await containerConfig({ pod, spec, attempt, delayMs, image, env, podIPs, volumes: this.#c.volumes, capacity: node.capacity(), clusterDomain, target: this.#targetOf(item.target) })
+      return await containerConfig({ pod, spec, attempt, delayMs, image, env, podIPs, volumes: this.#c.volumes, capacity: node.capacity(), clusterDomain, seccompDirs: node.seccompDirs, target: this.#targetOf(item.target) })
     })
     signal.throwIfAborted()
     const sandboxOf = await this.#sandboxConfig(pod, sandbox?.attempt ?? 0)
@@ -146,6 +159,17 @@ export class Steps {
     })
     const left = grace - Math.round((this.#c.clock.monotonic() - began) / 1000)
     await this.#c.runtime.containers.stop(action.id, Math.max(LEAST_GRACE, left))
+  }
+
+  /** Where what the pod writes to the disk is. */
+  written(): Written {
+    const pod = this.#pod
+    const ids = new Map(this.#c.view.pod(uidOf(pod)).containers.map((c) => [c.id, c.name]))
+    return {
+      volumeDir: (volume) => this.#c.volumes.pathOf(pod, volume),
+      logDir: this.#logDir(),
+      layers: async () => new Map((await this.#c.runtime.containers.stats()).flatMap((s) => (ids.has(s.id) ? [[ids.get(s.id) as string, s.writableBytes] as const] : []))),
+    }
   }
 
   /** Removes everything of the pod from this machine. Afterwards nothing of it is left. */

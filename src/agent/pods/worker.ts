@@ -3,18 +3,22 @@
  * status; every end of a step, event, changed object or wake-up syncs again. It never blocks and may run any number of times.
  *
  * A step stays `busy` until a list of the runtime made after its end is in, so it cannot be planned twice from an old view.
+ * Long because: it is the one place where a pod's plan, steps, failures and status meet; each of them is a file of its own.
  */
 import type { Container as ContainerSpec, Pod, PodStatus } from '../../api/gen/types.ts'
 import type { Timer } from '../../base/clock.ts'
 import { AppError, isAbort, messageOf } from '../../base/errors.ts'
 import { logger } from '../../base/log.ts'
 import { ImageFailure } from '../images.ts'
+import { DEADLINE_EXCEEDED, deadlineOf, refusal } from './admit.ts'
 import { stepDelay } from './backoff.ts'
 import type { PodContext } from './context.ts'
 import { containersOf, formerStatus, graceOf, isTerminal, keyOf, uidOf } from './names.ts'
 import { byAttempt, plan, stepOf, type Action, type Plan } from './planner.ts'
-import { podStatus, type Waiting } from './status.ts'
+import { podStatus, type Verdict, type Waiting } from './status.ts'
 import { StartFailure, Steps } from './steps.ts'
+import { hasStorageLimits, overStorage, STORAGE_LOOK_MS } from './storage-limits.ts'
+import { aboutPod, backoffMessage, fullName } from './words.ts'
 
 const log = logger('agent.pods')
 /** Failed steps other than starts: first wait and cap, ms. */
@@ -42,6 +46,10 @@ export class PodWorker {
   #starts = new AbortController()
   #pod: Readonly<Pod>
   #gone = false
+  #verdict: Verdict | undefined
+  #judged = false
+  #endingSince: number | undefined
+  #weigher: Timer | undefined
   #prepared = false
   #stale = false
   #finished = false
@@ -117,6 +125,7 @@ export class PodWorker {
   /** Stops timers; containers stay as they are. */
   stop(): void {
     this.#timer?.cancel()
+    this.#weigher?.cancel()
     for (const id of this.#probing) this.#c.probes.end(id)
   }
 
@@ -126,14 +135,16 @@ export class PodWorker {
   }
 
   get #ending(): boolean {
-    return this.#gone || this.#pod.metadata?.deletionTimestamp !== undefined || isTerminal(this.#pod)
+    return this.#gone || this.#pod.metadata?.deletionTimestamp !== undefined || isTerminal(this.#pod) || this.#verdict !== undefined
   }
 
   #sync(): void {
     const observed = this.#c.view.pod(this.uid)
     const now = this.#c.clock.now()
+    this.#judge(now)
     this.#followProbes()
     const { probes } = this.#c
+    if (this.#ending) this.#endingSince ??= this.#c.clock.monotonic()
     const decided = plan({
       pod: this.#pod,
       gone: this.#gone,
@@ -143,13 +154,45 @@ export class PodWorker {
       holds: this.#holds,
       prepared: this.#prepared,
       networkReady: this.#c.node.networkReady(),
+      doomed: this.#verdict,
+      endingSeconds: this.#endingSince === undefined ? 0 : Math.floor((this.#c.clock.monotonic() - this.#endingSince) / 1000),
       started: (id) => probes.started(id),
       unhealthy: (id) => probes.unhealthy(id),
     })
     for (const action of decided.actions) if (action.type !== 'finish' || !this.#settled) this.#launch(action)
     if (this.#stale && this.#prepared && !this.#ending) this.#refreshVolumes()
     this.#publish(decided, now)
-    this.#wakeAt(decided.wakeAtMs, now)
+    const deadline = this.#ending ? undefined : deadlineOf(this.#pod)
+    this.#wakeAt(deadline === undefined ? decided.wakeAtMs : Math.min(deadline, decided.wakeAtMs ?? deadline), now)
+  }
+
+  /** A pod that may not run here, or no longer, is ended by the node. One that runs already was let in once. */
+  #judge(now: number): void {
+    if (this.#ending) return
+    const fresh = !this.#judged && this.#c.view.pod(this.uid).sandboxes.length === 0 && (this.#pod.status?.phase ?? 'Pending') === 'Pending'
+    const refused = fresh ? refusal(this.#pod, this.#c.node.abilities()) : undefined
+    if (!this.#judged && hasStorageLimits(this.#pod)) this.#weighLater()
+    this.#judged = true
+    const over = (deadlineOf(this.#pod) ?? Infinity) <= now
+    if (refused || over) this.#condemn(refused ?? DEADLINE_EXCEEDED)
+  }
+
+  #condemn(verdict: Verdict): void {
+    this.#verdict = verdict
+    this.#starts.abort()
+    this.#say(verdict.reason === 'DeadlineExceeded' ? 'Normal' : 'Warning', verdict.reason, verdict.message)
+  }
+
+  #weighLater(): void {
+    this.#weigher = this.#c.clock.timer('storage limits', STORAGE_LOOK_MS, () => {
+      this.#c.scope.run('storage limits', async () => {
+        const over = await overStorage(this.#pod, this.#steps.written()).catch(() => undefined) // The runtime is away: asked again.
+        if (this.#ending || this.#c.scope.signal.aborted) return
+        if (!over) return this.#weighLater()
+        this.#condemn(over)
+        this.poke()
+      })
+    })
   }
 
   #wakeAt(atMs: number | undefined, now: number): void {
@@ -203,7 +246,8 @@ export class PodWorker {
       waiting,
       started: (id) => probes.started(id),
       ready: (id) => probes.ready(id),
-      stopped,
+      verdict: this.#verdict,
+      stopped: stopped || (this.#ended && this.#verdict !== undefined),
     })
   }
 
@@ -212,14 +256,12 @@ export class PodWorker {
     const until = decided.crashing.get(name) ?? 0
     const ended = byAttempt(this.#c.view.pod(this.uid).containers.filter((c) => c.name === name))[0]
     const seconds = Math.round((until - (ended?.finishedAtMs ?? until)) / 1000)
-    const full = `${this.#pod.metadata?.name}_${this.#pod.metadata?.namespace}(${this.uid})`
     if (this.#said.get(name) !== until) {
       this.#said.set(name, until)
       const spec = containersOf(this.#pod).find((c) => c.spec.name === name)?.spec
-      this.#say('Warning', 'BackOff', `Back-off restarting failed container ${name} in pod ${full}`, spec)
+      this.#say('Warning', 'BackOff', `Back-off restarting failed container ${name} in pod ${fullName(this.#pod)}`, spec)
     }
-    const nice = seconds % 60 === 0 ? `${seconds / 60}m0s` : seconds > 60 ? `${Math.floor(seconds / 60)}m${seconds % 60}s` : `${seconds}s`
-    return { reason: 'CrashLoopBackOff', message: `back-off ${nice} restarting failed container=${name} pod=${full}` }
+    return { reason: 'CrashLoopBackOff', message: backoffMessage(this.#pod, name, seconds) }
   }
 
   #launch(action: Action): void {
@@ -368,12 +410,7 @@ export class PodWorker {
   }
 
   #say(type: 'Normal' | 'Warning', reason: string, message: string, container?: ContainerSpec): void {
-    const { name = '', namespace = '', uid = '' } = this.#pod.metadata ?? {}
-    const kind = container && containersOf(this.#pod).find((c) => c.spec.name === container.name)?.kind
-    const list = kind === 'main' || kind === undefined ? 'containers' : kind === 'ephemeral' ? 'ephemeralContainers' : 'initContainers'
-    const fieldPath = container ? `spec.${list}{${container.name}}` : undefined
-    const about = { apiVersion: 'v1', kind: 'Pod', namespace, name, uid, ...(fieldPath === undefined ? {} : { fieldPath }) }
-    this.#c.events.event(about, type, reason, message)
+    this.#c.events.event(aboutPod(this.#pod, container), type, reason, message)
   }
 }
 

@@ -118,6 +118,11 @@ export class Volumes {
     return join(this.podDir(uidOf(pod)), 'owned', volume.name)
   }
 
+  /** Where a volume of the pod lies, once it is prepared. */
+  pathOf(pod: Readonly<Pod>, volume: Volume): string {
+    return this.#placeOf(pod, volume).path
+  }
+
   #placeOf(pod: Readonly<Pod>, volume: Volume): Place {
     if (volume.hostPath) return { path: volume.hostPath.path, readOnly: false }
     if (volume.emptyDir) return { path: join(this.podDir(uidOf(pod)), 'volumes', volume.name), readOnly: false }
