@@ -8,6 +8,8 @@ import type { Obj } from './stored-text.ts'
 
 const ORPHAN = 'orphan'
 const FOREGROUND = 'foregroundDeletion'
+/** Kinds whose dependents stay unless the caller says otherwise, as Kubernetes' first versions had it for them. */
+const ORPHANED_BY_DEFAULT = new Set(['Job', 'ReplicationController'])
 /** `meta/v1 DeleteOptions`, as far as it acts. */
 export interface DeleteOptions {
   readonly gracePeriodSeconds?: number
@@ -29,7 +31,8 @@ export function removable(def: ResourceDef, object: Obj): boolean {
 export function markDeleted(def: ResourceDef, object: Obj, options: DeleteOptions, nowMs: number): Obj {
   const next = cloneJson(object)
   const meta = next.metadata
-  const policy = options.propagationPolicy ?? (options.orphanDependents === undefined ? undefined : options.orphanDependents ? 'Orphan' : 'Background')
+  const asked = options.propagationPolicy ?? (typeof options.orphanDependents === 'boolean' ? (options.orphanDependents ? 'Orphan' : 'Background') : undefined)
+  const policy = asked ?? ((meta.finalizers ?? []).some((f) => f === ORPHAN || f === FOREGROUND) ? undefined : ORPHANED_BY_DEFAULT.has(def.schema) ? 'Orphan' : undefined)
   if (policy !== undefined) {
     const others = (meta.finalizers ?? []).filter((f) => f !== ORPHAN && f !== FOREGROUND)
     if (policy === 'Orphan') others.push(ORPHAN)

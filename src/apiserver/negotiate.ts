@@ -1,5 +1,5 @@
 /** Which shape the caller wants: whole objects, a Table, or only metadata; pure. Used by the read and write verbs. */
-import { AppError } from '../base/errors.ts'
+import { ApiError } from '../api/status.ts'
 
 export type Shape = 'object' | 'table' | 'meta' | 'aggregated'
 
@@ -8,13 +8,14 @@ export interface Accepted {
   readonly yaml: boolean
 }
 
+const PROTOBUF = 'application/vnd.kubernetes.protobuf'
 const ANY: Accepted = { shape: 'object', yaml: false }
 
 /** Answers by header; clients send the same few over and over. At most {@link KNOWN_MAX}. */
 const known = new Map<string, Accepted>()
 const KNOWN_MAX = 100
 
-/** @throws AppError `unsupported` when none of the types asked for can be made */
+/** @throws ApiError 406 when none of the types asked for can be made */
 export function negotiate(accept: string | undefined): Accepted {
   if (accept === undefined || accept === '' || accept === '*/*') return ANY
   let found = known.get(accept)
@@ -34,7 +35,8 @@ function negotiated(accept: string): Accepted {
       return { type: type.toLowerCase(), params, q: Number(params.get('q') ?? 1), order }
     })
     .sort((a, b) => b.q - a.q || a.order - b.order)
-  for (const { type, params } of options) {
+  for (const { type, params, q } of options) {
+    if (!(q > 0)) continue
     if (type === '*/*' || type === 'application/*') return ANY
     if (type !== 'application/json' && type !== 'application/yaml') continue
     const yaml = type === 'application/yaml'
@@ -45,5 +47,8 @@ function negotiated(accept: string): Accepted {
     if ((as === 'PartialObjectMetadata' || as === 'PartialObjectMetadataList') && v === 'v1') return { shape: 'meta', yaml }
     if (as === 'APIGroupDiscoveryList' && (v === 'v2' || v === 'v2beta1')) return { shape: 'aggregated', yaml }
   }
-  throw new AppError('unsupported', `only the following media types are accepted: application/json, application/yaml; "${accept.slice(0, 200)}" was asked for`)
+  // Clients of Kubernetes that speak protobuf decode what the answer says it is: JSON, which is all there is.
+  if (options.some(({ type, params, q }) => type === PROTOBUF && q > 0 && !params.has('as'))) return ANY
+  const message = 'only the following media types are accepted: application/json, application/yaml, application/vnd.kubernetes.protobuf'
+  throw new ApiError({ kind: 'Status', apiVersion: 'v1', metadata: {}, status: 'Failure', message, reason: 'NotAcceptable', code: 406 })
 }

@@ -19,7 +19,7 @@ export function selection(def: ResourceDef, query: URLSearchParams): Selection |
   const keyed = fields.filter((f) => f.field === 'metadata.name' || f.field === 'metadata.namespace')
   const others = fields.filter((f) => !keyed.includes(f))
   for (const { field } of others) {
-    if (!Object.hasOwn(def.selectable, field)) throw badRequest(`field label not supported: ${field}`)
+    if (!Object.hasOwn(def.selectable, field)) throw badRequest(unsupported(def, field))
   }
   return {
     matches(entry) {
@@ -29,4 +29,10 @@ export function selection(def: ResourceDef, query: URLSearchParams): Selection |
       return matchesLabels(labels, object.metadata.labels) && matchesFields(others, (field) => def.selectable[field]?.(object) ?? '')
     },
   }
+}
+
+/** Kubernetes has one text for kinds with fields of their own to select by, and one for the others. */
+function unsupported(def: ResourceDef, field: string): string {
+  if (def.custom || Object.keys(def.selectable).length > 0) return `field label not supported: ${field}`
+  return `"${field}" is not a known field selector: only "metadata.name", "metadata.namespace"`
 }

@@ -11,19 +11,27 @@ export interface Operation {
 
 /** More operations than this in one patch are refused. */
 export const MAX_OPERATIONS = 10_000
+/** Most characters that the copies of one patch may add: a few operations could else double a document over and over. */
+export const MAX_COPIED = 3 << 20
 
 type Container = Record<string, unknown> | unknown[]
 
 /** @throws AppError `invalid` naming the operation that could not be done; nothing is changed then */
 export function applyJsonPatch(document: unknown, patch: unknown): unknown {
   if (!Array.isArray(patch)) throw fail(`json: cannot unmarshal ${kindOf(patch)} into Go value of type jsonpatch.Patch`)
-  if (patch.length > MAX_OPERATIONS) throw new AppError('too-large', `The allowed maximum operations in a JSON patch is ${MAX_OPERATIONS}, got ${patch.length}`)
-  const holder = { root: cloneJson(document) }
+  if (patch.length > MAX_OPERATIONS) throw new AppError('too-large', `Request entity too large: The allowed maximum operations in a JSON patch is ${MAX_OPERATIONS}, got ${patch.length}`)
+  const holder: Holder = { root: cloneJson(document), copied: 0 }
   for (const operation of patch) apply(holder, operation as Operation)
   return holder.root
 }
 
-function apply(holder: { root: unknown }, operation: Operation): void {
+interface Holder {
+  root: unknown
+  /** Characters that copies have added. */
+  copied: number
+}
+
+function apply(holder: Holder, operation: Operation): void {
   const { op, path } = operation
   if (typeof path !== 'string') throw fail(`operation ${JSON.stringify(op)} has no path`)
   switch (op) {
@@ -45,8 +53,12 @@ function apply(holder: { root: unknown }, operation: Operation): void {
       remove(holder, from(operation))
       return set(holder, path, value, 'add')
     }
-    case 'copy':
-      return set(holder, path, cloneJson(get(holder, from(operation), false)), 'add')
+    case 'copy': {
+      const value = get(holder, from(operation), false)
+      holder.copied += JSON.stringify(value).length
+      if (holder.copied > MAX_COPIED) throw fail(`Unable to complete the copy, the accumulated size increase of copy is ${holder.copied}, exceeding the limit ${MAX_COPIED}`)
+      return set(holder, path, cloneJson(value), 'add')
+    }
     default:
       throw fail(`Unexpected kind: ${String(op)}`)
   }

@@ -30,7 +30,7 @@ function mergeObject(original: Obj, patch: Obj, ref: Schema | undefined): Obj {
     case 'delete':
       return {}
     default:
-      throw new AppError('invalid', `unknown patch type found: ${JSON.stringify(patch.$patch)}`)
+      throw new AppError('invalid', `unknown patch type: ${String(patch.$patch)} in map: ${goText(patch)}`)
   }
   retainKeys(original, patch)
   for (const [key, value] of Object.entries(patch)) {
@@ -88,7 +88,7 @@ function mergeList(original: unknown[], patch: unknown[], field: Schema, order: 
     if (!isObject(p)) throw new AppError('invalid', `cannot merge a list by key "${key}": found the element ${JSON.stringify(p)}, which is no object`)
     const id = p[key]
     if (id === undefined || id === null) {
-      throw new AppError('invalid', `map: ${JSON.stringify(p)} does not contain declared merge key: ${key}`)
+      throw new AppError('invalid', `map: ${goText(p)} does not contain declared merge key: ${key}`)
     }
     const at = merged.findIndex((m) => isObject(m) && equal(m[key], id))
     if (p.$patch === 'delete') {
@@ -163,4 +163,11 @@ function strip(value: unknown): unknown {
 function listOf(directive: string, value: unknown): unknown[] {
   if (!Array.isArray(value)) throw new AppError('invalid', `reading ${directive}: it must be a list, found ${JSON.stringify(value)}`)
   return value
+}
+
+/** A value as Go prints it, since Kubernetes' texts show maps so: `map[image:app:1 name:web]`. */
+function goText(value: unknown): string {
+  if (Array.isArray(value)) return `[${value.map(goText).join(' ')}]`
+  if (!isObject(value)) return value === null ? '<nil>' : String(value)
+  return `map[${Object.keys(value).sort().map((k) => `${k}:${goText(value[k])}`).join(' ')}]`
 }

@@ -11,6 +11,7 @@ import { markDeleted, removable, type DeleteOptions } from '../deletion.ts'
 import { encodeList, encodeOne, objectOf, textOf, type Stored } from '../encode.ts'
 import { keyOf, storageName } from '../resources.ts'
 import { selection } from '../selection.ts'
+import { checkDeleteOptions, checkListOptions, flag, wholeNumber } from './options.ts'
 
 /** Namespaces the cluster cannot live without. */
 const IMMORTAL = new Set(['default', 'kube-system', 'kube-public'])
@@ -24,7 +25,9 @@ export async function deleteOne(core: Core, call: Call): Promise<ApiResponse> {
   const name = info.name as string
   const { stored, gone } = await removeObject(core, call, name, options)
   const object = objectOf(def, stored)
-  if (!gone || RETURNS_OBJECT.has(def.resource)) return answer(call, 200, encodeOne(call, stored, core.clock.now()))
+  // 202 tells who asked to see the dependents go first that they are still going.
+  const status = !gone && (options.propagationPolicy === 'Foreground' || options.orphanDependents === false) ? 202 : 200
+  if (!gone || RETURNS_OBJECT.has(def.resource)) return answer(call, status, encodeOne(call, stored, core.clock.now()))
   return answer(call, 200, JSON.stringify(deleted(def, name, object.metadata.uid)))
 }
 
@@ -32,11 +35,14 @@ export async function deleteOne(core: Core, call: Call): Promise<ApiResponse> {
 export async function deleteCollection(core: Core, call: Call): Promise<ApiResponse> {
   const { def, info, query } = call
   const options = await deleteOptions(call)
+  checkListOptions(query, false)
+  const limit = wholeNumber(query.get('limit')) ?? 0
   const select = selection(def, query)
   await core.cache.refresh()
   const removed: Stored[] = []
   for (const entry of [...core.cache.resource(storageName(def)).scan(keyOf(def, info.namespace))]) {
     if (select && !select.matches(entry)) continue
+    if (limit > 0 && removed.length >= limit) break
     const one = { ...call, info: { ...info, name: entry.name, namespace: def.namespaced ? entry.namespace : undefined } }
     try {
       removed.push((await removeObject(core, one, entry.name, options)).stored)
@@ -87,20 +93,22 @@ async function deleteOptions(call: Call): Promise<DeleteOptions> {
   const { sent = {} } = await readObject(call)
   if (typeof sent !== 'object' || sent === null || Array.isArray(sent)) throw badRequest('the body of a delete must be a DeleteOptions object')
   const { query } = call
-  const grace = query.get('gracePeriodSeconds')
-  const policy = query.get('propagationPolicy')
-  const orphan = query.get('orphanDependents')
+  const { kind } = sent as { kind?: string }
+  if (kind !== undefined && kind !== 'DeleteOptions') throw badRequest('decoded object cannot be converted to DeleteOptions')
+  const grace = wholeNumber(query.get('gracePeriodSeconds'))
+  const policy = query.get('propagationPolicy') || undefined
+  const orphan = flag(query, 'orphanDependents')
+  const dryRun = query.getAll('dryRun')
   const options: DeleteOptions = {
-    ...(grace === null ? {} : { gracePeriodSeconds: Number(grace) }),
-    ...(policy === null ? {} : { propagationPolicy: policy }),
-    ...(orphan === null ? {} : { orphanDependents: orphan === 'true' }),
+    ...(grace === undefined ? {} : { gracePeriodSeconds: grace }),
+    ...(policy === undefined ? {} : { propagationPolicy: policy }),
+    ...(orphan === undefined ? {} : { orphanDependents: orphan }),
+    ...(dryRun.length === 0 ? {} : { dryRun }),
     ...(sent as DeleteOptions),
   }
+  checkDeleteOptions(options)
   if (options.gracePeriodSeconds !== undefined && options.gracePeriodSeconds !== null && !Number.isInteger(options.gracePeriodSeconds)) {
     throw badRequest(`gracePeriodSeconds: Invalid value: ${JSON.stringify(options.gracePeriodSeconds)}: must be a whole number of seconds`)
-  }
-  if (options.propagationPolicy && !['Foreground', 'Background', 'Orphan'].includes(options.propagationPolicy)) {
-    throw badRequest(`propagationPolicy: Unsupported value: "${options.propagationPolicy}": supported values: "Background", "Foreground", "Orphan"`)
   }
   return options
 }

@@ -53,7 +53,17 @@ export async function patchOf(call: Call, schema: Schema | undefined): Promise<(
   }
   if (!isObject(sent)) throw badRequest(type === PATCH_TYPES.merge ? 'Invalid JSON Patch' : 'invalid JSON document')
   if (type === PATCH_TYPES.merge) return (object) => applyMergePatch(object, sent)
-  return (object) => applyStrategicPatch(object, sent, schema as Schema)
+  return (object) => strategic(() => applyStrategicPatch(object, sent, schema as Schema))
+}
+
+/** Lists that cannot be merged, and directives that do not exist: Kubernetes answers 500 and no reason. */
+function strategic(work: () => unknown): unknown {
+  try {
+    return work()
+  } catch (error) {
+    if (!(error instanceof AppError) || !/^(map: |unknown patch type)/.test(error.message)) throw error
+    throw new ApiError({ kind: 'Status', apiVersion: 'v1', metadata: {}, status: 'Failure', message: error.message, code: 500 }, { cause: error })
+  }
 }
 
 /** A JSON patch that does not fit the object: Kubernetes' one text for all of them. */

@@ -10,6 +10,7 @@ import { answer, type Call, type Core } from '../core.ts'
 import { encodeList, encodeOne, type Stored } from '../encode.ts'
 import { keyOf, storageName } from '../resources.ts'
 import { selection, type Selection } from '../selection.ts'
+import { checkListOptions, wholeNumber } from './options.ts'
 import { CacheEntry } from '../watch-cache.ts'
 
 /** Entries read from the store at a time when a selector thins them out. */
@@ -40,30 +41,26 @@ interface Continue {
 /** GET of a collection. @throws ApiError 400, 410, 504 by the rules of resourceVersion */
 export async function list(core: Core, call: Call): Promise<ApiResponse> {
   const { def, info, query } = call
-  const limit = Math.max(0, Number(query.get('limit') ?? 0) || 0)
+  checkListOptions(query, false)
+  const limit = Math.max(0, wholeNumber(query.get('limit')) ?? 0)
   const prefix = keyOf(def, info.namespace)
   const select = selection(def, query)
   const match = query.get('resourceVersionMatch')
   const asked = revisionOf(query.get('resourceVersion'))
   const token = query.get('continue')
-  if (match !== null && query.get('resourceVersion') === null) {
-    throw badRequest('resourceVersionMatch is forbidden unless resourceVersion is provided')
-  }
-  if (match !== null && match !== 'Exact' && match !== 'NotOlderThan') throw badRequest(`resourceVersionMatch: Unsupported value: "${match}"`)
 
   let after = ''
   let exact: number | undefined
   if (token !== null && token !== '') {
     if (asked !== undefined && asked !== 0) throw badRequest('specifying resource version is not allowed when using continue')
     const at = decodeContinue(token)
-    if (!at.key.startsWith(prefix)) throw badRequest('continue key is not valid: it belongs to another list')
+    if (!at.key.startsWith(prefix)) throw badRequest('invalid continue token: continue key is not valid: it belongs to another list')
     after = at.key
     if (at.rv > 0 && at.rv !== core.cache.revision) exact = at.rv
     else if (at.rv <= 0) await core.cache.refresh()
   } else if (match === 'Exact') {
-    if (asked === undefined || asked === 0) throw badRequest('resourceVersionMatch "Exact" is forbidden for resourceVersion "0"')
-    exact = asked
-    await reach(core, asked)
+    exact = asked as number
+    await reach(core, exact)
   } else if (asked === undefined) await core.cache.refresh()
   else await reach(core, asked)
 
@@ -114,6 +111,7 @@ async function fromStore(core: Core, prefix: string, after: string, select: Sele
     }
   } catch (error) {
     if (!hasCode(error, 'compacted')) throw error
+    if (from === '') throw expired('The resourceVersion for the provided list is too old.')
     const lost = expired('The provided continue parameter is too old to display a consistent list result. You can start a new list without the continue parameter, or use the continue token in this response to retrieve the remainder of the results. Continuing with the provided token results in an inconsistent list - objects that were created, modified, or deleted between the time the first chunk was returned and now may show up in the list.')
     throw new ApiError({ ...lost.status, metadata: { continue: encodeContinue({ rv: -1, key: from || prefix }) } })
   }
@@ -133,7 +131,7 @@ export async function reach(core: Core, revision: number): Promise<void> {
 /** undefined: most recent. 0: anything. @throws ApiError 400 */
 export function revisionOf(text: string | null): number | undefined {
   if (text === null || text === '') return undefined
-  if (!/^\d{1,15}$/.test(text)) throw badRequest(`resourceVersion: Invalid value: ${JSON.stringify(text)}: not a revision of this API`)
+  if (!/^\d{1,15}$/.test(text)) throw badRequest(`invalid resource version: resourceVersion: Invalid value: ${JSON.stringify(text)}: strconv.ParseUint: parsing ${JSON.stringify(text)}: invalid syntax`)
   return Number(text)
 }
 
@@ -148,5 +146,5 @@ function decodeContinue(token: string): Continue {
   } catch {
     // Falls through to the refusal: what does not parse was not made here.
   }
-  throw badRequest('continue key is not valid: use the token of the last page unchanged')
+  throw badRequest('invalid continue token: continue key is not valid: use the token of the last page unchanged')
 }

@@ -5,14 +5,15 @@
  * cleanly (default: 30 to 60 minutes, spread so that a fleet does not come back at once).
  */
 import type { ApiResponse } from '../../api/contract.ts'
-import { badRequest, expired } from '../../api/status.ts'
+import { expired, toStatus } from '../../api/status.ts'
+import { AppError } from '../../base/errors.ts'
 import { answer, type Call, type Core } from '../core.ts'
 import { encodeOne, type Stored } from '../encode.ts'
-import { isTrue } from '../request-info.ts'
 import { apiVersionOf, keyOf, storageName } from '../resources.ts'
 import { selection } from '../selection.ts'
 import type { CacheEvent } from '../watch-cache.ts'
 import { WatchStream } from '../watch-stream.ts'
+import { checkListOptions, flag, wholeNumber } from './options.ts'
 import { reach, revisionOf } from './read.ts'
 
 const QUEUE_BYTES = 4 << 20
@@ -20,27 +21,33 @@ const QUEUE_BYTES = 4 << 20
 const INITIAL_BYTES = 1 << 20
 const BOOKMARK_MS = 60_000
 
-/** GET with `watch`: a stream of JSON lines. @throws ApiError 400, 410, 504 before it starts */
+/**
+ * GET with `watch`: a stream of JSON lines. A revision that is too old (410) or in the future (504) is an ERROR event, as watchers
+ * of Kubernetes expect it. @throws ApiError 400, 422 before it starts
+ */
 export async function watch(core: Core, call: Call): Promise<ApiResponse> {
   const { def, info, query, accepted } = call
+  checkListOptions(query, true)
   const select = selection(def, query)
   const cache = core.cache.resource(storageName(def))
   const key = keyOf(def, info.namespace, info.name)
   const inScope = (k: string): boolean => (info.name === undefined ? k.startsWith(key) : k === key)
-  const bookmarks = isTrue(query.get('allowWatchBookmarks'))
-  const initial = query.get('sendInitialEvents')
-  const match = query.get('resourceVersionMatch')
-  if (initial !== null && match !== 'NotOlderThan') throw badRequest('sendInitialEvents requires setting resourceVersionMatch to NotOlderThan')
-  if (initial === null && match !== null) throw badRequest('resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided')
+  const bookmarks = flag(query, 'allowWatchBookmarks') ?? false
+  const initial = flag(query, 'sendInitialEvents')
   const asked = revisionOf(query.get('resourceVersion'))
-  if (asked === undefined) await core.cache.refresh()
-  else await reach(core, asked)
+  try {
+    if (asked === undefined) await core.cache.refresh()
+    else await reach(core, asked)
+  } catch (error) {
+    if (error instanceof AppError && error.code === 'timeout') return failed(call, error)
+    throw error
+  }
 
   // From here to `subscribe` nothing awaits, so no change falls between what is replayed and what follows live.
-  const state = initial === null ? asked === undefined || asked === 0 : isTrue(initial)
+  const state = initial ?? (asked === undefined || asked === 0)
   const start = core.cache.revision
   const replay = state ? [] : cache.since(asked === undefined || asked === 0 ? start : asked)
-  if (!replay) throw expired(`too old resource version: ${asked} (${start})`)
+  if (!replay) return failed(call, expired(`too old resource version: ${asked} (${start})`))
   const first = state ? [...cache.scan(info.name === undefined ? key : key)].filter((e) => inScope(e.key) && (!select || select.matches(e))) : []
 
   const shape = `${accepted.shape}:${query.get('includeObject') ?? ''}:${apiVersionOf(def)}`
@@ -93,8 +100,12 @@ export async function watch(core: Core, call: Call): Promise<ApiResponse> {
   })
   if (call.signal.aborted) onAbort()
   else call.signal.addEventListener('abort', onAbort, { once: true })
-  const seconds = Number(query.get('timeoutSeconds') ?? 0)
-  timers.add(core.clock.timer('watch-timeout', (seconds > 0 ? seconds : 1_800 * (1 + Math.random())) * 1_000, () => stream.end()))
+  const seconds = wholeNumber(query.get('timeoutSeconds')) ?? 0
+  timers.add(core.clock.timer('watch-timeout', (seconds > 0 ? seconds : 1_800 * (1 + Math.random())) * 1_000, () => {
+    // The last word says where to go on from.
+    if (bookmarks && live) stream.push(bookmark(core.cache.revision))
+    stream.end()
+  }))
   const tick = (): void => {
     if (stream.ended) return
     if (live) stream.push(bookmark(core.cache.revision))
@@ -110,7 +121,7 @@ export async function watch(core: Core, call: Call): Promise<ApiResponse> {
   if (!state) return answer(call, 200, stream)
 
   const goLive = (): void => {
-    if (initial !== null && bookmarks) stream.push(bookmark(start, true))
+    if (initial === true && bookmarks) stream.push(bookmark(start, true))
     for (const event of pending) deliver(event)
     pending = []
     live = true
@@ -131,6 +142,14 @@ export async function watch(core: Core, call: Call): Promise<ApiResponse> {
   pump()
   if (live) return answer(call, 200, stream)
   return answer(call, 200, paced(stream, () => !live && !stream.ended, pump))
+}
+
+/** A watch that ends with the reason why it cannot begin. */
+function failed(call: Call, error: AppError): ApiResponse {
+  const stream = new WatchStream(QUEUE_BYTES, () => undefined)
+  stream.push(Buffer.from(`${JSON.stringify({ type: 'ERROR', object: toStatus(error) })}\n`))
+  stream.end()
+  return answer(call, 200, stream)
 }
 
 /** The stream, with `pump` called each time the reader has taken all there was, while `more` says so. */
