@@ -2,6 +2,7 @@
 import * as cluster from './cluster.ts'
 import * as crd from './crd.ts'
 import type { Rules } from './rules.ts'
+import * as webhooks from './webhooks.ts'
 
 export const OTHER_RULES: Readonly<Record<string, Rules>> = {
   Lease: { always: cluster.leaseErrors },
@@ -11,5 +12,7 @@ export const OTHER_RULES: Readonly<Record<string, Rules>> = {
   RoleBinding: { always: (o) => cluster.bindingErrors(o, false), update: cluster.bindingUpdateErrors },
   ClusterRoleBinding: { always: (o) => cluster.bindingErrors(o, true), update: cluster.bindingUpdateErrors },
   CustomResourceDefinition: { always: crd.crdErrors, create: crd.crdCreateErrors, update: crd.crdUpdateErrors, sub: { status: crd.crdStatusErrors } },
+  MutatingWebhookConfiguration: { always: webhooks.webhookConfigurationErrors },
+  ValidatingWebhookConfiguration: { always: webhooks.webhookConfigurationErrors },
   EventsEvent: {},
 }
