@@ -23,6 +23,8 @@ export function clientConfigErrors(client: ClientConfig, path: string): FieldErr
 function urlErrors(text: string, path: string): FieldError[] {
   const form = '; desired format: https://host[/path]'
   if (!/^[a-z][a-z0-9+.-]*:/i.test(text)) return [fieldInvalid(path, '', `'https' is the only allowed URL scheme${form}`), ...(text.startsWith('//') ? [] : [fieldInvalid(path, '', `host must be specified${form}`)])]
+  // Browsers read three slashes as two; a host is still missing.
+  if (/^https:\/{3,}/i.test(text)) return [fieldInvalid(path, '', `host must be specified${form}`)]
   if (!URL.canParse(text)) return [/^https:\/*($|[/?#])/.test(text) ? fieldInvalid(path, '', `host must be specified${form}`) : fieldRequired(path, `url must be a valid URL: parse ${JSON.stringify(text)}: invalid URL${form}`)]
   const url = new URL(text)
   const errors: FieldError[] = []

@@ -115,7 +115,8 @@ test('a webhook that fails refuses or is passed over, as its policy says', async
     assert.equal((await attempt({ clientConfig: hook.config('/garbage'), failurePolicy: 'Ignore' })).status, 201)
     assert.match((await attempt({ clientConfig: { ...hook.config('/'), caBundle: '' } })).message, /certificate/)
     assert.match((await attempt({ clientConfig: { service: { namespace: 'ns', name: 'svc' } } })).message, /failed to call webhook: Post "https:\/\/svc\.ns\.svc:443\/\?timeout=1s": service "svc" not found$/)
-    assert.match((await attempt({ clientConfig: hook.config('/'), sideEffects: 'Some' }, '?dryRun=All')).message, /does not support dry run/)
+    assert.match((await attempt({ clientConfig: hook.config('/garbage'), sideEffects: 'NoneOnDryRun' }, '?dryRun=All')).message, /is not JSON/)
+    assert.equal(hook.seen.at(-1)?.review.request.dryRun, true)
     assert.match((await attempt({ clientConfig: hook.config('/'), matchConditions: [{ name: 'm', expression: 'object.gone.deep == 1' }] })).message, /match condition "m": No such key: gone/)
   } finally {
     setLogSink(former)
