@@ -33,6 +33,7 @@ import { attributesOf, createPipeline, failure } from './pipeline.ts'
 import type { ApiServer, ApiServerOptions, HttpRequest, HttpResponse, Peer, PodTarget } from './ports.ts'
 import { requestInfo } from './request-info.ts'
 import { Resources } from './resources.ts'
+import { keepServiceClaims } from './service-claims.ts'
 import { firstAddress } from './service-ips.ts'
 import { podTarget } from './subresources.ts'
 import { WatchCache } from './watch-cache.ts'
@@ -70,6 +71,7 @@ export async function createApiServer(options: ApiServerOptions): Promise<ApiSer
   scope.onClose(serveDefinitions(core))
   scope.run('crd-cleanup', (signal) => cleanDefinitions(core, signal))
   scope.run('quota-status', (signal) => keepQuotaStatus(core, signal))
+  scope.run('service-addresses', (signal) => keepServiceClaims(core, signal))
   scope.run('aggregated-roles', (signal) => keepAggregatedRoles(core, signal))
   const discovery = new Discovery(resources)
   const openApi = new OpenApi(resources, GIT_VERSION)

@@ -61,6 +61,13 @@ describe('two servers on one etcd', { skip }, () => {
     assert.equal(ok(who), 'system:serviceaccount:default:default')
   })
 
+  it('gives a node port to one Service, whichever server is asked', async () => {
+    const asked = await Promise.all(['one', 'two', 'one', 'two'].map((name, i) => kubectl(name, 'create', 'service', 'nodeport', `np-${i}`, '--tcp=80', '--node-port=30080')))
+    assert.equal(asked.filter((a) => a.code === 0).length, 1)
+    for (const { err } of asked.filter((a) => a.code !== 0)) assert.match(err, /spec\.ports\[0\]\.nodePort: Invalid value: 30080: provided port is already allocated/)
+    assert.match(ok(await kubectl('two', 'get', 'ipaddresses')), /10\.43\.0\.1 +services\/default\/kubernetes/)
+  })
+
   it('passes logs and exec of a node on to the server that has its link', { timeout: 60_000 }, async () => {
     const token = ok(await run(SKERRY, ['token', 'create', '--node', 'edge', '--data-dir', data('two')])).trim()
     const server = `https://127.0.0.1:${PORTS.two}`

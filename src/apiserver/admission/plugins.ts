@@ -10,6 +10,7 @@ import { podSecurity } from './pod-security.ts'
 import { resourceQuota } from './resource-quota.ts'
 import { serviceAccount } from './service-account.ts'
 import { mutatingWebhooks, validatingWebhooks } from '../webhooks/admission.ts'
+import { serviceClaims } from '../service-claims.ts'
 import { certificateSubject, defaultStorageClass, priority } from './small-plugins.ts'
 import { storageProtection } from './storage-protection.ts'
 
@@ -25,6 +26,6 @@ const serveAtOnce: AdmissionPlugin = {
 export function admissionPlugins(): AdmissionPlugin[] {
   return [
     namespaceLifecycle, limitRanger, serviceAccount, priority, defaultStorageClass, storageProtection, mutatingWebhooks,
-    customRules, nodeRestriction, escalation, podSecurity, certificateSubject, validatingWebhooks, resourceQuota, serveAtOnce,
+    customRules, nodeRestriction, escalation, podSecurity, certificateSubject, validatingWebhooks, resourceQuota, serviceClaims, serveAtOnce,
   ]
 }
