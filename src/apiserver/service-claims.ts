@@ -150,7 +150,7 @@ function* claimsIn(core: Core) {
     const { labels } = (JSON.parse(entry.text) as Claim).metadata
     if (labels?.['ipaddress.kubernetes.io/managed-by'] === MANAGED_BY) yield { holding: { kind: 'ip', value: entry.name } as const, entry }
   }
-  for (const entry of core.cache.resource(PORTS).scan()) yield { holding: { kind: 'port', value: Number(entry.name) } as const, entry }
+  for (const entry of core.cache.resource(PORTS).scan(`${ROOT}${PORTS}/servicenodeports/`)) yield { holding: { kind: 'port', value: Number(entry.name) } as const, entry }
 }
 
 /** Old enough, and the Service that it names has no such address. Somebody else's reservation is never left behind. */

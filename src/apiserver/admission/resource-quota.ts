@@ -1,7 +1,7 @@
 /**
  * ResourceQuota: a write that would take a namespace over a quota is refused. Use is counted from the objects there are plus
  * the writes that are on their way, so it cannot drift. `quota-status.ts` shows it in each quota's status.
- * Several servers on one store each know only their own writes on the way: together they may exceed a quota by as many.
+ * Servers that share a store tell each other of theirs, see `quota-claims.ts`.
  */
 import type { PodSpec } from '../../api/gen/types.ts'
 import { KINDS, type ResourceDef } from '../../api/kinds.ts'
@@ -11,6 +11,7 @@ import { isDryRun, type Core } from '../core.ts'
 import { keyOf, storageName } from '../resources.ts'
 import type { Obj } from '../stored-text.ts'
 import type { AdmissionEvent, AdmissionPlugin } from './chain.ts'
+import { claimQuota, dropQuotaNotes, isShared, type Amounts } from './quota-claims.ts'
 import { addQuantities, inScope, unsaid, usageOf, type QuotaSpec } from './quota-usage.ts'
 
 /** A write that was let through counts this long even when it never appears, ms. */
@@ -44,7 +45,7 @@ export function quotasIn(core: Core, namespace: string): Obj[] {
 
 export const resourceQuota: AdmissionPlugin = {
   name: 'ResourceQuota',
-  validate(event) {
+  async validate(event) {
     const { core, call, verb, object, old } = event
     const { namespace, name = '' } = object.metadata
     if (verb === 'delete' || !namespace || call.info.subresource !== undefined || call.def === KINDS.Event) return
@@ -53,28 +54,39 @@ export const resourceQuota: AdmissionPlugin = {
     if (quotas.length === 0) return
     const now = usageOf(call.def, object)
     const before = verb === 'update' && old ? usageOf(call.def, old) : new Map<string, Quantity>()
-    for (const quota of quotas) {
+    const check = (quota: Obj, others: readonly Amounts[]): Amounts => {
       const spec = (quota.spec ?? {}) as QuotaSpec
-      if (!inScope(spec, call.def, object)) continue
+      if (!inScope(spec, call.def, object)) return {}
       const missing = verb === 'create' && call.def === KINDS.Pod ? unsaid(spec, object.spec as PodSpec) : []
       if (missing.length > 0) throw forbidden(call.def, name, `failed quota: ${quota.metadata.name}: must specify ${missing.join('; ')}`)
-      refuseExcess(event, quota, spec, now, before)
+      return { [quota.metadata.name as string]: refuseExcess(event, quota, spec, now, before, others) }
     }
+    if (isShared(core) && !isDryRun(call.query)) {
+      return claimQuota(core, namespace, storageName(call.def), keyOf(call.def, namespace, name), (others) =>
+        Object.fromEntries(quotasIn(core, namespace).flatMap((quota) => Object.entries(check(quota, others)).filter(([, amounts]) => Object.keys(amounts).length > 0))),
+      )
+    }
+    for (const quota of quotas) check(quota, [])
     if (verb === 'create' && !isDryRun(call.query)) {
       quotaState(core).pending.set(keyOf(call.def, namespace, name), { def: call.def, object, until: core.clock.monotonic() + PENDING_MS })
     }
   },
-  after({ core, call, object }) {
+  async after({ core, call, verb, object }) {
     const { namespace } = object.metadata
     if (!namespace || (call.def !== KINDS.ResourceQuota && quotasIn(core, namespace).length === 0)) return
     if (call.def === KINDS.ResourceQuota && call.info.subresource === 'status') return
     const state = quotaState(core)
     state.dirty.add(namespace)
     state.wake()
+    const last = call.def === KINDS.ResourceQuota && verb === 'delete' && quotasIn(core, namespace).every((q) => q.metadata.name === object.metadata.name)
+    // Left behind it harms nobody.
+    if (last && isShared(core)) await dropQuotaNotes(core, namespace).catch(() => undefined)
   },
 }
 
-function refuseExcess({ core, call, object }: AdmissionEvent, quota: Obj, spec: QuotaSpec, now: ReadonlyMap<string, Quantity>, before: ReadonlyMap<string, Quantity>): void {
+/** What the write adds to the quota, by name. @throws ApiError 403 when that is too much beside what is used and what others are about to */
+function refuseExcess({ core, call, object }: AdmissionEvent, quota: Obj, spec: QuotaSpec, now: ReadonlyMap<string, Quantity>, before: ReadonlyMap<string, Quantity>, others: readonly Amounts[]): Record<string, string> {
+  const added: Record<string, string> = {}
   let used: Record<string, Quantity> | undefined
   const exceeded: { name: string; requested: Quantity; used: Quantity; hard: string }[] = []
   for (const [name, hard] of Object.entries(spec.hard ?? {})) {
@@ -82,10 +94,12 @@ function refuseExcess({ core, call, object }: AdmissionEvent, quota: Obj, spec: 
     const requested = { ...wanted, nano: wanted.nano - (before.get(name)?.nano ?? 0n) }
     if (requested.nano <= 0n) continue
     used ??= usedOf(core, object.metadata.namespace as string, spec)
-    const has = used[name] ?? ZERO
+    const noted = others.flatMap((amounts) => amounts[quota.metadata.name as string]?.[name] ?? [])
+    const has = noted.reduce((sum, text) => addQuantities(sum, parseQuantity(text)), used[name] ?? ZERO)
+    added[name] = quantityText(requested)
     if (compareQuantities(addQuantities(has, requested), parseQuantity(hard)) > 0) exceeded.push({ name, requested, used: has, hard })
   }
-  if (exceeded.length === 0) return
+  if (exceeded.length === 0) return added
   exceeded.sort((a, b) => (a.name < b.name ? -1 : 1))
   const list = (pick: (e: (typeof exceeded)[number]) => string): string => exceeded.map((e) => `${e.name}=${pick(e)}`).join(',')
   throw forbidden(call.def, object.metadata.name ?? '', `exceeded quota: ${quota.metadata.name}, requested: ${list((e) => quantityText(e.requested))}, used: ${list((e) => quantityText(e.used))}, limited: ${list((e) => e.hard)}`)
