@@ -30,6 +30,7 @@ import { RuntimeView } from './pods/view.ts'
 import type { AgentOptions } from './ports.ts'
 import { NODES, PODS, SERVICES } from './refs.ts'
 import { lookAtMachine, resourceMetrics, Stats } from './stats/summary.ts'
+import { StaticPods } from './static/static-pods.ts'
 import { createHandler } from './streams/handler.ts'
 import { runLogRotation } from './streams/log-rotation.ts'
 import { LocalPath, storageDirectory } from './volumes/local-path.ts'
@@ -74,9 +75,13 @@ export function createAgent(options: AgentOptions): Agent {
   const services = caches.cache<Service>(SERVICES)
   const volumes = new Volumes({ dataDir: dirs.data, runDir: dirs.run, mounter: options.mounter ?? systemMounter, clock, localPath })
   const tokens = new Tokens({ directory: join(dirs.data, 'tokens'), client, clock, seal: options.seal, onToken: options.onToken })
-  const statuses = new StatusWriter({ client, clock })
+  const statuses = new StatusWriter({ client, clock, mirrorOf: (pod) => fromFiles?.mirrorOf(pod) })
   const cgroups = options.cgroupRoot === undefined ? undefined : new Cgroups(options.cgroupRoot)
   let manager: Pods | undefined
+  const fromFiles =
+    options.manifestDirectory === undefined
+      ? undefined
+      : new StaticPods({ directory: options.manifestDirectory, nodeName, client, clock, events, cache: pods, node: () => nodes.get(nodeName), onChange: (now, old) => manager?.fileChanged(now, old) })
   let runtimeMessage = ''
 
   const view: RuntimeView = new RuntimeView({
@@ -174,7 +179,7 @@ export function createAgent(options: AgentOptions): Agent {
     clock,
     look: () => lookAtMachine(dirs.data, clock, () => runtime.containers.stats()),
     running: () =>
-      pods.list().flatMap((p) => {
+      (manager?.list() ?? []).flatMap((p) => {
         const { namespace = '', name = '', uid = '' } = p.metadata ?? {}
         return view.pod(uid).containers.filter((c) => c.state === 'running').map((c) => ({ id: c.id, name: c.name, startedAtMs: c.startedAtMs, pod: { namespace, name, uid } }))
       }),
@@ -186,7 +191,7 @@ export function createAgent(options: AgentOptions): Agent {
           runtime,
           clock,
           directory: options.imageDirectory,
-          named: () => pods.list().flatMap((p) => containersOf(p).map((c) => c.spec.image ?? '')),
+          named: () => [...pods.list(), ...(fromFiles?.list() ?? [])].flatMap((p) => containersOf(p).map((c) => c.spec.image ?? '')),
           pinned: [PAUSE_IMAGE],
           say: (reason, message) => events.event({ apiVersion: 'v1', kind: 'Node', name: nodeName, uid: nodeName }, 'Warning', reason, message),
         })
@@ -215,11 +220,12 @@ export function createAgent(options: AgentOptions): Agent {
       statuses.kick()
       node.kick()
       manager?.linkBack()
+      fromFiles?.kick()
     },
     notOnServer: (reference) => images.notOnServer(reference),
     podAt(ip) {
-      for (const pod of pods.list()) {
-        const sandbox = view.pod(pod.metadata?.uid ?? '').sandboxes.find((s) => s.state === 'ready' && view.ips(s.id).includes(ip))
+      for (const uid of view.uids()) {
+        const sandbox = view.pod(uid).sandboxes.find((s) => s.state === 'ready' && view.ips(s.id).includes(ip))
         if (sandbox) return { namespace: sandbox.namespace, name: sandbox.name }
       }
       return undefined
@@ -237,13 +243,14 @@ export function createAgent(options: AgentOptions): Agent {
         })
         await localPath.start(scope)
         await node.look()
-        const made = new Pods({ context: context(scope), cache: pods, network: options.network, logRoot })
+        const made = new Pods({ context: context(scope), cache: pods, network: options.network, logRoot, fromFiles })
         manager = made
         scope.run('view', (s) => view.run(s))
         scope.run('status', (s) => statuses.run(s))
         if (!options.events) scope.run('events', (s) => events.run(s))
         scope.run('node', (s) => node.run(s))
         scope.run('pods', (s) => made.run(s))
+        if (fromFiles) scope.run('static pods', (s) => fromFiles.run(s))
         if (collector) {
           scope.run('images', async (s) => {
             // Before the pods are known nobody could say what they name.

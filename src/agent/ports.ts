@@ -81,6 +81,8 @@ export interface AgentOptions {
   readonly maxPods?: number
   /** Address of the cluster's DNS server for dnsPolicy ClusterFirst. @default the node's own resolv.conf */
   readonly clusterDns?: () => { readonly server: string; readonly domain: string } | undefined
+  /** Directory of static pods' manifests. @default none are run */
+  readonly manifestDirectory?: string
   /** Root of the cgroup tree, e.g. `/skerry-default`; undefined leaves cgroups to the runtime. */
   readonly cgroupRoot?: string
   readonly seal?: Seal

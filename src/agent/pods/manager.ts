@@ -11,8 +11,9 @@ import { messageOf } from '../../base/errors.ts'
 import { logger } from '../../base/log.ts'
 import type { Cache } from '../../client/mod.ts'
 import type { HostPort, NodeNetwork } from '../ports.ts'
+import { isMirror, type StaticPods } from '../static/static-pods.ts'
 import type { PodContext } from './context.ts'
-import { ANNOTATION_GRACE, uidOf } from './names.ts'
+import { ANNOTATION_CONFIG_SOURCE, ANNOTATION_GRACE, keyOf, uidOf } from './names.ts'
 import { PodWorker } from './worker.ts'
 
 const log = logger('agent.pods')
@@ -23,6 +24,8 @@ export interface PodsOptions {
   readonly context: PodContext
   readonly cache: Cache<Pod>
   readonly network: NodeNetwork
+  /** Pods from files of this machine. @default none */
+  readonly fromFiles?: StaticPods | undefined
   /** Root of the pods' log directories. */
   readonly logRoot: string
 }
@@ -45,11 +48,15 @@ export class Pods {
     await Promise.race([context.view.firstList, aborted(signal)])
     if (signal.aborted) return
     this.#open = true
+    await this.#o.fromFiles?.load()
     const stop = cache.onChange((now, old) => {
+      const mirror = now ?? old
+      if (mirror && isMirror(mirror)) return this.#o.fromFiles?.mirrorChanged(mirror)
       if (old && uidOf(old) !== (now && uidOf(now))) this.#workers.get(uidOf(old))?.update(undefined)
       if (now) this.#want(now)
     })
-    for (const pod of cache.list()) this.#want(pod)
+    for (const pod of cache.list()) if (!isMirror(pod)) this.#want(pod)
+    for (const pod of this.#o.fromFiles?.list() ?? []) this.#want(pod)
     await cache.synced(signal).catch(() => undefined)
     while (!signal.aborted) {
       await this.#sweep().catch((error: unknown) => log.warn('sweep failed', { error }))
@@ -61,14 +68,24 @@ export class Pods {
     for (const w of this.#workers.values()) w.stop()
   }
 
+  /** A pod from a file is there, was changed, or is gone. One that replaces another of its name waits until that has ended. */
+  fileChanged(now: Readonly<Pod> | undefined, old: Readonly<Pod> | undefined): void {
+    if (old) this.#workers.get(uidOf(old))?.update(undefined)
+    if (now) this.#want(now)
+  }
+
   #want(pod: Readonly<Pod>): void {
     const uid = uidOf(pod)
     if (!this.#open || uid === '') return
     const worker = this.#workers.get(uid)
     if (worker) return worker.update(pod)
+    const former = pod.metadata?.annotations?.[ANNOTATION_CONFIG_SOURCE] === 'file' && [...this.#workers.values()].some((w) => keyOf(w.pod) === keyOf(pod))
+    if (former) return
     const made = new PodWorker(this.#o.context, pod, () => {
       this.#workers.delete(uid)
       this.#hostPorts()
+      const next = this.#o.fromFiles?.list().find((p) => keyOf(p) === keyOf(pod))
+      if (next) this.#want(next)
     })
     this.#workers.set(uid, made)
     made.poke()
@@ -98,6 +115,11 @@ export class Pods {
   /** The server can be reached again: what failed for want of it is tried at once. */
   linkBack(): void {
     for (const w of this.#workers.values()) w.linkBack()
+  }
+
+  /** The pods that this node works on now. */
+  list(): readonly Readonly<Pod>[] {
+    return [...this.#workers.values()].map((w) => w.pod)
   }
 
   get count(): number {

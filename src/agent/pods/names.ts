@@ -11,6 +11,11 @@ export const ANNOTATION_RESTARTS = 'io.kubernetes.container.restartCount'
 export const ANNOTATION_GRACE = 'io.kubernetes.pod.terminationGracePeriod'
 export const ANNOTATION_TERMINATION_PATH = 'io.kubernetes.container.terminationMessagePath'
 export const ANNOTATION_TERMINATION_POLICY = 'io.kubernetes.container.terminationMessagePolicy'
+/** Of static pods: which file content made them, when and whence; and on the pod that shows them in the API. The kubelet's. */
+export const ANNOTATION_CONFIG_HASH = 'kubernetes.io/config.hash'
+export const ANNOTATION_CONFIG_SEEN = 'kubernetes.io/config.seen'
+export const ANNOTATION_CONFIG_SOURCE = 'kubernetes.io/config.source'
+export const ANNOTATION_MIRROR = 'kubernetes.io/config.mirror'
 /** Milliseconds to wait after this container's end before the next one starts; carries the crash backoff over agent restarts. */
 export const ANNOTATION_DELAY = 'skerry.io/crash-delay-ms'
 

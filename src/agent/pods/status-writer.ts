@@ -11,7 +11,7 @@ import { logger } from '../../base/log.ts'
 import { waitAfter, type RetrySchedule } from '../../base/retry.ts'
 import type { Client } from '../../client/mod.ts'
 import { PODS } from '../refs.ts'
-import { keyOf, uidOf } from './names.ts'
+import { ANNOTATION_CONFIG_SOURCE, keyOf, uidOf } from './names.ts'
 
 const log = logger('agent.status')
 const SCHEDULE: RetrySchedule = { firstMs: 500, factor: 2, maxMs: 15_000, jitter: 0.5 }
@@ -32,12 +32,15 @@ export class StatusWriter {
   readonly #pending = new Map<string, Entry>()
   /** As the API answered our last write, by uid: newer than what a cache may still show. */
   readonly #written = new Map<string, Pod>()
+  readonly #mirrorOf: (pod: Readonly<Pod>) => Readonly<Pod> | undefined
   #wake: () => void = () => {}
   #hurry = new AbortController()
 
-  constructor(options: { client: Client; clock: Clock }) {
+  /** @param options.mirrorOf the pod that shows a static pod in the API; undefined when there is none now */
+  constructor(options: { client: Client; clock: Clock; mirrorOf?: (pod: Readonly<Pod>) => Readonly<Pod> | undefined }) {
     this.#client = options.client
     this.#clock = options.clock
+    this.#mirrorOf = options.mirrorOf ?? (() => undefined)
   }
 
   get pending(): number {
@@ -45,7 +48,12 @@ export class StatusWriter {
   }
 
   /** Notes the status of a pod. `remove` lets the API forget the pod afterwards. */
-  set(pod: Readonly<Pod>, status: PodStatus, remove = false): void {
+  set(own: Readonly<Pod>, status: PodStatus, removed = false): void {
+    const fromFile = own.metadata?.annotations?.[ANNOTATION_CONFIG_SOURCE] === 'file'
+    // A static pod is told of by its mirror; while there is none, nobody asks, and the mirror's coming brings the pod up again.
+    const pod = fromFile ? this.#mirrorOf(own) : own
+    if (!pod) return
+    const remove = removed && !fromFile
     const uid = uidOf(pod)
     const waiting = this.#pending.get(uid)
     if (!waiting && !remove && same(this.#latest(pod).status, status)) return

@@ -14,6 +14,7 @@ export const AGENT_FLAGS: readonly Flag[] = [
   { name: 'node-label', type: 'list', value: 'KEY=VALUE', help: 'label of this node (repeat)' },
   { name: 'mqtt-port', type: 'number', help: 'port of the embedded MQTT broker, started when a device needs it', default: 1883 },
   { name: 'local-api-port', type: 'number', help: 'port of the Kubernetes API that this node serves to its own pods', default: 6444 },
+  { name: 'pod-manifest-path', type: 'string', value: 'PATH', help: 'directory of static pods, run with or without a server (default: agent/manifests under the data directory)' },
   { name: 'seal-key-file', type: 'string', value: 'PATH', help: 'file on other media that holds the key to what this node keeps; made the first time (default: the TPM, else beside the data)' },
 ]
 
@@ -35,6 +36,7 @@ export function agentSettings(settings: Settings): Omit<AgentSettings, 'token' |
     nodeLabels,
     mqttPort,
     localApiPort,
+    manifestDirectory: settings['pod-manifest-path'] as string | undefined,
     sealKeyFile: settings['seal-key-file'] as string | undefined,
     env: process.env,
   }

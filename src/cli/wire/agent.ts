@@ -38,6 +38,8 @@ export interface AgentSettings {
   readonly mqttPort: number
   /** Port of the API that the node serves to its pods. */
   readonly localApiPort: number
+  /** Directory of static pods; undefined is the one under the data directory. */
+  readonly manifestDirectory: string | undefined
   /** File on other media with the key that seals what the node keeps. */
   readonly sealKeyFile: string | undefined
   readonly env: Readonly<Record<string, string | undefined>>
@@ -128,6 +130,7 @@ async function runNode(settings: AgentSettings, signal: AbortSignal): Promise<vo
     onToken: (token) => local.api.learn(token),
     online: () => online,
     clockAheadMs: () => clockAheadMs,
+    manifestDirectory: settings.manifestDirectory ?? join(paths.data, 'agent/manifests'),
     cgroupRoot: containerd.paths.cgroupRoot,
     imageDirectory: containerd.paths.root,
     seal,
