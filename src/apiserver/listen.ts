@@ -194,12 +194,12 @@ function peerOf(req: HttpRequest): TlsPeer {
 }
 
 function readPeer(socket: TLSSocket): TlsPeer {
-  const { subject } = socket.getPeerCertificate()
+  const { subject, valid_to: until, fingerprint256 = '' } = socket.getPeerCertificate()
   if (!subject) return {}
   if (!socket.authorized) return { problem: String(socket.authorizationError) }
   const { CN, O } = subject as { CN?: string | string[]; O?: string | string[] }
   if (typeof CN !== 'string') return { problem: 'the client certificate has no single common name' }
-  const found = { cn: CN, o: O === undefined ? [] : [O].flat() }
+  const found = { cn: CN, o: O === undefined ? [] : [O].flat(), fingerprint: fingerprint256.replaceAll(':', '').toLowerCase(), expiresMs: Date.parse(until) }
   if (!CN.startsWith(NODE_USER)) return { subject: found }
   const key = socket.getPeerX509Certificate()?.publicKey.export({ type: 'spki', format: 'der' })
   return { subject: found, nodeKey: createHash('sha256').update(key ?? '').digest('hex') }

@@ -17,6 +17,10 @@ import type { Store } from '../store/store.ts'
 export interface PeerSubject {
   readonly cn: string
   readonly o: readonly string[]
+  /** sha256 of the certificate, lower-case hex. */
+  readonly fingerprint?: string
+  /** When the certificate expires, ms wall clock: a connection may outlive it. */
+  readonly expiresMs?: number
 }
 
 /** What a connection proves before a header is read. `problem`: a certificate was shown but does not count. */
@@ -52,6 +56,8 @@ export interface PodStreams {
 export interface ServiceAccountKey {
   readonly privateKeyPem: string
   readonly publicKeyPem: string
+  /** Keys that signed before: their tokens count until they expire. @default none */
+  readonly formerPublicKeysPem?: readonly string[]
   /** @default https://kubernetes.default.svc.cluster.local */
   readonly issuer?: string
 }
@@ -71,6 +77,8 @@ export interface ApiServerOptions {
   /** CIDR of Service cluster IPs, e.g. `10.43.0.0/16`; its first address is the `kubernetes` Service. */
   readonly serviceCidr: string
   readonly podStreams?: PodStreams
+  /** PEM of the CA that pods are given beside tokens in Secrets; those Secrets are not filled without. */
+  readonly rootCaPem?: () => string
   readonly metrics?: Metrics
   /** What is recorded of requests, and where; nothing without. */
   readonly audit?: AuditOptions
@@ -114,6 +122,8 @@ export interface ApiServer extends AsyncDisposable {
   handleHttp(req: HttpRequest, res: HttpResponse, peer: Peer): Promise<void>
   /** Answers one HTTP/1.1 upgrade (exec, attach, port-forward). */
   handleUpgrade(req: IncomingMessage, socket: Duplex, head: Buffer, peer: Peer): Promise<void>
+  /** Signs service-account tokens with another key from now on. @throws AppError `invalid` */
+  setServiceAccountKey(key: ServiceAccountKey): Promise<void>
   /** Stops watches and background work; the store stays open. */
   close(): Promise<void>
 }

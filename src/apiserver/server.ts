@@ -17,6 +17,7 @@ import { keepQuotaStatus } from './admission/quota-status.ts'
 import { audited, auditStream, noteSource } from './audit/audit.ts'
 import { ANONYMOUS, Authenticator, impersonate } from './authn/authenticator.ts'
 import { ServiceAccountTokens } from './authn/service-account.ts'
+import { keepTokenSecrets } from './authn/token-secrets.ts'
 import { keepAggregatedRoles } from './authz/aggregation.ts'
 import { Authorizer, refusal } from './authz/authorizer.ts'
 import { NodeAuthorizer } from './authz/node.ts'
@@ -72,6 +73,8 @@ export async function createApiServer(options: ApiServerOptions): Promise<ApiSer
   scope.run('crd-cleanup', (signal) => cleanDefinitions(core, signal))
   scope.run('quota-status', (signal) => keepQuotaStatus(core, signal))
   scope.run('service-addresses', (signal) => keepServiceClaims(core, signal))
+  const { rootCaPem } = options
+  if (rootCaPem) scope.run('token-secrets', (signal) => keepTokenSecrets(core, rootCaPem, signal))
   scope.run('aggregated-roles', (signal) => keepAggregatedRoles(core, signal))
   const discovery = new Discovery(resources)
   const openApi = new OpenApi(resources, GIT_VERSION)
@@ -182,6 +185,7 @@ export async function createApiServer(options: ApiServerOptions): Promise<ApiSer
       return user && impersonate(user, headers, (u, a) => core.authorizer.authorize(u, a))
     },
     authorize: async (user, attributes) => core.authorizer.authorize(user, attributes),
+    setServiceAccountKey: (key) => tokens.setKeys(key),
     handleHttp,
     handleUpgrade,
     close,

@@ -1,6 +1,7 @@
 /** Subresources: status and its like, scale, binding, token, approval, eviction, and the streams of pods. Used by the pipeline. */
 import type { ApiResponse } from '../api/contract.ts'
-import { badRequest, conflict, invalid, fieldInvalid, fieldRequired, methodNotAllowed, notFound, pathNotFound, tooManyRequests, unavailable } from '../api/status.ts'
+import { badRequest, conflict, invalid, fieldRequired, methodNotAllowed, notFound, pathNotFound, tooManyRequests, unavailable } from '../api/status.ts'
+import { requestToken } from './authn/token-request.ts'
 import { readObject } from './body.ts'
 import { answer, type Call, type Core } from './core.ts'
 import { objectOf } from './encode.ts'
@@ -90,60 +91,6 @@ function blockedByBudget(core: Core, pod: Readonly<Obj>): boolean {
     if (((budget.status as { disruptionsAllowed?: number } | undefined)?.disruptionsAllowed ?? 0) < 1) return true
   }
   return false
-}
-
-interface TokenRequestSpec {
-  audiences?: string[]
-  expirationSeconds?: number
-  boundObjectRef?: { kind?: string; apiVersion?: string; name?: string; uid?: string }
-}
-
-/** A token for a service account, bound to a pod or secret when asked: TokenRequest. */
-async function requestToken(core: Core, call: Call): Promise<ApiResponse> {
-  const { def, info } = call
-  const request = ((await readObject(call)).sent ?? {}) as Partial<Obj> & { spec?: TokenRequestSpec }
-  const spec = request.spec ?? {}
-  const { entry } = await core.store.get(keyOf(def, info.namespace, info.name))
-  if (!entry) throw notFound(def, info.name as string)
-  const account = objectOf(def, { text: entry.value, revision: entry.revision })
-  const of = { group: 'authentication.k8s.io', resource: 'tokenrequests', kind: 'TokenRequest' }
-  const seconds = spec.expirationSeconds ?? 3_600
-  if (!Number.isInteger(seconds) || seconds < 600 || seconds > 2 ** 32) {
-    throw invalid(of, '', [fieldInvalid('spec.expirationSeconds', seconds, 'may not specify a duration less than 10 minutes or larger than 2^32 seconds')])
-  }
-  let bound: { kind: 'Pod' | 'Secret'; name: string; uid: string } | undefined
-  let node: { name: string; uid?: string } | undefined
-  if (spec.boundObjectRef) {
-    const { kind, name, uid } = spec.boundObjectRef
-    if ((kind !== 'Pod' && kind !== 'Secret') || !name) throw invalid(of, '', [fieldInvalid('spec.boundObjectRef', spec.boundObjectRef, 'only a named Pod or Secret can be bound to')])
-    const resource = core.resources.find('', 'v1', kind === 'Pod' ? 'pods' : 'secrets') as Call['def']
-    const found = await core.store.get(keyOf(resource, info.namespace, name))
-    if (!found.entry) throw notFound(resource, name)
-    const object = objectOf(resource, { text: found.entry.value, revision: found.entry.revision })
-    if (uid && uid !== object.metadata.uid) throw conflict(def, info.name as string, `the UID in the bound object reference (${uid}) does not match the UID in record. The object might have been deleted and then recreated`)
-    bound = { kind, name, uid: object.metadata.uid as string }
-    if (kind === 'Pod') {
-      const pod = object.spec as { serviceAccountName?: string; nodeName?: string }
-      if ((pod.serviceAccountName || 'default') !== info.name) throw badRequest(`cannot bind token for serviceaccount "${info.name}" to pod running with different serviceaccount name.`)
-      if (pod.nodeName) {
-        const entry = core.cache.resource('nodes').get(keyOf(core.resources.find('', 'v1', 'nodes') as Call['def'], undefined, pod.nodeName))
-        const nodeUid = entry?.parsed().metadata.uid
-        node = { name: pod.nodeName, ...(nodeUid === undefined ? {} : { uid: nodeUid }) }
-      }
-    }
-  }
-  const audiences = spec.audiences?.length ? spec.audiences : [core.tokens.issuer]
-  const { token, expiresMs } = await core.tokens.sign({
-    namespace: info.namespace as string,
-    name: info.name as string,
-    uid: account.metadata.uid as string,
-    audiences,
-    seconds,
-    ...(bound ? { bound } : {}),
-    ...(node ? { node } : {}),
-  })
-  const status = { token, expirationTimestamp: new Date(expiresMs).toISOString().replace(/\.\d+Z$/, 'Z') }
-  return answer(call, 201, JSON.stringify({ kind: 'TokenRequest', apiVersion: 'authentication.k8s.io/v1', metadata: { name: info.name, namespace: info.namespace }, spec: { ...spec, audiences, expirationSeconds: seconds }, status }))
 }
 
 async function podLog(core: Core, call: Call): Promise<ApiResponse> {

@@ -5,7 +5,9 @@
  */
 import { GROUP_AUTHENTICATED, type UserInfo } from '../../api/contract.ts'
 import type { Clock } from '../../base/clock.ts'
+import { forbidden } from '../../api/status.ts'
 import { AppError } from '../../base/errors.ts'
+import { refusal } from '../authz/authorizer.ts'
 import type { Attributes, Decision, Peer, PeerSubject } from '../ports.ts'
 import type { WatchCache } from '../watch-cache.ts'
 import { bootstrapUser, isBootstrapToken } from './bootstrap-token.ts'
@@ -29,7 +31,11 @@ export class Authenticator {
 
   /** @throws AppError `unauthorized` */
   async authenticate(peer: Peer | undefined, headers: Headers): Promise<UserInfo | undefined> {
-    if (peer?.subject) return subjectUser(peer.subject)
+    if (peer?.subject) {
+      const { expiresMs } = peer.subject
+      if (expiresMs !== undefined && expiresMs < this.#clock.now()) throw new AppError('unauthorized', `check client certificate: it expired at ${new Date(expiresMs).toISOString()}`)
+      return subjectUser(peer.subject)
+    }
     const token = bearer(headers)
     if (token !== undefined) return (await this.token(token)).user
     if (peer?.problem) throw new AppError('unauthorized', `check client certificate: ${peer.problem}`)
@@ -48,7 +54,10 @@ const subjects = new WeakMap<PeerSubject, UserInfo>()
 
 function subjectUser(subject: PeerSubject): UserInfo {
   let user = subjects.get(subject)
-  if (!user) subjects.set(subject, (user = { name: subject.cn, groups: [...new Set([...subject.o, GROUP_AUTHENTICATED])] }))
+  if (!user) {
+    const extra = subject.fingerprint === undefined ? {} : { extra: { 'authentication.kubernetes.io/credential-id': [`X509SHA256=${subject.fingerprint}`] } }
+    subjects.set(subject, (user = { name: subject.cn, groups: [...new Set([...subject.o, GROUP_AUTHENTICATED])], ...extra }))
+  }
   return user
 }
 
@@ -71,12 +80,12 @@ function bearer(headers: Headers): string | undefined {
  */
 export function impersonate(user: UserInfo, headers: Headers, authorize: (user: UserInfo, a: Attributes) => Decision): UserInfo {
   if (!asksImpersonation(headers)) return user
-  const name = one(headers['impersonate-user'])
+  const name = one(headers['impersonate-user']) || undefined
   const groups = many(headers['impersonate-group'])
-  const uid = one(headers['impersonate-uid'])
+  const uid = one(headers['impersonate-uid']) || undefined
   const extra: Record<string, string[]> = {}
   for (const [header, value] of Object.entries(headers)) {
-    if (header.startsWith('impersonate-extra-')) extra[decodeURIComponent(header.slice(18))] = many(value)
+    if (header.startsWith('impersonate-extra-')) extra[extraKey(header.slice(18))] = many(value)
   }
   if (name === undefined) {
     if (groups.length > 0 || uid !== undefined || Object.keys(extra).length > 0) {
@@ -86,28 +95,45 @@ export function impersonate(user: UserInfo, headers: Headers, authorize: (user: 
   }
   const need = (what: Omit<Attributes, 'verb'>): void => {
     const a: Attributes = { ...what, verb: 'impersonate' }
-    if (!authorize(user, a).allowed) {
-      const sub = a.subresource ? `${a.resource}/${a.subresource}` : a.resource
-      throw new AppError('forbidden', `${a.resource} ${JSON.stringify(a.name)} is forbidden: User ${JSON.stringify(user.name)} cannot impersonate resource ${JSON.stringify(sub)} in API group ${JSON.stringify(a.group ?? '')} at the cluster scope`)
-    }
+    const { allowed, reason } = authorize(user, a)
+    if (!allowed) throw forbidden({ group: a.group ?? '', resource: a.resource ?? '' }, a.name ?? '', refusal(user, a, reason))
   }
   const account = /^system:serviceaccount:([^:]+):([^:]+)$/.exec(name)
   if (account) need({ resource: 'serviceaccounts', namespace: account[1] as string, name: account[2] as string })
   else need({ resource: 'users', name })
   for (const group of groups) need({ resource: 'groups', name: group })
-  if (uid !== undefined) need({ group: 'authentication.k8s.io', resource: 'uids', name: uid })
   for (const [key, values] of Object.entries(extra)) {
-    for (const value of values) need({ group: 'authentication.k8s.io', resource: 'userextras', subresource: key, name: value })
+    for (const value of values) need({ group: 'authentication.k8s.io', version: 'v1', resource: 'userextras', subresource: key, name: value })
   }
+  if (uid !== undefined) need({ group: 'authentication.k8s.io', version: 'v1', resource: 'uids', name: uid })
   const implied = account ? ['system:serviceaccounts', `system:serviceaccounts:${account[1]}`] : []
   const all = groups.length > 0 ? groups : implied
-  const known = name === ANONYMOUS.name ? 'system:unauthenticated' : GROUP_AUTHENTICATED
-  return { name, ...(uid === undefined ? {} : { uid }), groups: [...new Set([...all, known])], extra }
+  // Kubernetes adds who one is known to be, unless the groups asked for say it.
+  const known = name === ANONYMOUS.name ? 'system:unauthenticated' : all.includes('system:unauthenticated') ? [] : GROUP_AUTHENTICATED
+  const result: UserInfo = { name, ...(uid === undefined ? {} : { uid }), groups: [...new Set([...all, ...[known].flat()])], extra }
+  impersonators.set(result, user)
+  return result
+}
+
+const impersonators = new WeakMap<UserInfo, UserInfo>()
+
+/** Who speaks as this user; undefined when it is the user. For the audit log. */
+export function impersonatorOf(user: UserInfo): UserInfo | undefined {
+  return impersonators.get(user)
 }
 
 function asksImpersonation(headers: Headers): boolean {
   for (const header in headers) if (header.startsWith('impersonate-')) return true
   return false
+}
+
+/** Keys are percent-encoded where a header's name cannot hold them; one that does not decode is taken as it is. */
+function extraKey(name: string): string {
+  try {
+    return decodeURIComponent(name).toLowerCase()
+  } catch {
+    return name
+  }
 }
 
 function one(value: string | string[] | undefined): string | undefined {
@@ -116,5 +142,5 @@ function one(value: string | string[] | undefined): string | undefined {
 
 /** Node joins repeated unknown headers with `, `. */
 function many(value: string | string[] | undefined): string[] {
-  return value === undefined ? [] : [value].flat().flatMap((v) => v.split(/,\s*/)).filter((v) => v !== '')
+  return value === undefined ? [] : [value].flat().flatMap((v) => v.split(/, /)).filter((v) => v !== '')
 }

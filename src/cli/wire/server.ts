@@ -105,6 +105,7 @@ export async function startServer(settings: ServerSettings): Promise<RunningServ
       clock,
       metrics,
       serviceAccountKey: identity.serviceAccount,
+      rootCaPem: () => identity.ca.certPem,
       serviceCidr: settings.serviceCidr,
       podStreams,
       ...(await openAudit(settings.audit, paths.data, scope)),
