@@ -3,11 +3,11 @@ import { createHash } from 'node:crypto'
 import { compareVersions } from '../api/crd.ts'
 import type { ApiResponse } from '../api/contract.ts'
 import { apiVersionOf, type ResourceDef } from '../api/kinds.ts'
-import type { Accepted } from './negotiate.ts'
+import { negotiate } from './negotiate.ts'
 import type { Resources } from './resources.ts'
 
 /** Groups in the order kubectl users know; others follow in the order of the table. */
-const FIRST = ['', 'apps', 'events.k8s.io', 'authentication.k8s.io', 'authorization.k8s.io', 'autoscaling', 'batch', 'certificates.k8s.io', 'networking.k8s.io', 'policy', 'rbac.authorization.k8s.io', 'storage.k8s.io', 'admissionregistration.k8s.io', 'apiextensions.k8s.io', 'scheduling.k8s.io', 'coordination.k8s.io', 'node.k8s.io', 'discovery.k8s.io']
+const FIRST = ['', 'apiregistration.k8s.io', 'apps', 'events.k8s.io', 'authentication.k8s.io', 'authorization.k8s.io', 'autoscaling', 'batch', 'certificates.k8s.io', 'networking.k8s.io', 'policy', 'rbac.authorization.k8s.io', 'storage.k8s.io', 'admissionregistration.k8s.io', 'apiextensions.k8s.io', 'scheduling.k8s.io', 'coordination.k8s.io', 'node.k8s.io', 'discovery.k8s.io', 'resource.k8s.io', 'flowcontrol.apiserver.k8s.io']
 
 /** Answers the discovery paths from the table of kinds; documents are remade when what is served changes. */
 export class Discovery {
@@ -20,25 +20,25 @@ export class Discovery {
   }
 
   /** undefined when the path is not one of discovery. */
-  answer(path: string, accepted: Accepted, ifNoneMatch: string | undefined): ApiResponse | undefined {
+  answer(path: string, accept: string | undefined, ifNoneMatch: string | undefined): ApiResponse | undefined {
     const clean = path.endsWith('/') ? path.slice(0, -1) : path
     const parts = clean.split('/').slice(1)
     if ((parts[0] !== 'api' && parts[0] !== 'apis') || parts.length > (parts[0] === 'api' ? 2 : 3)) return undefined
-    const aggregated = accepted.shape === 'aggregated' && parts.length === 1
+    const aggregated = parts.length === 1 && negotiate(accept).shape === 'aggregated' ? aggregatedVersion(accept) : undefined
     if (this.#version !== this.#resources.version) {
       this.#memo.clear()
       this.#version = this.#resources.version
     }
-    const key = `${aggregated}${clean}`
+    const key = `${aggregated ?? ''}${clean}`
     let body = this.#memo.get(key)
     if (body === undefined) {
-      const document = aggregated ? this.#aggregated(parts[0] === 'api') : this.#plain(parts)
+      const document = aggregated ? this.#aggregated(parts[0] === 'api', aggregated) : this.#plain(parts)
       if (!document) return undefined
       this.#memo.set(key, (body = JSON.stringify(document)))
     }
     const headers: Record<string, string> = { 'content-type': 'application/json' }
     if (aggregated) {
-      headers['content-type'] = 'application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList'
+      headers['content-type'] = `application/json;g=apidiscovery.k8s.io;v=${aggregated};as=APIGroupDiscoveryList`
       headers.etag = `"${createHash('sha512').update(body).digest('hex').toUpperCase()}"`
       headers['cache-control'] = 'public'
       headers.vary = 'Accept'
@@ -68,13 +68,18 @@ export class Discovery {
     return this.#resources.custom.some((d) => d.group === group) ? versions.sort(compareVersions) : versions
   }
 
+  /** The resources of a group and version, by name. */
+  #of(group: string, version: string): ResourceDef[] {
+    return this.#resources.all.filter((d) => d.group === group && d.version === version).sort((a, b) => (a.resource < b.resource ? -1 : 1))
+  }
+
   #group(name: string): object {
     const versions = this.#versions(name).map((version) => ({ groupVersion: `${name}/${version}`, version }))
     return { name, versions, preferredVersion: versions[0] }
   }
 
   #resourceList(group: string, version: string): object | undefined {
-    const defs = this.#resources.all.filter((d) => d.group === group && d.version === version)
+    const defs = this.#of(group, version)
     if (defs.length === 0) return undefined
     const resources = defs.flatMap((d) => [
       {
@@ -85,7 +90,7 @@ export class Discovery {
         verbs: d.verbs,
         ...(d.shortNames.length > 0 ? { shortNames: d.shortNames } : {}),
         ...(d.categories.length > 0 ? { categories: d.categories } : {}),
-        ...(d.storage === '' ? {} : { storageVersionHash: storageHash(d) }),
+        ...(d.storage === '' ? {} : { storageVersionHash: storageHash(this.#resources.all.find((x) => x.storage === d.storage) ?? d) }),
       },
       ...d.subresources.map((s) => ({
         name: `${d.resource}/${s.name}`,
@@ -99,18 +104,24 @@ export class Discovery {
     return { kind: 'APIResourceList', ...(group === '' ? {} : { apiVersion: 'v1' }), groupVersion: apiVersionOf({ group, version }), resources }
   }
 
-  #aggregated(core: boolean): object {
+  #aggregated(core: boolean, version: string): object {
     const groups = this.#groups().filter((g) => (g === '') === core)
     const items = groups.map((group) => ({
       metadata: core ? {} : { name: group },
       versions: this.#versions(group).map((version) => ({
         version,
-        resources: this.#resources.all.filter((d) => d.group === group && d.version === version).map(discoveryOf),
+        resources: this.#of(group, version).map(discoveryOf),
         freshness: 'Current',
       })),
     }))
-    return { kind: 'APIGroupDiscoveryList', apiVersion: 'apidiscovery.k8s.io/v2', metadata: {}, items }
+    return { kind: 'APIGroupDiscoveryList', apiVersion: `apidiscovery.k8s.io/${version}`, metadata: {}, items }
   }
+}
+
+/** The first version of the aggregated form that the caller names. */
+function aggregatedVersion(accept: string | undefined): string {
+  const first = (accept ?? '').split(',').find((type) => /;\s*as=APIGroupDiscoveryList/.test(type))
+  return /;\s*v=(v2\w*)/.exec(first ?? '')?.[1] ?? 'v2'
 }
 
 function discoveryOf(d: ResourceDef): object {

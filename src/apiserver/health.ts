@@ -14,6 +14,8 @@ const json = (body: object): ApiResponse => ({ status: 200, headers: { 'content-
 export interface HealthParts {
   readonly tokens: ServiceAccountTokens
   readonly metrics: Metrics
+  /** Brings the metrics that are only looked at up to date. */
+  readonly sample: () => void
   readonly gitCommit: string
   /** Named checks; each is true when fine. */
   readonly checks: Readonly<Record<string, () => boolean>>
@@ -26,10 +28,15 @@ export function healthPath(parts: HealthParts, path: string, query: URLSearchPar
     case '/version/': {
       const { major, minor } = KUBERNETES
       const goArch = arch === 'x64' ? 'amd64' : arch
-      return json({ major, minor, gitVersion: GIT_VERSION, gitCommit: parts.gitCommit, gitTreeState: 'clean', buildDate: '1970-01-01T00:00:00Z', goVersion: `node ${process.version}`, compiler: 'node', platform: `linux/${goArch}` })
+      return json({
+        major, minor, emulationMajor: major, emulationMinor: minor, minCompatibilityMajor: major, minCompatibilityMinor: String(Number(minor) - 1),
+        gitVersion: GIT_VERSION, gitCommit: parts.gitCommit, gitTreeState: 'clean', buildDate: '1970-01-01T00:00:00Z', goVersion: `node ${process.version}`,
+        compiler: 'node', platform: `linux/${goArch}`,
+      })
     }
     case '/metrics':
-      return text(parts.metrics.text())
+      parts.sample()
+      return { ...text(parts.metrics.text()), headers: { 'content-type': 'text/plain; version=0.0.4; charset=utf-8' } }
     case '/openid/v1/jwks':
       return { ...json(parts.tokens.jwks()), headers: { 'content-type': 'application/jwk-set+json', 'cache-control': 'public, max-age=3600' } }
     case '/.well-known/openid-configuration':
@@ -41,13 +48,30 @@ export function healthPath(parts: HealthParts, path: string, query: URLSearchPar
         id_token_signing_alg_values_supported: ['ES256'],
       })
   }
-  const [, root, one] = /^\/(healthz|livez|readyz)(?:\/([\w-]+))?\/?$/.exec(path) ?? []
+  const [, root, one] = /^\/(healthz|livez|readyz)(?:\/([\w/-]+?))?\/?$/.exec(path) ?? []
   if (root === undefined) return undefined
-  const checks = Object.entries(parts.checks).filter(([name]) => one === undefined || one === name)
-  if (one !== undefined && checks.length === 0) return one === 'ping' ? text('ok') : undefined
-  const lines = checks.map(([name, check]) => ({ name, ok: check() }))
-  const ok = lines.every((l) => l.ok)
+  const checks = Object.entries(parts.checks).filter(([name]) => root === 'readyz' || !READY_ONLY.has(name))
+  if (one !== undefined) {
+    const check = checks.find(([name]) => name === one)?.[1]
+    return check && (check() ? text('ok') : text(`internal server error: ${one} failed: reason withheld\n`, 500))
+  }
+  return report(root, checks, query)
+}
+
+/** Checks that say whether to send requests here, not whether to start the process anew. */
+const READY_ONLY: ReadonlySet<string> = new Set(['shutdown'])
+
+/** All checks but those excluded; `verbose` lists them also when all is well. */
+function report(root: string, checks: readonly (readonly [string, () => boolean])[], query: URLSearchParams): ApiResponse {
+  const excluded = new Set(query.getAll('exclude').flatMap((names) => names.split(',')).filter((name) => name !== ''))
+  let ok = true
+  const lines = checks.map(([name, check]) => {
+    if (excluded.delete(name)) return `[+]${name} excluded: ok`
+    if (check()) return `[+]${name} ok`
+    ok = false
+    return `[-]${name} failed: reason withheld`
+  })
   if (ok && query.get('verbose') === null) return text('ok')
-  const detail = lines.map((l) => (l.ok ? `[+]${l.name} ok` : `[-]${l.name} failed`)).join('\n')
-  return text(`${detail}\n${root} check ${ok ? 'passed' : 'failed'}\n`, ok ? 200 : 500)
+  if (excluded.size > 0) lines.push(`warn: some health checks cannot be excluded: no matches for ${[...excluded].map((name) => JSON.stringify(name)).join(',')}`)
+  return text(`${lines.join('\n')}\n${root} check ${ok ? 'passed' : 'failed'}\n`, ok ? 200 : 500)
 }

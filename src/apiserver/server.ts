@@ -28,12 +28,12 @@ import type { Core } from './core.ts'
 import { Discovery } from './discovery.ts'
 import { GIT_VERSION, healthPath } from './health.ts'
 import { readBody, sendResponse, toApiRequest } from './http.ts'
-import { negotiate } from './negotiate.ts'
 import { OpenApi } from './openapi.ts'
 import { attributesOf, createPipeline, failure } from './pipeline.ts'
 import type { ApiServer, ApiServerOptions, HttpRequest, HttpResponse, Peer, PodTarget } from './ports.ts'
+import { RequestMetrics, sampledMetrics } from './request-metrics.ts'
 import { requestInfo } from './request-info.ts'
-import { Resources } from './resources.ts'
+import { Resources, storageName } from './resources.ts'
 import { keepServiceClaims } from './service-claims.ts'
 import { firstAddress } from './service-ips.ts'
 import { podTarget } from './subresources.ts'
@@ -79,27 +79,28 @@ export async function createApiServer(options: ApiServerOptions): Promise<ApiSer
   const discovery = new Discovery(resources)
   const openApi = new OpenApi(resources, GIT_VERSION)
   let ready = false
+  const counts = new RequestMetrics(metrics, resources, clock)
+  const gitCommit = options.gitCommit ?? ''
+  const sample = sampledMetrics(metrics, resources, (storage) => cache.resource(storageName({ storage })).size, { gitVersion: GIT_VERSION, gitCommit })
   const health = {
     tokens,
     metrics,
-    gitCommit: options.gitCommit ?? '',
-    checks: { ping: () => true, 'watch-cache': () => !scope.signal.aborted, 'first-objects': () => ready },
+    gitCommit,
+    sample: () => (counts.sample(), sample()),
+    checks: { ping: () => true, log: () => true, etcd: () => !scope.signal.aborted, 'poststarthook/first-objects': () => ready, shutdown: () => !scope.signal.aborted },
   }
-  const requests = metrics.counter('apiserver_request_total', 'Requests answered, by verb and status code')
-  const seconds = metrics.histogram('apiserver_request_duration_seconds', 'Time to the first byte of an answer, watches aside, in seconds')
 
   const pipeline = createPipeline(core, async (path, request) => {
     const found = healthPath(health, path, request.query)
     if (found) return found
     if (path.startsWith('/openapi/')) return openApi.answer(path, request)
-    return discovery.answer(path, negotiate(request.headers?.accept), request.headers?.['if-none-match'])
+    return discovery.answer(path, request.headers?.accept, request.headers?.['if-none-match'])
   }, provided)
   const handle = audited(options.audit, pipeline.handle, clock)
   const serve = async (request: ApiRequest, user: UserInfo, signal: AbortSignal): Promise<ApiResponse> => {
-    const started = clock.monotonic()
+    const counted = counts.begin(request)
     const answer = scope.signal.aborted ? failure(unavailable('the server is stopping'), request) : await handle(request, user, signal)
-    requests.add(1, { verb: request.method, code: String(answer.status) })
-    if (typeof answer.body === 'string') seconds.observe((clock.monotonic() - started) / 1_000, { verb: request.method })
+    counted(answer)
     return answer
   }
   const identify = async (peer: Peer, headers: Parameters<Authenticator['authenticate']>[1]): Promise<UserInfo> => {
