@@ -4,7 +4,7 @@
  * tmpfs, and is written again at boot. All steps may be repeated; a pod's directories go when the pod is gone.
  */
 import { chmod, chown, mkdir, readdir, realpath, rm, stat } from 'node:fs/promises'
-import { join, normalize } from 'node:path'
+import { dirname, join, normalize } from 'node:path'
 import type { Pod, Volume, VolumeDevice, VolumeMount } from '../../api/gen/types.ts'
 import type { Clock } from '../../base/clock.ts'
 import { AppError } from '../../base/errors.ts'
@@ -189,13 +189,20 @@ async function subPath(root: string, sub: string, create: boolean): Promise<stri
     throw new AppError('invalid', `mount subPath "${sub}": it must be relative and stay inside the volume`)
   }
   const path = join(root, sub)
-  const there = await stat(path).catch(() => undefined)
-  if (!there && create) await mkdir(path, { recursive: true, mode: 0o755 })
+  if (create && !(await stat(path).catch(() => undefined))) await makeLike(root, path)
   const [real, base] = await Promise.all([realpath(path), realpath(root)]).catch((cause: unknown) => {
     throw new AppError('invalid', `mount subPath "${sub}": it is not in the volume`, { cause })
   })
   if (real !== base && !real.startsWith(`${base}/`)) throw new AppError('invalid', `mount subPath "${sub}": a link leads out of the volume`)
   return real
+}
+
+/** Directories of a subPath have the mode of their volume: who may write there may write here. */
+async function makeLike(root: string, path: string): Promise<void> {
+  const first = await mkdir(path, { recursive: true })
+  if (first === undefined) return
+  const { mode } = await stat(root)
+  for (let at = path; at.length >= first.length; at = dirname(at)) await chmod(at, mode & 0o7777)
 }
 
 function stampOf(now: number): string {
