@@ -57,7 +57,7 @@ export async function createTestCluster(options: TestClusterOptions = {}): Promi
     privateKeyPem: privateKey.export({ type: 'pkcs8', format: 'pem' }) as string,
     publicKeyPem: publicKey.export({ type: 'spki', format: 'pem' }) as string,
   }
-  const api = await createApiServer({ store, clock, serviceAccountKey, serviceCidr: '10.43.0.0/16' })
+  const api = await createApiServer({ store, clock, serviceAccountKey, serviceCidr: '10.43.0.0/16', advertise: { address: '10.0.0.2', port: 6443 } })
   const scope = new Scope('test cluster')
   scope.onClose(() => store[Symbol.asyncDispose]())
   scope.onClose(() => api.close())

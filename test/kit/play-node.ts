@@ -60,7 +60,9 @@ export class PlayNode {
     const conditions = [{ type: 'Ready', status: 'True', reason: 'KubeletReady', message: 'test node', lastTransitionTime: now() }]
     const metadata = { name: this.name, labels: { 'kubernetes.io/hostname': this.name, ...labels } }
     await nodes.create({ metadata, spec: {} })
-    await nodes.patch(this.name, undefined, { status: { conditions, allocatable, capacity: allocatable } }, 'merge', { subresource: 'status' })
+    const nodeInfo = { kubeletVersion: 'v1.35.0', osImage: 'Test', kernelVersion: '6.0', containerRuntimeVersion: 'test://1', operatingSystem: 'linux', architecture: 'amd64' }
+    const addresses = [{ type: 'InternalIP', address: '10.0.0.1' }, { type: 'Hostname', address: this.name }]
+    await nodes.patch(this.name, undefined, { status: { conditions, allocatable, capacity: allocatable, nodeInfo, addresses } }, 'merge', { subresource: 'status' })
     this.#links.connect(this.name)
 
     const caches = createCaches(client, { clock: this.#clock, schedule: { firstMs: 10, factor: 1, maxMs: 10, jitter: 0 } })
@@ -79,7 +81,10 @@ export class PlayNode {
       if (pod.status?.phase === 'Running' && pod.status.conditions?.some((c) => c.type === 'Ready' && c.status === up)) return
       const types = ['Initialized', 'Ready', 'ContainersReady', 'PodScheduled']
       const ready = types.map((type) => ({ type, status: type.endsWith('Ready') ? up : 'True', lastTransitionTime: now() }))
-      await api.patch(name, namespace, { status: { phase: 'Running', startTime: now(), conditions: ready } }, 'strategic', { subresource: 'status' })
+      const running = { running: { startedAt: now() } }
+      const containerStatuses = pod.spec?.containers.map((c) => ({ name: c.name, image: c.image ?? '', imageID: `test:${c.image}`, containerID: `test://${c.name}`, ready: up === 'True', started: true, restartCount: 0, state: running }))
+      const status = { phase: 'Running', startTime: now(), podIP: '10.42.0.9', podIPs: [{ ip: '10.42.0.9' }], hostIP: '10.0.0.1', conditions: ready, containerStatuses }
+      await api.patch(name, namespace, { status }, 'strategic', { subresource: 'status' })
     }
     const schedule = { firstMs: 10, factor: 1, maxMs: 10, jitter: 0 }
     const kubelet = createController({ name: `node ${this.name}`, clock: this.#clock, sources: [watchObjects(pods)], caches: [pods], reconcile, schedule })
