@@ -34,6 +34,25 @@ test('certificates are read from the files that it names', () => {
   refused(`etcd://a:1?ca=${join(directory, 'text')}`, /is not a PEM file/)
 })
 
+test('a user comes with a file that holds the password, read again at each login', () => {
+  const path = join(directory, 'password')
+  writeFileSync(path, 'one\n')
+  const choice = parseStore(`etcd://a:1?user=skerry&password-file=${path}`)
+  const user = choice.kind === 'etcd' ? choice.address.user : undefined
+  assert.deepEqual([user?.name, user?.password()], ['skerry', 'one'])
+  writeFileSync(path, 'two')
+  assert.equal(user?.password(), 'two')
+  refused('etcd://a:1?user=skerry', /has one of user and password-file/)
+  refused('etcd://a:1?user=skerry&password-file=/no/such', /password-file of --store names "\/no\/such", which cannot be read/)
+})
+
+test('renewed certificates are read from the same files', () => {
+  const [ca, cert, key] = [pem('ca'), pem('cert'), pem('key')]
+  const choice = parseStore(`etcd://a:1?ca=${ca}&cert=${cert}&key=${key}`)
+  writeFileSync(cert, '-----BEGIN new cert-----\n')
+  assert.equal(choice.kind === 'etcd' ? choice.address.reload?.()?.cert : undefined, '-----BEGIN new cert-----\n')
+})
+
 test('what is no store is refused with the part that is wrong', () => {
   refused('etcd', /--store "etcd" is neither sqlite nor like etcd:\/\//)
   refused('postgres://a', /is neither sqlite nor like/)
@@ -41,5 +60,5 @@ test('what is no store is refused with the part that is wrong', () => {
   refused('etcd://a', /names the member "a", expected host:port/)
   refused('etcd://a:2379,b', /names the member "b"/)
   refused('etcd://a:99999', /names the member "a:99999"/)
-  refused('etcd://a:1?tls=yes', /has the part "tls", known are ca, cert and key/)
+  refused('etcd://a:1?tls=yes', /has the part "tls", known are ca, cert, key, user, password-file/)
 })

@@ -1,7 +1,8 @@
 /**
  * The few calls of etcd's v3 API that the store makes, over gRPC with TLS and client certificates: unary calls by name and
- * one watch a stream. Of several endpoints one is used until it fails; then the next one is. Messages are plain objects in
- * the camelCase of `gen/descriptor.ts`; 64-bit numbers are JavaScript numbers (revisions are exact to 2^53).
+ * one watch a stream. Of several endpoints one is used until it fails; then the next one is. A failure also looks whether the
+ * certificates were renewed; a user's token that etcd no longer knows is asked for anew. Messages are plain objects in the
+ * camelCase of `gen/descriptor.ts`; 64-bit numbers are JavaScript numbers (revisions are exact to 2^53).
  */
 import { randomInt } from 'node:crypto'
 import { isIP } from 'node:net'
@@ -9,14 +10,26 @@ import { checkServerIdentity, type PeerCertificate } from 'node:tls'
 import * as grpc from '@grpc/grpc-js'
 import protobuf from 'protobufjs/light.js'
 import { AppError, type ErrorCode } from '../base/errors.ts'
+import { keyFits } from '../base/pki.ts'
 import { descriptor } from './gen/descriptor.ts'
+
+/** PEM texts: whom to trust, and what to show. */
+export interface EtcdTlsPems {
+  readonly ca: string
+  readonly cert: string | undefined
+  readonly key: string | undefined
+}
 
 /** Where an etcd is, and who we are to it. */
 export interface EtcdAddress {
   /** `host:port` of each member. */
   readonly endpoints: readonly string[]
-  /** PEMs; without `ca` the connection is plain. */
-  readonly tls?: { readonly ca: string; readonly cert: string | undefined; readonly key: string | undefined } | undefined
+  /** Without it the connection is plain. */
+  readonly tls?: EtcdTlsPems | undefined
+  /** Reads the PEMs again; asked when etcd cannot be reached. @throws when they cannot be read */
+  readonly reload?: () => EtcdTlsPems | undefined
+  /** For an etcd with authentication. The password is asked for at each login. */
+  readonly user?: { readonly name: string; readonly password: () => string } | undefined
   /** All keys lie below it; ends with `/`. */
   readonly prefix: string
 }
@@ -68,9 +81,11 @@ export class EtcdCompacted extends AppError {
 const TIMEOUT_MS = 10_000
 /** etcd's largest request is 1.5 MiB, but a page of answers is many of them. */
 const MAX_ANSWER = 1 << 30
+/** Certificate files are looked at this often at most, ms. */
+const RELOAD_MS = 1_000
 
 const root = protobuf.Root.fromJSON(descriptor)
-const CALLS = { Range: 'KV', Txn: 'KV', DeleteRange: 'KV', Compact: 'KV', LeaseGrant: 'Lease', LeaseTimeToLive: 'Lease', Alarm: 'Maintenance', Status: 'Maintenance', Defragment: 'Maintenance' } as const
+const CALLS = { Range: 'KV', Txn: 'KV', DeleteRange: 'KV', Compact: 'KV', LeaseGrant: 'Lease', LeaseTimeToLive: 'Lease', Authenticate: 'Auth', Alarm: 'Maintenance', Status: 'Maintenance', Defragment: 'Maintenance' } as const
 export type Call = keyof typeof CALLS
 
 /** Connections to one etcd cluster, dialled at the first call. Its owner closes it. */
@@ -78,9 +93,13 @@ export class EtcdClient {
   readonly #address: EtcdAddress
   readonly #clients = new Map<string, grpc.Client>()
   #current = 0
+  #tls: EtcdTlsPems | undefined
+  #reloadedAt = -Infinity
+  #token: Promise<string> | undefined
 
   constructor(address: EtcdAddress) {
     this.#address = address
+    this.#tls = address.tls
   }
 
   /** How messages name it. */
@@ -105,7 +124,8 @@ export class EtcdClient {
       } catch (error) {
         if (!(error instanceof AppError) || error.code !== 'unavailable') throw error
         if (options.endpoint === undefined) this.#leave(endpoint)
-        if (options.again !== true || tries >= this.endpoints.length) throw error
+        const renewed = this.#reload()
+        if (options.again !== true || (tries >= this.endpoints.length && !renewed)) throw error
       }
     }
   }
@@ -118,7 +138,7 @@ export class EtcdClient {
     if (signal.aborted) return
     const endpoint = this.#endpoint()
     const [input, output] = [type('WatchRequest'), type('WatchResponse')]
-    const metadata = new grpc.Metadata()
+    const metadata = await this.#metadata(endpoint)
     // A member cut off from the majority ends the stream instead of staying silent.
     metadata.set('hasleader', 'true')
     const call = this.#client(endpoint).makeBidiStreamRequest<object, object>('/etcdserverpb.Watch/Watch', encoder(input), decoder(output), metadata)
@@ -129,6 +149,7 @@ export class EtcdClient {
       for await (const message of call) {
         const answer = message as WatchAnswer
         if (answer.canceled && answer.compactRevision > 0) throw new EtcdCompacted(answer.compactRevision)
+        if (answer.canceled) this.#token = undefined // Perhaps it is that.
         if (answer.canceled) throw new AppError('unavailable', `watch etcd at ${endpoint}: it refused: ${answer.cancelReason}`)
         if (answer.events.length > 0) yield answer.events
       }
@@ -137,6 +158,8 @@ export class EtcdClient {
       if (signal.aborted) return
       if (error instanceof AppError) throw error
       this.#leave(endpoint)
+      this.#reload()
+      if (isLoginOld(error as grpc.ServiceError)) this.#token = undefined
       throw appError('watch', endpoint, error as grpc.ServiceError)
     } finally {
       signal.removeEventListener('abort', onAbort)
@@ -175,10 +198,45 @@ export class EtcdClient {
     if (this.endpoints[this.#current % this.endpoints.length] === endpoint) this.#current++
   }
 
+  /** Takes renewed certificates; what is open with the former ones ends and is made again. True when there were any. */
+  #reload(): boolean {
+    const now = performance.now()
+    if (!this.#address.reload || now - this.#reloadedAt < RELOAD_MS) return false
+    this.#reloadedAt = now
+    let next: EtcdTlsPems | undefined
+    try {
+      next = this.#address.reload()
+      if (next?.cert !== undefined && next.key !== undefined && !keyFits(next.cert, next.key)) return false
+    } catch {
+      return false // In the midst of being replaced: looked at again with the next failure.
+    }
+    if (JSON.stringify(next) === JSON.stringify(this.#tls)) return false
+    this.#tls = next
+    this.close()
+    return true
+  }
+
+  /** What every call carries: the user's token, if there is a user. */
+  async #metadata(endpoint: string): Promise<grpc.Metadata> {
+    const metadata = new grpc.Metadata()
+    const { user } = this.#address
+    if (!user) return metadata
+    this.#token ??= this.#send<{ token: string }>(endpoint, 'Authenticate', { name: user.name, password: user.password() }, TIMEOUT_MS, metadata).then(({ token }) => token)
+    const asked = this.#token
+    try {
+      metadata.set('token', await asked)
+      return metadata
+    } catch (error) {
+      if (this.#token === asked) this.#token = undefined
+      if (error instanceof AppError && error.code === 'invalid') throw new AppError('unauthorized', `log in to etcd at ${endpoint} as "${user.name}": ${error.message}; check user and password-file of --store`, { cause: error })
+      throw error
+    }
+  }
+
   #client(endpoint: string): grpc.Client {
     let client = this.#clients.get(endpoint)
     if (!client) {
-      const { tls } = this.#address
+      const tls = this.#tls
       const pem = (text: string | undefined): Buffer | null => (text === undefined ? null : Buffer.from(text))
       const host = new URL(`http://${endpoint}`).hostname.replace(/^\[|\]$/g, '')
       // TLS has no server name that is an address; the certificate is still checked for the address.
@@ -200,13 +258,26 @@ export class EtcdClient {
     return client
   }
 
-  #unary<T extends object>(endpoint: string, name: Call, request: object, timeoutMs: number): Promise<T> {
+  async #unary<T extends object>(endpoint: string, name: Call, request: object, timeoutMs: number): Promise<T> {
+    if (!this.#address.user) return this.#send<T>(endpoint, name, request, timeoutMs, new grpc.Metadata())
+    for (let tries = 1; ; tries++) {
+      try {
+        return await this.#send<T>(endpoint, name, request, timeoutMs, await this.#metadata(endpoint))
+      } catch (error) {
+        // Refused before anything was done, so a write may be repeated.
+        if (tries > 1 || !(error instanceof AppError) || !isLoginOld(error.cause as grpc.ServiceError | undefined)) throw error
+        this.#token = undefined
+      }
+    }
+  }
+
+  #send<T extends object>(endpoint: string, name: Call, request: object, timeoutMs: number, metadata: grpc.Metadata): Promise<T> {
     const service = CALLS[name]
     const method = root.lookupService(`etcdserverpb.${service}`).methods[name]
     if (!method) return Promise.reject(new AppError('internal', `call etcd: "${name}" is not in the descriptor`))
     const [input, output] = [type(method.requestType), type(method.responseType)]
     return new Promise((resolve, reject) => {
-      this.#client(endpoint).makeUnaryRequest<object, object>(`/etcdserverpb.${service}/${name}`, encoder(input), decoder(output), request, new grpc.Metadata(), { deadline: Date.now() + timeoutMs }, (error, value) => {
+      this.#client(endpoint).makeUnaryRequest<object, object>(`/etcdserverpb.${service}/${name}`, encoder(input), decoder(output), request, metadata, { deadline: Date.now() + timeoutMs }, (error, value) => {
         if (error) reject(appError(name, endpoint, error))
         else resolve(value as T)
       })
@@ -256,13 +327,19 @@ const CODES: Readonly<Record<number, ErrorCode>> = {
   [grpc.status.UNIMPLEMENTED]: 'unsupported',
 }
 
+/** etcd does not know the token (any more): it restarted, the token's time is over, or users and roles were changed. */
+function isLoginOld(error: grpc.ServiceError | undefined): boolean {
+  return error?.code === grpc.status.UNAUTHENTICATED || (error?.code === grpc.status.INVALID_ARGUMENT && /revision of auth store is old/.test(error.details))
+}
+
 const WAY_OUT: Partial<Record<ErrorCode, string>> = {
   full: '; free space with "skerry store compact", or raise etcd\'s --quota-backend-bytes',
   unavailable: '; check that it runs, its address, and the ca, cert and key of --store',
+  forbidden: '; give its user a role that may read and write below the prefix (root, for compact)',
   timeout: '; its majority or its disk may be slow or away',
 }
 
 function appError(call: string, endpoint: string, error: grpc.ServiceError): AppError {
   const code = CODES[error.code] ?? 'internal'
-  return new AppError(code, `${call} of etcd at ${endpoint}: ${(error.details || error.message).replace(/\.? Resolution note: $/, '')}${WAY_OUT[code] ?? ''}`)
+  return new AppError(code, `${call} of etcd at ${endpoint}: ${(error.details || error.message).replace(/\.? Resolution note: $/, '')}${WAY_OUT[code] ?? ''}`, { cause: error })
 }

@@ -223,6 +223,51 @@ describe('etcd', { skip: noEtcd }, () => {
     await assert.rejects(openEtcdStore({ address: { ...address, tls: undefined } }), fails('unavailable', /ca, cert and key/))
   })
 
+  it('goes on with renewed certificates when etcd takes the former ones no more', { timeout: 60_000 }, async () => {
+    const own = await Etcd.start(PORT + 8, { tls: true })
+    try {
+      let files = own.tls
+      await using store = await openEtcdStore({ address: { ...own.address(), reload: () => files } })
+      await store.put('/a', '1', 0)
+      await own.down('SIGTERM')
+      const renewed = await own.renewTls()
+      await own.up()
+      await assert.rejects(store.get('/a'), fails('unavailable', /ca, cert and key/))
+      files = renewed
+      await until('it reads again', () => store.get('/a').then((r) => r.entry?.value === '1', () => false), 20_000)
+      await until('and writes', () => store.put('/b', '1', 0).then(() => true, () => false), 20_000)
+    } finally {
+      await own.stop()
+    }
+  })
+
+  it('logs in as a user, again when etcd has forgotten it, and says what a wrong password is', { timeout: 60_000 }, async () => {
+    const own = await Etcd.start(PORT + 10)
+    try {
+      await own.addUser('skerry', 'secret', '/mine/')
+      const address = { ...own.address('/mine/'), user: { name: 'skerry', password: () => 'secret' } }
+      await assert.rejects(openEtcdStore({ address: { ...address, user: { name: 'skerry', password: () => 'guess' } } }), fails('unauthorized', /log in to etcd at .* as "skerry": .*check user and password-file of --store/))
+      await assert.rejects(openEtcdStore({ address: own.address('/mine/') }), /user name is empty/)
+      await assert.rejects(openEtcdStore({ address: { ...address, prefix: '/theirs/' } }), fails('forbidden', /permission denied; give its user a role/))
+      await using store = await openEtcdStore({ address })
+      const stop = new AbortController()
+      const seen: string[] = []
+      const watching = (async () => {
+        for await (const batch of store.watch('/', 0, stop.signal)) seen.push(...batch.map((e) => e.key))
+      })()
+      await store.put('/a', '1', 0)
+      // Its simple tokens are in memory only.
+      await own.down()
+      await own.up()
+      await until('it writes again', () => store.put('/b', '1', 0, { ttlSeconds: 60 }).then(() => true, () => false), 20_000)
+      await until('the watch has both', () => seen.includes('/a') && seen.includes('/b'))
+      stop.abort()
+      await watching
+    } finally {
+      await own.stop()
+    }
+  })
+
   it('goes to the next endpoint when one is away', async () => {
     const address = etcd.address()
     await using store = await openEtcdStore({ address: { ...address, endpoints: ['127.0.0.1:7899', ...address.endpoints] } })

@@ -8,8 +8,10 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { createServer, type AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import * as grpc from '@grpc/grpc-js'
+import { hasCode } from '../../src/base/errors.ts'
 import { createCa, createKeyAndCsr, issue } from '../../src/base/pki.ts'
-import { EtcdClient, type EtcdAddress } from '../../src/store/etcd-client.ts'
+import { EtcdClient, endOf, type EtcdAddress } from '../../src/store/etcd-client.ts'
 import { until } from './until.ts'
 
 /** Why etcd tests are skipped here, or false. */
@@ -26,7 +28,7 @@ export interface EtcdTls {
 export class Etcd {
   readonly directory: string
   readonly port: number
-  readonly tls: EtcdTls | undefined
+  tls: EtcdTls | undefined
   readonly #flags: readonly string[]
   #child: ChildProcess | undefined
   #n = 0
@@ -82,7 +84,7 @@ export class Etcd {
     try {
       await until('etcd answers', async () => {
         if (child.exitCode !== null) throw new Error(`etcd ended with ${child.exitCode}`)
-        return probe.call('Range', { key: Buffer.from('x') }, { timeoutMs: 1_000 }).then(() => true, () => false)
+        return probe.call('Range', { key: Buffer.from('x') }, { timeoutMs: 1_000 }).then(() => true, (e: unknown) => hasCode(e, 'invalid')) // One with users asks who is there: an answer too.
       }, 20_000)
     } finally {
       probe.close()
@@ -95,6 +97,32 @@ export class Etcd {
     const ended = once(child, 'exit')
     child.kill(signal)
     await ended
+  }
+
+  /** Gives it another CA, with all that this signs, from its next start on; the files of `tls` keep their names. */
+  async renewTls(): Promise<EtcdTls> {
+    return (this.tls = await makeTls(this.directory))
+  }
+
+  /** Turns authentication on: `root` with password `root`, and `name` who may do all below `prefix`. */
+  async addUser(name: string, password: string, prefix: string): Promise<void> {
+    const client = new grpc.Client(this.endpoint, grpc.credentials.createInsecure())
+    const call = (method: string, ...fields: Uint8Array[]): Promise<void> =>
+      new Promise((resolve, reject) => client.makeUnaryRequest(`/etcdserverpb.Auth/${method}`, (b: Buffer) => b, (b: Buffer) => b, Buffer.concat(fields), (error) => (error ? reject(error) : resolve())))
+    // Protobuf's fields with a length: number, wire type 2, length, bytes.
+    const field = (n: number, value: string | Uint8Array): Buffer => Buffer.concat([Buffer.from([(n << 3) | 2, Buffer.from(value).length]), Buffer.from(value)])
+    try {
+      for (const [user, word] of [['root', 'root'], [name, password]] as const) {
+        await call('UserAdd', field(1, user), field(2, word))
+        await call('RoleAdd', field(1, user))
+        await call('UserGrantRole', field(1, user), field(2, user))
+      }
+      const key = Buffer.from(prefix)
+      await call('RoleGrantPermission', field(1, name), field(2, Buffer.concat([Buffer.from([0x08, 2]), field(2, key), field(3, endOf(key))])))
+      await call('AuthEnable')
+    } finally {
+      client.close()
+    }
   }
 
   /** Freezes it, as a disk or a machine that hangs does; {@link thaw} ends that. */
