@@ -10,7 +10,7 @@ import { logger } from '../base/log.ts'
 import { refusal } from './authz/authorizer.ts'
 import type { Call, Core } from './core.ts'
 import { negotiate } from './negotiate.ts'
-import type { Attributes, ProvidedResource } from './ports.ts'
+import type { Attributes, Decision, ProvidedResource } from './ports.ts'
 import { provide } from './provided.ts'
 import { requestInfo, type RequestInfo, type ResourceRequest } from './request-info.ts'
 import { subresourceCall } from './subresources.ts'
@@ -33,14 +33,16 @@ export interface Pipeline {
 /**
  * @param paths answers what is not a resource, after authorization
  * @param provided answers for resources that are made when asked for
+ * @param onDecision told what authorization said, for the audit log
  */
-export function createPipeline(core: Core, paths: PathHandler, provided: readonly ProvidedResource[] = []): Pipeline {
+export function createPipeline(core: Core, paths: PathHandler, provided: readonly ProvidedResource[] = [], onDecision?: (query: URLSearchParams, decision: Decision) => void): Pipeline {
   const handle = async (request: ApiRequest, user: UserInfo, signal: AbortSignal): Promise<ApiResponse> => {
     const query = request.query ?? new URLSearchParams()
     const headers = request.headers ?? {}
     const info = requestInfo(request.method, request.path, query)
     const attributes = attributesOf(info, query)
     const decision = core.authorizer.authorize(user, attributes)
+    onDecision?.(query, decision)
     if (!decision.allowed) {
       throw forbidden({ group: attributes.group ?? '', resource: attributes.resource ?? '' }, attributes.name ?? '', refusal(user, attributes, decision.reason))
     }

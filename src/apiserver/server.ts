@@ -14,7 +14,8 @@ import { Scope } from '../base/scope.ts'
 import { Admission } from './admission/chain.ts'
 import { admissionPlugins } from './admission/plugins.ts'
 import { keepQuotaStatus } from './admission/quota-status.ts'
-import { audited, auditStream, noteSource } from './audit/audit.ts'
+import { annotate } from './audit/annotations.ts'
+import { audited, auditRefused, auditStream, noteRefusedUser, noteSource } from './audit/audit.ts'
 import { ANONYMOUS, Authenticator, impersonate } from './authn/authenticator.ts'
 import { ServiceAccountTokens } from './authn/service-account.ts'
 import { keepTokenSecrets } from './authn/token-secrets.ts'
@@ -30,7 +31,7 @@ import { GIT_VERSION, healthPath } from './health.ts'
 import { readBody, sendResponse, toApiRequest } from './http.ts'
 import { OpenApi } from './openapi.ts'
 import { attributesOf, createPipeline, failure } from './pipeline.ts'
-import type { ApiServer, ApiServerOptions, HttpRequest, HttpResponse, Peer, PodTarget } from './ports.ts'
+import type { ApiServer, ApiServerOptions, Decision, HttpRequest, HttpResponse, Peer, PodTarget } from './ports.ts'
 import { RequestMetrics, sampledMetrics } from './request-metrics.ts'
 import { requestInfo } from './request-info.ts'
 import { Resources, storageName } from './resources.ts'
@@ -95,7 +96,7 @@ export async function createApiServer(options: ApiServerOptions): Promise<ApiSer
     if (found) return found
     if (path.startsWith('/openapi/')) return openApi.answer(path, request)
     return discovery.answer(path, request.headers?.accept, request.headers?.['if-none-match'])
-  }, provided)
+  }, provided, options.audit && noteDecision)
   const handle = audited(options.audit, pipeline.handle, clock)
   const serve = async (request: ApiRequest, user: UserInfo, signal: AbortSignal): Promise<ApiResponse> => {
     const counted = counts.begin(request)
@@ -105,7 +106,12 @@ export async function createApiServer(options: ApiServerOptions): Promise<ApiSer
   }
   const identify = async (peer: Peer, headers: Parameters<Authenticator['authenticate']>[1]): Promise<UserInfo> => {
     const user = (await core.authenticator.authenticate(peer, headers)) ?? ANONYMOUS
-    return impersonate(user, headers, (u, a) => core.authorizer.authorize(u, a))
+    try {
+      return impersonate(user, headers, (u, a) => core.authorizer.authorize(u, a))
+    } catch (error) {
+      noteRefusedUser(error, user)
+      throw error
+    }
   }
 
   const underWay = new Set<AbortController>()
@@ -128,6 +134,7 @@ export async function createApiServer(options: ApiServerOptions): Promise<ApiSer
       if (abort.signal.aborted) return
       if (error instanceof AppError && error.code === 'unauthorized') log.info('refused credentials', { reason: messageOf(error), path: req.url?.split('?')[0] })
       answer = failure(error, { method: (req.method ?? 'GET') as ApiRequest['method'], path: req.url ?? '' })
+      await auditRefused(options.audit, clock, noteSource(toApiRequest(req, undefined), req.socket?.remoteAddress), error, answer)
     }
     try {
       await sendResponse(res, answer, String(req.headers['accept-encoding'] ?? ''))
@@ -141,8 +148,9 @@ export async function createApiServer(options: ApiServerOptions): Promise<ApiSer
   }
 
   const handleUpgrade = async (req: IncomingMessage, socket: Duplex, head: Buffer, peer: Peer): Promise<void> => {
+    let user: UserInfo | undefined
     try {
-      const user = await identify(peer, req.headers)
+      user = await identify(peer, req.headers)
       const request = noteSource(toApiRequest(req, undefined), req.socket.remoteAddress)
       const { path, query } = request
       const info = requestInfo(req.method ?? 'GET', path, query)
@@ -156,11 +164,13 @@ export async function createApiServer(options: ApiServerOptions): Promise<ApiSer
       const def = resources.find('', 'v1', 'pods')
       if (!def) throw pathNotFound()
       const target = await podTarget(core, { def, info, query }, kind as PodTarget['kind'])
-      auditStream(options.audit, clock, request, user, { ...info, verb: 'create' })
+      socket.once('close', await auditStream(options.audit, clock, request, user))
       await core.podStreams.upgrade(req, socket, head, target)
     } catch (error) {
+      if (user) noteRefusedUser(error, user)
       const status = toStatus(error)
       const text = JSON.stringify(status)
+      await auditRefused(options.audit, clock, noteSource(toApiRequest(req, undefined), req.socket.remoteAddress), error, { status: status.code ?? 500, headers: {}, body: text })
       socket.end(`HTTP/1.1 ${status.code ?? 500} ${status.reason ?? 'Error'}\r\nContent-Type: application/json\r\nContent-Length: ${Buffer.byteLength(text)}\r\nConnection: close\r\n\r\n${text}`)
     }
   }
@@ -194,3 +204,8 @@ export async function createApiServer(options: ApiServerOptions): Promise<ApiSer
   }
 }
 
+/** What authorization said, as Kubernetes annotates audit events. */
+function noteDecision(query: URLSearchParams, { allowed, reason }: Decision): void {
+  annotate(query, 'authorization.k8s.io/decision', allowed ? 'allow' : 'forbid')
+  annotate(query, 'authorization.k8s.io/reason', reason)
+}

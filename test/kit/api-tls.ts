@@ -1,10 +1,12 @@
 /** A listening API server with a CA of its own, and kubectl against it. Used by the tests of `src/apiserver`. */
 import { execFile } from 'node:child_process'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { request } from 'node:https'
 import type { TLSSocket } from 'node:tls'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createCa, createKey, issue, type KeyedCert } from '../../src/base/pki.ts'
+import type { AuditOptions } from '../../src/apiserver/audit/audit.ts'
 import { listen, type Listener } from '../../src/apiserver/listen.ts'
 import type { Route } from '../../src/apiserver/ports.ts'
 import { startHarness, type Harness } from './api-harness.ts'
@@ -18,11 +20,13 @@ export interface TlsServer extends AsyncDisposable {
   readonly ca: KeyedCert
   /** A client certificate of the server's CA. */
   client(cn: string, o?: readonly string[]): Promise<KeyedCert>
+  /** The status of a GET, by a client with a certificate or none. */
+  get(path: string, headers?: Readonly<Record<string, string>>, client?: KeyedCert): Promise<number>
   kubectl(args: readonly string[], stdin?: string): Promise<{ code: number; out: string; err: string }>
 }
 
 /** Starts one on a free loopback port. */
-export async function startTls(options: { routes?: readonly Route[]; onLink?: (socket: TLSSocket, node: string) => void } = {}): Promise<TlsServer> {
+export async function startTls({ audit, ...options }: { routes?: readonly Route[]; onLink?: (socket: TLSSocket, node: string) => void; audit?: AuditOptions } = {}): Promise<TlsServer> {
   const [ca, key] = await Promise.all([createCa({ cn: 'test-ca', years: 1 }), createKey()])
   const client = async (cn: string, o: readonly string[] = []): Promise<KeyedCert> => {
     const pair = await createKey()
@@ -31,7 +35,7 @@ export async function startTls(options: { routes?: readonly Route[]; onLink?: (s
   const [cert, admin, harness] = await Promise.all([
     issue({ ca, publicKeyPem: key.publicKeyPem, cn: 'server', sans: { ip: ['127.0.0.1'], dns: ['localhost'] }, usage: 'server', days: 1 }),
     client('admin', ['system:masters']),
-    startHarness(),
+    startHarness(audit ? { audit } : {}),
   ])
   const listener = await listen({ port: 0, bindAddress: '127.0.0.1', key: key.keyPem, cert, ca: ca.certPem, api: harness.api, ...options })
   const dir = mkdtempSync(join(tmpdir(), 'apiserver-'))
@@ -50,6 +54,15 @@ export async function startTls(options: { routes?: readonly Route[]; onLink?: (s
     listener,
     ca,
     client,
+    get: (path, headers = {}, pair) =>
+      new Promise((resolve, reject) => {
+        const req = request({ host: '127.0.0.1', port: listener.port, path, headers, ca: ca.certPem, agent: false, ...(pair ? { cert: pair.certPem, key: pair.keyPem } : {}) }, (res) => {
+          res.resume()
+          res.on('end', () => resolve(res.statusCode ?? 0))
+        })
+        req.on('error', reject)
+        req.end()
+      }),
     kubectl: (args, stdin) =>
       new Promise((resolve) => {
         const env = { ...process.env, HOME: dir, KUBECONFIG: join(dir, 'config') }

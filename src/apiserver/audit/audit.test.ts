@@ -5,8 +5,11 @@ import { join } from 'node:path'
 import { test } from 'node:test'
 import { startHarness } from '../../../test/kit/api-harness.ts'
 import { until } from '../../../test/kit/until.ts'
+import { FakeClock } from '../../base/clock.ts'
+import { startTls } from '../../../test/kit/api-tls.ts'
 import { AuditLog } from './log.ts'
 import { parsePolicy } from './policy.ts'
+import { AuditWebhook } from './webhook.ts'
 
 interface Event {
   readonly stage: string
@@ -58,6 +61,7 @@ test('requests are recorded at the level of the first rule that matches, no more
   assert.deepEqual([map.objectRef?.resource, map.objectRef?.name, map.requestObject?.metadata?.name, map.responseObject?.metadata?.managedFields], ['configmaps', 'c', 'c', undefined])
   assert.ok(map.objectRef?.uid)
   assert.deepEqual([pod.responseStatus?.reason, pod.annotations?.['authorization.k8s.io/decision']], ['Forbidden', 'forbid'])
+  assert.equal(secret.annotations?.['authorization.k8s.io/decision'], 'allow')
 })
 
 test('what a pod would violate is noted in its event', async () => {
@@ -99,4 +103,71 @@ test('the file is put aside by size, and old ones go', async () => {
   } finally {
     await rm(dir, { recursive: true })
   }
+})
+
+const ALL = parsePolicy({ kind: 'Policy', apiVersion: 'audit.k8s.io/v1', omitStages: ['RequestReceived'], rules: [{ level: 'None', users: ['system:apiserver'] }, { level: 'RequestResponse' }] })
+
+test('bodies are recorded whatever their encoding, and large lists up to a limit', async () => {
+  const events: Event[] = []
+  await using h = await startHarness({ audit: { policy: ALL, sink: { write: (line) => events.push(JSON.parse(line) as Event) } } })
+  const path = '/api/v1/namespaces/default/configmaps'
+  await h.call('POST', path, 'metadata:\n  name: y\ndata: {a: b}\n', { headers: { 'content-type': 'application/yaml' } })
+  await h.call('PATCH', `${path}/z?fieldManager=m`, 'apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: z\n', { headers: { 'content-type': 'application/apply-patch+yaml' } })
+  assert.deepEqual(events.map((e) => [e.verb, e.requestObject?.metadata?.name, e.responseStatus?.code]), [['create', 'y', 201], ['patch', 'z', 201]])
+  for (let i = 0; i < 8; i++) await h.call('POST', path, { metadata: { name: `big-${i}` }, data: { text: 'x'.repeat(200_000) } })
+  events.length = 0
+  await h.call('GET', path)
+  await h.call('GET', `${path}?limit=1`)
+  assert.deepEqual(events.map((e) => [e.responseObject === undefined, e.annotations?.['audit.k8s.io/truncated']]), [[true, 'true'], [false, undefined]])
+})
+
+test('refused credentials, refused impersonation and who speaks as whom are recorded', async () => {
+  const events: (Event & { impersonatedUser?: { username: string }; sourceIPs?: string[] })[] = []
+  await using server = await startTls({ audit: { policy: ALL, sink: { write: (line) => events.push(JSON.parse(line) as Event) } } })
+  const bob = await server.client('bob')
+  const get = (headers: Record<string, string>, client?: typeof bob): Promise<number> => server.get('/api/v1/pods', headers, client)
+  assert.equal(await get({ authorization: 'Bearer nonsense' }), 401)
+  assert.equal(await get({ 'impersonate-user': 'carol' }, bob), 403)
+  assert.equal(await get({ 'impersonate-user': 'carol', 'x-forwarded-for': '10.9.8.7, nobody' }, await server.client('root', ['system:masters'])), 403)
+  assert.deepEqual(events.map((e) => `${e.stage} ${e.user.username} ${e.impersonatedUser?.username} ${e.responseStatus?.code} ${e.sourceIPs?.join()}`), [
+    'ResponseStarted undefined undefined 401 127.0.0.1',
+    'ResponseComplete bob undefined 403 127.0.0.1',
+    'ResponseComplete root carol 403 10.9.8.7,127.0.0.1',
+  ])
+})
+
+test('a web service gets events in batches; what it refuses is tried again, then dropped and told', async () => {
+  const clock = new FakeClock()
+  const got: string[][] = []
+  let refuse = 0
+  const hook = new AuditWebhook({
+    clock,
+    send: async (text) => {
+      if (refuse-- > 0) throw new Error('not now')
+      got.push((JSON.parse(text) as { items: { n: number }[] }).items.map((i) => String(i.n)))
+    },
+  })
+  const stop = new AbortController()
+  const running = hook.run(stop.signal)
+  const turns = async (): Promise<void> => {
+    for (let i = 0; i < 20; i++) await Promise.resolve()
+  }
+  await turns()
+  hook.write('{"n":1}')
+  hook.write('{"n":2}')
+  await turns()
+  assert.equal(got.length, 0, 'a small batch waits')
+  await clock.advance(30_000)
+  await until('it goes', () => got.length === 1)
+  assert.deepEqual(got[0], ['1', '2'])
+  refuse = 1
+  for (let i = 0; i < 400; i++) hook.write(`{"n":${i}}`)
+  await turns()
+  await clock.advance(10_000)
+  await until('a full one goes at once, at the second try', () => got.length === 2)
+  assert.equal(got[1]?.length, 400)
+  hook.write('{"n":3}')
+  stop.abort()
+  await running
+  assert.deepEqual(got[2], ['3'], 'what waits at the end goes too')
 })

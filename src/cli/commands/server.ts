@@ -24,6 +24,9 @@ export const serverCommand: Command = {
     { name: 'secrets-encryption', type: 'boolean', help: 'encrypt Secrets in the store, with the key in server/tls/secrets-encryption.json (sqlite only)', default: false },
     { name: 'audit-policy', type: 'string', value: 'FILE', help: 'record requests as this policy (audit.k8s.io/v1, YAML) says' },
     { name: 'audit-log', type: 'string', value: 'FILE', help: 'where they are recorded; server/audit.log in the data directory by default' },
+    { name: 'audit-log-maxsize', type: 'number', value: 'MB', help: 'size at which the audit log is put aside; 100 by default' },
+    { name: 'audit-log-maxbackup', type: 'number', value: 'COUNT', help: 'how many of those put aside are kept; 10 by default' },
+    { name: 'audit-webhook-config', type: 'string', value: 'FILE', help: 'a kubeconfig that names the web service audit events are sent to; the log is then written only if --audit-log says so' },
     { name: 'cluster-cidr', type: 'string', value: 'CIDR', help: 'addresses of pods', default: '10.42.0.0/16' },
     { name: 'service-cidr', type: 'string', value: 'CIDR', help: 'addresses of Services', default: '10.43.0.0/16' },
     ...AGENT_FLAGS.filter((f) => f.name === 'node-name' || f.name === 'node-label' || f.name === 'mqtt-port'),
@@ -43,7 +46,10 @@ export const serverCommand: Command = {
     const sealed = settings['secrets-encryption'] === true
     if (sealed && store.kind !== 'sqlite') throw new AppError('unsupported', 'start server: --secrets-encryption works with the sqlite store only: servers that share an etcd do not share a key; let etcd encrypt its disk')
     const auditPolicy = settings['audit-policy'] as string | undefined
-    if (auditPolicy === undefined && settings['audit-log'] !== undefined) throw new AppError('invalid', 'start server: --audit-log records nothing without --audit-policy')
+    for (const name of ['audit-log', 'audit-log-maxsize', 'audit-log-maxbackup', 'audit-webhook-config']) {
+      if (auditPolicy === undefined && settings[name] !== undefined) throw new AppError('invalid', `start server: --${name} records nothing without --audit-policy`)
+      if (typeof settings[name] === 'number' && !(settings[name] >= 1 && settings[name] <= 1_000 && Number.isInteger(settings[name]))) throw new AppError('invalid', `start server: --${name} ${settings[name]} is not a whole number from 1 to 1000`)
+    }
     const agent = agentSettings(settings)
     // Loaded only now, so that other commands stay small and quick; a server without pods never loads the agent.
     const { startServer } = await import('../wire/server.ts')
@@ -56,7 +62,16 @@ export const serverCommand: Command = {
       clusterCidr: String(settings['cluster-cidr']),
       serviceCidr: String(settings['service-cidr']),
       advertise: settings['advertise-address'] as readonly string[],
-      audit: auditPolicy === undefined ? undefined : { policy: auditPolicy, log: settings['audit-log'] as string | undefined },
+      audit:
+        auditPolicy === undefined
+          ? undefined
+          : {
+              policy: auditPolicy,
+              log: settings['audit-log'] as string | undefined,
+              maxSizeMb: settings['audit-log-maxsize'] as number | undefined,
+              maxBackups: settings['audit-log-maxbackup'] as number | undefined,
+              webhook: settings['audit-webhook-config'] as string | undefined,
+            },
       writeKubeconfig: settings['write-kubeconfig'] as string | undefined,
     })
     // A part that failed ends the process with the reason: whoever starts it starts it again.

@@ -27,7 +27,7 @@ import { pathsOf } from '../paths.ts'
 import type { StoreChoice } from '../store-url.ts'
 import { createToken, NODE_RECORDS, nodeRecords, tokenStore } from '../tokens.ts'
 import { SKERRY_VERSION } from '../version.ts'
-import { openAudit } from './audit.ts'
+import { openAudit, type AuditSettings } from './audit.ts'
 import { issueNode, loadServerIdentity, serverSans } from './identity.ts'
 import { installRoutes } from './install.ts'
 import { usageResources } from './usage.ts'
@@ -52,8 +52,8 @@ export interface ServerSettings {
   readonly serviceCidr: string
   readonly advertise: readonly string[]
   readonly writeKubeconfig: string | undefined
-  /** Files of the audit policy and of the log, whose default is in the data directory. */
-  readonly audit?: { readonly policy: string; readonly log: string | undefined } | undefined
+  /** What is recorded of requests, and where. */
+  readonly audit?: AuditSettings | undefined
 }
 
 /** What a node is told when it joins. */
@@ -108,7 +108,7 @@ export async function startServer(settings: ServerSettings): Promise<RunningServ
       rootCaPem: () => identity.ca.certPem,
       serviceCidr: settings.serviceCidr,
       podStreams,
-      ...(await openAudit(settings.audit, paths.data, scope)),
+      ...(await openAudit(settings.audit, paths.data, scope, clock)),
       provided: usageResources({ client: () => client, streams: podStreams, clock }),
     })
     scope.onClose(() => api.close())
