@@ -10,6 +10,7 @@ import { loadDescriptions } from '../api/schema-table.ts'
 import type { Resources } from './resources.ts'
 
 const KEPT = 3
+const PROTOBUF = 'application/com.github.proto-openapi.spec.v2.v1.0+protobuf'
 
 /** Answers the OpenAPI paths. */
 export class OpenApi {
@@ -37,14 +38,11 @@ export class OpenApi {
     if (clean === '/openapi/v3') {
       return reply(JSON.stringify(openApiV3Index(this.#resources.all, (p) => this.#hashes.get(p) ?? '')), 'no-cache')
     }
-    if (clean === '/openapi/v2' && (request.headers?.accept ?? '').startsWith('application/com.github.proto-openapi')) {
-      // Clients that insist on this encoding only look up kinds in it, and go on without when a kind is not there.
-      const header = Buffer.concat([Buffer.from([0x0a, 3]), Buffer.from('2.0')]).toString('latin1')
-      return { status: 200, headers: { 'content-type': 'application/com.github.proto-openapi.spec.v2.v1.0+protobuf' }, body: header }
-    }
     if (clean === '/openapi/v2') {
-      const etag = `"${createHash('sha256').update([...this.#hashes.values()].join()).digest('hex').toUpperCase()}"`
+      const protobuf = (request.headers?.accept ?? '').startsWith('application/com.github.proto-openapi')
+      const etag = `"${createHash('sha256').update([protobuf, ...this.#hashes.values()].join()).digest('hex').toUpperCase()}"`
       if (request.headers?.['if-none-match'] === etag) return { status: 304, headers: { etag }, body: '' }
+      if (protobuf) return { status: 200, headers: { 'content-type': PROTOBUF, 'cache-control': 'no-cache', vary: 'Accept', etag }, body: this.#protobuf() }
       const text = await this.#text(clean, async () => openApiV2(this.#resources.all, this.#version, await loadDescriptions()))
       return reply(text, 'no-cache', etag)
     }
@@ -54,6 +52,12 @@ export class OpenApi {
     if (request.headers?.['if-none-match'] === etag) return { status: 304, headers: { etag }, body: '' }
     const text = await this.#text(clean, async () => openApiV3(this.#resources.all, found.group, found.version, this.#version, await loadDescriptions()))
     return reply(text, 'public, immutable', etag)
+  }
+
+  /** Made when asked: those who read it keep it, and ask with its ETag. */
+  async *#protobuf(): AsyncGenerator<Uint8Array> {
+    const { openApiProtobuf } = await import('./protobuf/openapi.ts')
+    yield openApiProtobuf(openApiV2(this.#resources.all, this.#version, await loadDescriptions()))
   }
 
   #text(key: string, build: () => Promise<object>): Promise<string> {
