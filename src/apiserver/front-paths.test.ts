@@ -72,6 +72,29 @@ test('metrics have the names of kube-apiserver, by verb and kind; what is not se
   assert.doesNotMatch(text, /g1\.io/)
 })
 
+test('a document of OpenAPI v3 is kept as long as its hash stands', async () => {
+  await using h = await startHarness()
+  const { paths } = (await h.call<{ paths: Record<string, { serverRelativeURL: string }> }>('GET', '/openapi/v3')).body
+  const url = paths['apis/storage.k8s.io/v1']?.serverRelativeURL as string
+  const kept = await h.call('GET', url)
+  assert.deepEqual([kept.status, kept.headers['cache-control']], [200, 'public, immutable'])
+  const [clean] = url.split('?')
+  assert.equal((await h.call('GET', clean as string)).headers['cache-control'], 'no-cache, private')
+  const moved = await h.call('GET', `${clean}?hash=OLD`)
+  assert.deepEqual([moved.status, moved.headers.location], [301, url])
+  assert.equal((await h.call('GET', url, undefined, { headers: { 'if-none-match': kept.headers.etag as string } })).status, 304)
+})
+
+test('OpenAPI v2 in protobuf carries every type', async () => {
+  await using h = await startHarness()
+  const accept = 'application/com.github.proto-openapi.spec.v2@v1.0+protobuf'
+  const answer = await h.call<string>('GET', '/openapi/v2', undefined, { headers: { accept } })
+  assert.equal(answer.headers['content-type'], 'application/com.github.proto-openapi.spec.v2.v1.0+protobuf')
+  assert.ok(answer.body.startsWith('\n\u00032.0\u0012'), 'the first field is the version of the format')
+  for (const text of ['io.k8s.api.core.v1.PodSpec', 'io.k8s.api.flowcontrol.v1.FlowSchema', '[{"group":"apps","version":"v1","kind":"Deployment"}]', 'x-kubernetes-list-map-keys']) assert.ok(answer.body.includes(text), text)
+  assert.equal((await h.call('GET', '/openapi/v2', undefined, { headers: { accept, 'if-none-match': answer.headers.etag as string } })).status, 304)
+})
+
 test('version says what it emulates', async () => {
   await using h = await startHarness()
   const { body } = await h.call<Record<string, string>>('GET', '/version')

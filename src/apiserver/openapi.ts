@@ -4,6 +4,7 @@
  */
 import { createHash } from 'node:crypto'
 import type { ApiRequest, ApiResponse } from '../api/contract.ts'
+import { SCHEMAS_JSON } from '../api/gen/schemas.ts'
 import type { ResourceDef } from '../api/kinds.ts'
 import { openApiV2, openApiV3, openApiV3Index, openApiV3Path } from '../api/openapi.ts'
 import { loadDescriptions } from '../api/schema-table.ts'
@@ -27,7 +28,7 @@ export class OpenApi {
   }
 
   /** undefined when the path is not one of OpenAPI. */
-  async answer(path: string, request: Pick<ApiRequest, 'headers'>): Promise<ApiResponse | undefined> {
+  async answer(path: string, request: Pick<ApiRequest, 'headers' | 'query'>): Promise<ApiResponse | undefined> {
     if (!path.startsWith('/openapi/')) return undefined
     if (this.#seen !== this.#resources.version) {
       this.#seen = this.#resources.version
@@ -48,10 +49,14 @@ export class OpenApi {
     }
     const found = this.#resources.all.find((d) => clean === `/openapi/v3/${openApiV3Path(d)}`)
     if (!found) return undefined
-    const etag = `"${this.#hashes.get(openApiV3Path(found))}"`
+    const hash = this.#hashes.get(openApiV3Path(found)) as string
+    const etag = `"${hash}"`
+    const asked = request.query?.get('hash') ?? ''
+    // Who names another state of the document is sent to this one, and only this one may be kept for ever.
+    if (asked !== '' && asked !== hash) return { status: 301, headers: { location: `${clean}?hash=${hash}` }, body: '' }
     if (request.headers?.['if-none-match'] === etag) return { status: 304, headers: { etag }, body: '' }
     const text = await this.#text(clean, async () => openApiV3(this.#resources.all, found.group, found.version, this.#version, await loadDescriptions()))
-    return reply(text, 'public, immutable', etag)
+    return reply(text, asked === '' ? 'no-cache, private' : 'public, immutable', etag)
   }
 
   /** Made when asked: those who read it keep it, and ask with its ETag. */
@@ -73,11 +78,13 @@ export class OpenApi {
 
   #hashAll(): Map<string, string> {
     const groups = new Map<string, ResourceDef[]>()
+    // Types may change without the version of the API that they are part of.
+    const types = createHash('sha256').update(SCHEMAS_JSON).digest('hex')
     for (const d of this.#resources.all) groups.set(openApiV3Path(d), [...(groups.get(openApiV3Path(d)) ?? []), d])
     return new Map(
       [...groups].map(([path, defs]) => {
         const parts = defs.map((d) => [d.resource, d.kind, d.custom?.schema, d.subresources.map((s) => s.name)])
-        return [path, createHash('sha256').update(JSON.stringify([this.#version, path, parts])).digest('hex').toUpperCase()]
+        return [path, createHash('sha256').update(JSON.stringify([this.#version, types, path, parts])).digest('hex').toUpperCase()]
       }),
     )
   }
