@@ -4,15 +4,15 @@ import { join } from 'node:path'
 import { describe, test } from 'node:test'
 import { setLogSink } from '../../src/base/log.ts'
 import { createTestCluster } from '../kit/cluster.ts'
-import { noClients, playFile, VERSIONS, type Prepare } from '../kit/session-run.ts'
+import { KUBECTLS, noClients, playFile, type Prepare } from '../kit/session-run.ts'
 
 const FOLDER = join(import.meta.dirname, 'sessions')
 const chosen = process.env['SKERRY_SESSION_FILES']?.split(',')
-const versions = process.env['SKERRY_SESSION_VERSIONS']?.split(',') ?? VERSIONS
+const versions = process.env['SKERRY_SESSION_VERSIONS']?.split(',') ?? Object.keys(KUBECTLS)
 
 setLogSink(() => undefined)
 describe('kubectl sessions', { concurrency: 3, skip: noClients() }, () => {
-  for (const file of readdirSync(FOLDER).filter((f) => f.endsWith('.txt') && (chosen?.includes(f.slice(0, -4)) ?? true))) {
+  for (const file of readdirSync(FOLDER).filter((f) => f.endsWith('.txt') && f !== 'helm.txt' && (chosen?.includes(f.slice(0, -4)) ?? true))) {
     test(file, { timeout: 240_000 }, async (t) => {
       const prepare: Prepare = async (session) => {
         const cluster = await createTestCluster()

@@ -17,6 +17,8 @@ export interface PlayNodeOptions {
   readonly allocatable?: Readonly<Record<string, string>>
   /** Images whose pods never become ready. */
   readonly broken?: readonly string[]
+  /** Images whose pods end well at once. */
+  readonly ending?: readonly string[]
 }
 
 export class PlayNode {
@@ -79,11 +81,13 @@ export class PlayNode {
       const image = pod.spec?.containers[0]?.image ?? ''
       const up = this.#options.broken?.includes(image) === true ? 'False' : 'True'
       if (pod.status?.phase === 'Running' && pod.status.conditions?.some((c) => c.type === 'Ready' && c.status === up)) return
+      const ended = this.#options.ending?.includes(image) === true
+      if (ended && pod.status?.phase === 'Succeeded') return
       const types = ['Initialized', 'Ready', 'ContainersReady', 'PodScheduled']
       const ready = types.map((type) => ({ type, status: type.endsWith('Ready') ? up : 'True', lastTransitionTime: now() }))
-      const running = { running: { startedAt: now() } }
-      const containerStatuses = pod.spec?.containers.map((c) => ({ name: c.name, image: c.image ?? '', imageID: `test:${c.image}`, containerID: `test://${c.name}`, ready: up === 'True', started: true, restartCount: 0, state: running }))
-      const status = { phase: 'Running', startTime: now(), podIP: '10.42.0.9', podIPs: [{ ip: '10.42.0.9' }], hostIP: '10.0.0.1', conditions: ready, containerStatuses }
+      const state = ended ? { terminated: { exitCode: 0, reason: 'Completed', startedAt: now(), finishedAt: now() } } : { running: { startedAt: now() } }
+      const containerStatuses = pod.spec?.containers.map((c) => ({ name: c.name, image: c.image ?? '', imageID: `test:${c.image}`, containerID: `test://${c.name}`, ready: !ended && up === 'True', started: !ended, restartCount: 0, state }))
+      const status = { phase: ended ? 'Succeeded' : 'Running', startTime: now(), podIP: '10.42.0.9', podIPs: [{ ip: '10.42.0.9' }], hostIP: '10.0.0.1', conditions: ready, containerStatuses }
       await api.patch(name, namespace, { status }, 'strategic', { subresource: 'status' })
     }
     const schedule = { firstMs: 10, factor: 1, maxMs: 10, jitter: 0 }

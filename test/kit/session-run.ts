@@ -15,8 +15,7 @@ import { alike, difference, expectationFor, matches, parseSession, rewriteSessio
 const CLIENTS = join(ROOT, 'dist/clients')
 /** Real clients by version of kubectl; the first one's output is the one that files show. */
 export const KUBECTLS: Readonly<Record<string, string>> = { '1.35': 'kubectl', '1.33': 'kubectl-1.33', '1.31': 'kubectl-1.31' }
-/** Every version there is. */
-export const VERSIONS = Object.keys(KUBECTLS)
+export const HELMS: Readonly<Record<string, string>> = { '4.1': 'helm', '3.17': 'helm-3' }
 /** Why sessions cannot run here, for a test's `skip`; false when they can. */
 export const noClients = (files: readonly string[] = Object.values(KUBECTLS)): string | false =>
   files.every((f) => existsSync(join(CLIENTS, f))) ? false : `not all of ${files.join(', ')} in dist/clients: run script/bootstrap --tests`
@@ -29,7 +28,7 @@ export interface SessionRun {
   /** Text of the kubeconfig. */
   readonly kubeconfig: string
   readonly version: string
-  /** Other programs of `dist/clients` the session calls, by the name it calls them. */
+  /** Programs of `dist/clients` by the name the session calls them. @default kubectl of that version */
   readonly clients?: Readonly<Record<string, string>>
   readonly env?: Readonly<Record<string, string>>
   /** Put before the command line, e.g. to enter a network namespace. */
@@ -57,7 +56,7 @@ export async function runSession(run: SessionRun): Promise<Played> {
     const work = join(dir, 'work')
     await mkdir(bin)
     await mkdir(work)
-    for (const [name, file] of Object.entries({ kubectl: KUBECTLS[run.version] as string, ...run.clients })) await symlink(join(CLIENTS, file), join(bin, name))
+    for (const [name, file] of Object.entries(run.clients ?? { kubectl: KUBECTLS[run.version] as string })) await symlink(join(CLIENTS, file), join(bin, name))
     await writeFile(join(dir, 'config'), run.kubeconfig, { mode: 0o600 })
     // Short runs: collecting garbage would be a quarter of a client's CPU time.
     const env = { HOME: dir, KUBECONFIG: join(dir, 'config'), PATH: `${bin}:/usr/local/bin:/usr/bin:/bin`, TZ: 'UTC', LANG: 'C', GOGC: 'off', TMPDIR: work, ...run.env }
@@ -107,7 +106,7 @@ function shell(command: string, place: Place): Promise<Result> {
 }
 
 /** How a test gets a cluster for one run of a session; `close` ends it. */
-export type Prepare = (session: Session) => Promise<Omit<SessionRun, 'session' | 'version'> & { readonly close: () => PromiseLike<void> }>
+export type Prepare = (session: Session, version: string) => Promise<Omit<SessionRun, 'session' | 'version'> & { readonly close: () => PromiseLike<void> }>
 
 /** Runs a file with each version, one after the other, each on a cluster of its own. @throws with everything that is not as expected */
 export async function playFile(path: string, versions: readonly string[], prepare: Prepare, tell: (text: string) => void = () => undefined): Promise<void> {
@@ -116,13 +115,13 @@ export async function playFile(path: string, versions: readonly string[], prepar
   const results = new Map<string, readonly (Result | undefined)[]>()
   const faults: string[] = []
   for (const version of versions) {
-    const { close, ...parts } = await prepare(session)
+    const { close, ...parts } = await prepare(session, version)
     try {
       const played = await runSession({ ...parts, session, version, update })
       results.set(version, played.results)
-      for (const g of played.gaps) tell(`kubectl ${version}, known gap, ${g}`)
-      for (const g of played.closed) tell(`kubectl ${version}, closed gap, its @gap line can go, ${g}`)
-      faults.push(...played.faults.map((f) => `kubectl ${version}, ${f}`))
+      for (const g of played.gaps) tell(`client ${version}, known gap, ${g}`)
+      for (const g of played.closed) tell(`client ${version}, closed gap, its @gap line can go, ${g}`)
+      faults.push(...played.faults.map((f) => `client ${version}, ${f}`))
     } finally {
       await close()
     }

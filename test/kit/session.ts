@@ -12,6 +12,7 @@
  *     @only 1.35                         the next command is for these clients only
  *     @gap what is missing               the next command is known to print something else yet; it is told, not failed
  *     @nodes a b                         the session has these nodes (first lines only)
+ *     @client helm                       whose versions they are, unless kubectl's (first lines only)
  */
 
 /** One command and what is expected of it. */
@@ -80,7 +81,7 @@ export function parseSession(text: string): Session {
     const expected: { versions: string[]; lines: string[]; code: number }[] = [{ versions: [], lines: [], code: 0 }]
     for (; i < lines.length && !/^([$~] |#|@)/.test(lines[i] as string); i++) {
       const l = lines[i] as string
-      const versions = /^\[kubectl ([\d. ]+)\]$/.exec(l)
+      const versions = /^\[(?:kubectl|helm) ([\d. ]+)\]$/.exec(l)
       const code = /^\[(\d+)\]$/.exec(l)
       const current = expected.at(-1) as (typeof expected)[number]
       if (versions) expected.push({ versions: words(versions[1] as string), lines: [], code: 0 })
@@ -115,7 +116,9 @@ const ALIKE: readonly (readonly [RegExp, string])[] = [
   [/(?<=\S) {2,}/g, '  '],
   [new RegExp(`(?<=^|\\s|\\()${AGE}(?=\\s|\\)|$)`, 'g'), '<age>'],
   [/\b3[0-2]\d{3}(?=\/(?:TCP|UDP))/g, '<port>'],
-  [/\b\d{4}-\d\d-\d\d \d\d:\d\d:\d\d \+0000 UTC/g, '<time>'],
+  [/\b\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(?:\.\d+)? \+0000 UTC/g, '<time>'],
+  [/\b(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun) \w{3} [ \d]\d \d\d:\d\d:\d\d \d{4}/g, '<time>'],
+  [/(?<=modifiedAt=)\d+/g, '<time>'],
   [/(?<=kube-api-access-)\w{5}/g, '<rand>'],
   [/(?<=pod-template-hash=)\w+/g, '<hash>'],
   [/^([WIE])\d{4} \d\d:\d\d:\d\d\.\d+ +\d+ /, '$1 '],
@@ -164,7 +167,7 @@ export interface Result {
 
 const same = (a: Result, b: Result): boolean => a.code === b.code && a.lines.join('\n') === b.lines.join('\n')
 const fits = (e: Result, r: Result): boolean => e.code === r.code && matches(e.lines, r.lines)
-const ESCAPED = /^([$~] |#|@|\\|\[(\d+|kubectl [\d. ]+)\]$)/
+const ESCAPED = /^([$~] |#|@|\\|\[(\d+|(?:kubectl|helm) [\d. ]+)\]$)/
 
 function written({ lines, code }: Result): string[] {
   return [...lines.map((l) => (ESCAPED.test(l) ? `\\${l}` : l)), ...(code === 0 ? [] : [`[${code}]`])]
@@ -194,7 +197,7 @@ export function rewriteSession(session: Session, results: ReadonlyMap<string, re
       }
     }
     out.push(...written(common ?? (step.expected[0] as Expectation)))
-    for (const { versions, result } of others) out.push(`[kubectl ${versions.join(' ')}]`, ...written(result))
+    for (const { versions, result } of others) out.push(`[${session.settings['client']?.[0] ?? 'kubectl'} ${versions.join(' ')}]`, ...written(result))
   }
   return `${out.join('\n')}\n`
 }
