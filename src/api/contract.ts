@@ -77,6 +77,8 @@ export const PATHS = {
   serving: '/skerry/v1/serving',
   /** Servers of one cluster pass streams to nodes on to each other here. */
   relay: '/skerry/v1/relay/',
+  /** Forgets the history of the server's store, and gives its room back. */
+  compact: '/skerry/v1/store/compact',
   bundle: '/skerry/v1/bundle/',
   install: '/install.sh',
   registry: '/v2/',

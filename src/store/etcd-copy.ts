@@ -3,6 +3,7 @@
  * etcd ends with the mark, so one that broke off is no store yet and is done anew. What is copied starts at a higher
  * revision with no history, so that every client that remembers a revision lists again instead of missing changes.
  */
+import { existsSync } from 'node:fs'
 import { rename, rm } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { syncDirectory } from '../base/atomic-file.ts'
@@ -10,7 +11,7 @@ import { AppError } from '../base/errors.ts'
 import { openSqlite, sqliteError } from '../base/sqlite.ts'
 import { EtcdClient, leaseId, type EtcdAddress, type RangeAnswer } from './etcd-client.ts'
 import { EtcdLayout, readMark } from './etcd-layout.ts'
-import { REVISION_JUMP } from './sqlite-backup.ts'
+import { REVISION_JUMP, restoreSqliteStore, type Progress } from './sqlite-backup.ts'
 import { lockStore, SqliteLog, STORE_WAY_OUT, type Op } from './sqlite-log.ts'
 import type { Revision } from './store.ts'
 
@@ -27,7 +28,7 @@ const TXN_OPS = 100
 const TXN_BYTES = 1_000_000
 
 /** Writes the state of one moment to the SQLite file `to`, while servers work; the file appears whole or not at all. */
-export async function backupEtcd(address: EtcdAddress, to: string, now: number): Promise<Copied> {
+export async function backupEtcd(address: EtcdAddress, to: string, now: number, progress?: Progress): Promise<Copied> {
   const client = new EtcdClient(address)
   const layout = new EtcdLayout(address.prefix)
   const partial = `${to}.partial`
@@ -51,6 +52,7 @@ export async function backupEtcd(address: EtcdAddress, to: string, now: number):
       }
       if (ops.length > 0) file.apply(ops)
       entries += ops.length
+      progress?.(entries, entries + page.count - page.kvs.length)
       const last = page.kvs.at(-1)
       if (!last || page.count <= page.kvs.length) break
       key = Buffer.concat([last.key, Buffer.from([0])])
@@ -72,15 +74,15 @@ export async function backupEtcd(address: EtcdAddress, to: string, now: number):
 }
 
 /** Puts the backup `from` into an etcd that holds no store below the prefix. @throws AppError `exists`, `corrupt` */
-export function restoreEtcd(from: string, address: EtcdAddress, now: number): Promise<Copied> {
-  return intoEtcd(from, 'restore backup', 'take another backup', address, now)
+export function restoreEtcd(from: string, address: EtcdAddress, now: number, progress?: Progress): Promise<Copied> {
+  return intoEtcd(from, 'restore backup', 'take another backup', address, now, progress)
 }
 
 /** Moves the store file `path`, which no server may have open, into etcd; the file is kept as `<path>.moved`. */
-export async function moveToEtcd(path: string, address: EtcdAddress, now: number): Promise<Copied> {
+export async function moveToEtcd(path: string, address: EtcdAddress, now: number, progress?: Progress): Promise<Copied> {
   const held = lockStore(path)
   try {
-    const copied = await intoEtcd(path, 'move store', STORE_WAY_OUT, address, now)
+    const copied = await intoEtcd(path, 'move store', STORE_WAY_OUT, address, now, progress)
     for (const suffix of ['', '-wal', '-shm']) await rename(path + suffix, `${path}.moved${suffix}`).catch(ignoreMissing)
     await syncDirectory(dirname(path))
     return copied
@@ -89,7 +91,22 @@ export async function moveToEtcd(path: string, address: EtcdAddress, now: number
   }
 }
 
-async function intoEtcd(path: string, act: string, wayOut: string, address: EtcdAddress, now: number): Promise<Copied> {
+/**
+ * Copies the store in etcd to the file `path`, which must not exist; its servers are to be stopped. What is in etcd stays.
+ * @throws AppError `exists`
+ */
+export async function moveFromEtcd(address: EtcdAddress, path: string, now: number, progress?: Progress): Promise<Copied> {
+  if (existsSync(path)) throw new AppError('exists', `move store: "${path}" is there already; move it away, or give another --data-dir`)
+  const copy = `${path}.moving`
+  try {
+    const { entries } = await backupEtcd(address, copy, now, progress)
+    return { entries, revision: await restoreSqliteStore(copy, path) }
+  } finally {
+    await removeFile(copy)
+  }
+}
+
+async function intoEtcd(path: string, act: string, wayOut: string, address: EtcdAddress, now: number, progress?: Progress): Promise<Copied> {
   const client = new EtcdClient(address)
   const layout = new EtcdLayout(address.prefix)
   const file = openSqlite(path, { what: 'store', wayOut, readOnly: true })
@@ -99,9 +116,11 @@ async function intoEtcd(path: string, act: string, wayOut: string, address: Etcd
     // What a copy that broke off has left.
     await client.call('DeleteRange', { key: layout.data(''), rangeEnd: layout.dataEnd })
     const rows = file.prepare('SELECT l.key, l.value, l.expires FROM (SELECT max(revision) AS r, deleted AS d FROM log GROUP BY key HAVING d = 0) CROSS JOIN log l ON l.revision = r').iterate()
+    const all = Number(file.prepare('SELECT count(*) AS n FROM (SELECT max(revision), deleted AS d FROM log GROUP BY key HAVING d = 0)').get()?.['n'])
     let [batch, bytes, entries]: [object[], number, number] = [[], 0, 0]
     const flush = async (): Promise<void> => {
       if (batch.length > 0) await client.call('Txn', { success: batch })
+      progress?.(entries, all)
       ;[batch, bytes] = [[], 0]
     }
     for (const row of rows as Iterable<Record<string, unknown>>) {

@@ -2,13 +2,14 @@
 import type { EtcdAddress } from './etcd-client.ts'
 import type { Copied } from './etcd-copy.ts'
 import type { EtcdStoreOptions } from './etcd.ts'
+import type { Progress } from './sqlite-backup.ts'
 import type { Store, StoreReclaim, StoreRecords, StoreStats } from './store.ts'
 
 export type { Entry, ListOptions, ListResult, Revision, Store, StoreEvent, StoreReclaim, StoreRecords, StoreStats, WriteOptions } from './store.ts'
 export type { CompactionPolicy } from './compactor.ts'
 export { createMemoryStore, type MemoryStoreOptions } from './memory.ts'
 export { openSqliteStore, type SqliteStoreOptions } from './sqlite.ts'
-export { backupSqliteStore, compactSqliteStore, restoreSqliteStore } from './sqlite-backup.ts'
+export { backupSqliteStore, compactSqliteStore, restoreSqliteStore, type Progress } from './sqlite-backup.ts'
 export type { Copied, EtcdAddress }
 export type { EtcdStoreOptions } from './etcd.ts'
 
@@ -18,18 +19,23 @@ export async function openEtcdStore(options: EtcdStoreOptions): Promise<Store & 
 }
 
 /** Writes an etcd store's state of one moment to a file, while servers work. @throws AppError */
-export async function backupEtcdStore(address: EtcdAddress, to: string, now: number): Promise<Copied> {
-  return (await import('./etcd-copy.ts')).backupEtcd(address, to, now)
+export async function backupEtcdStore(address: EtcdAddress, to: string, now: number, progress?: Progress): Promise<Copied> {
+  return (await import('./etcd-copy.ts')).backupEtcd(address, to, now, progress)
 }
 
 /** Puts a backup into an etcd that holds no store below the prefix. @throws AppError `exists`, `corrupt` */
-export async function restoreEtcdStore(from: string, address: EtcdAddress, now: number): Promise<Copied> {
-  return (await import('./etcd-copy.ts')).restoreEtcd(from, address, now)
+export async function restoreEtcdStore(from: string, address: EtcdAddress, now: number, progress?: Progress): Promise<Copied> {
+  return (await import('./etcd-copy.ts')).restoreEtcd(from, address, now, progress)
 }
 
 /** Moves an SQLite store, which no server may have open, into an etcd; the file is kept as `<path>.moved`. @throws AppError */
-export async function moveStoreToEtcd(path: string, address: EtcdAddress, now: number): Promise<Copied> {
-  return (await import('./etcd-copy.ts')).moveToEtcd(path, address, now)
+export async function moveStoreToEtcd(path: string, address: EtcdAddress, now: number, progress?: Progress): Promise<Copied> {
+  return (await import('./etcd-copy.ts')).moveToEtcd(path, address, now, progress)
+}
+
+/** Moves an etcd store, whose servers are stopped, to an SQLite file that must not exist; etcd keeps what it has. @throws AppError */
+export async function moveStoreFromEtcd(address: EtcdAddress, path: string, now: number, progress?: Progress): Promise<Copied> {
+  return (await import('./etcd-copy.ts')).moveFromEtcd(address, path, now, progress)
 }
 export { reseal, sealStore, type SealKey, type SealOptions } from './sealed.ts'
 export { newestOf, type NewestRevision } from './newest.ts'

@@ -16,12 +16,15 @@ import type { Revision } from './store.ts'
 /** Further than a store can get between a backup and its loss. */
 export const REVISION_JUMP = 1_000_000_000
 
+/** Told now and then how far a copy is, in parts of the same size each. */
+export type Progress = (done: number, all: number) => void
+
 /** Writes a consistent copy of the store `path`, which may be in use, to `to`; the copy appears whole or not at all. */
-export async function backupSqliteStore(path: string, to: string): Promise<void> {
+export async function backupSqliteStore(path: string, to: string, progress?: Progress): Promise<void> {
   if (!existsSync(path)) throw new AppError('not-found', `back up store "${path}": there is no such file; give the --data-dir or the --store that the server has`)
   const source = openSqlite(path, { ...STORE_OPEN, readOnly: true })
   try {
-    await backup(source, `${to}.partial`, { rate: 1000 })
+    await backup(source, `${to}.partial`, { rate: 1000, progress: ({ totalPages, remainingPages }) => progress?.(totalPages - remainingPages, totalPages) })
     await rename(`${to}.partial`, to)
     await syncDirectory(dirname(to))
   } catch (error) {
@@ -37,13 +40,13 @@ export async function backupSqliteStore(path: string, to: string): Promise<void>
  * @returns the revision the restored store starts at
  * @throws AppError `corrupt` when the backup does not check (the store is untouched), `unavailable` while the store is open
  */
-export async function restoreSqliteStore(from: string, path: string): Promise<Revision> {
+export async function restoreSqliteStore(from: string, path: string, progress?: Progress): Promise<Revision> {
   if (!existsSync(from)) throw new AppError('not-found', `restore backup "${from}": there is no such file`)
   const fresh = `${path}.restoring`
   await removeStore(fresh)
   const source = openSqlite(from, { what: 'backup', wayOut: 'take another backup', readOnly: true })
   try {
-    await backup(source, fresh)
+    await backup(source, fresh, { rate: 1000, progress: ({ totalPages, remainingPages }) => progress?.(totalPages - remainingPages, totalPages) })
   } catch (error) {
     throw sqliteError(error, `restore backup "${from}"`, 'take another backup')
   } finally {

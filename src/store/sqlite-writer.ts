@@ -35,6 +35,7 @@ export type WriterRequest =
   | { readonly type: 'expire'; readonly wall: number; readonly moved: Moved | undefined }
   | { readonly type: 'compact'; readonly id: number; readonly revision: Revision }
   | { readonly type: 'stats'; readonly id: number }
+  | { readonly type: 'vacuum'; readonly id: number }
   | { readonly type: 'close' }
 
 export interface Failure {
@@ -120,6 +121,9 @@ function serve(port: MessagePort, data: WriterData): void {
         break
       case 'stats':
         answer(request.id, stats)
+        break
+      case 'vacuum':
+        answer(request.id, () => log.vacuum())
         break
       case 'close':
         clearImmediate(sliceDue)

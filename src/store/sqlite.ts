@@ -20,7 +20,7 @@ import { lockStore, type Op, type OpResult } from './sqlite-log.ts'
 import { SqliteReader } from './sqlite-reader.ts'
 import { REST_MS, WriterThread } from './sqlite-thread.ts'
 import type { Failure } from './sqlite-writer.ts'
-import type { Entry, ListOptions, ListResult, Revision, Store, StoreEvent, StoreStats, WriteOptions } from './store.ts'
+import type { Entry, ListOptions, ListResult, Revision, Store, StoreEvent, StoreReclaim, StoreStats, WriteOptions } from './store.ts'
 
 const log = logger('store.sqlite')
 
@@ -60,7 +60,7 @@ interface Waiting {
  * Opens the store, alone: a second process on the same file is refused.
  * @throws AppError `corrupt` (names the file and the way out), `unavailable`, `unsupported`, `full`
  */
-export async function openSqliteStore(options: SqliteStoreOptions): Promise<Store & StoreStats> {
+export async function openSqliteStore(options: SqliteStoreOptions): Promise<Store & StoreStats & StoreReclaim> {
   // Held by this thread, as the writer's comes and goes.
   const lock = lockStore(options.path)
   try {
@@ -73,7 +73,7 @@ export async function openSqliteStore(options: SqliteStoreOptions): Promise<Stor
   }
 }
 
-class SqliteStore implements Store, StoreStats, NewestRevision {
+class SqliteStore implements Store, StoreStats, StoreReclaim, NewestRevision {
   readonly #options: SqliteStoreOptions
   readonly #clock: Clock
   readonly #scope = new Scope('store')
@@ -176,6 +176,12 @@ class SqliteStore implements Store, StoreStats, NewestRevision {
     // From here on no reader starts below it; the rows themselves go later, in the thread.
     this.#compacted = Math.max(this.#compacted, revision)
     await this.#thread.call((id) => ({ type: 'compact', id, revision }))
+  }
+
+  /** Writes wait meanwhile; reads go on. */
+  async reclaim(): Promise<void> {
+    if (this.#closed) throw this.#closed
+    await this.#thread.call((id) => ({ type: 'vacuum', id }))
   }
 
   async stats(): ReturnType<StoreStats['stats']> {

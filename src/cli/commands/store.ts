@@ -1,13 +1,14 @@
-/** `skerry store backup|restore|compact|move`: the cluster's state as one file, and from one store to another. */
+/** `skerry store backup|restore|compact|move`: the cluster's state as one file, and from one store to another. Long copies tell how far they are. */
+import { PATHS } from '../../api/contract.ts'
 import { systemClock } from '../../base/clock.ts'
-import { AppError } from '../../base/errors.ts'
+import { AppError, hasCode } from '../../base/errors.ts'
 import type { Flag } from '../config.ts'
 import { DATA_DIR, dataDirOf, type Command, type CommandContext } from '../command.ts'
 import { pathsOf } from '../paths.ts'
 import { parseStore, type StoreChoice } from '../store-url.ts'
 
 const STORE: Flag = { name: 'store', type: 'string', value: 'URL', help: 'the store, as the server is given it: sqlite or etcd://host:port[,...]?ca=FILE&cert=FILE&key=FILE', default: 'sqlite' }
-const TO: Flag = { name: 'to', type: 'string', value: 'URL', help: 'where to: etcd://host:port[,...]?ca=FILE&cert=FILE&key=FILE' }
+const TO: Flag = { name: 'to', type: 'string', value: 'URL', help: 'where to: etcd://host:port[,...]?ca=FILE&cert=FILE&key=FILE, or sqlite' }
 
 function file(args: readonly string[], what: string): string {
   const path = args[0]
@@ -18,7 +19,30 @@ function file(args: readonly string[], what: string): string {
 
 const storeOf = (settings: CommandContext['settings']): StoreChoice => parseStore(String(settings['store']))
 const sqlitePath = (settings: CommandContext['settings']): string => pathsOf(dataDirOf(settings)).store
+/** Tells on standard error how far a copy is, every two seconds: quick ones say nothing. */
+function progress(what: string): (done: number, all: number) => void {
+  let next = performance.now() + 2_000
+  return (done, all) => {
+    if (performance.now() < next) return
+    next = performance.now() + 2_000
+    console.error(`${what}: ${Math.floor((done / Math.max(1, all)) * 100)} %`)
+  }
+}
+
 const mib = (bytes: number): string => `${(bytes / 2 ** 20).toFixed(1)} MiB`
+
+/** A server has the file open: it is asked to do it. @throws `held`, when it cannot be asked */
+async function compactThroughServer(dataDir: string, held: unknown): Promise<{ before: number; after: number }> {
+  const [{ adminClient }, { callJson }] = await Promise.all([import('../admin.ts'), import('../../client/mod.ts')])
+  const admin = adminClient(dataDir)
+  try {
+    return await callJson<{ before: number; after: number }>(admin.client.transport, { method: 'POST', path: PATHS.compact })
+  } catch (error) {
+    throw hasCode(error, 'unavailable') || hasCode(error, 'not-found') ? held : error
+  } finally {
+    admin.close()
+  }
+}
 
 export const storeCommands: readonly Command[] = [
   {
@@ -30,8 +54,8 @@ export const storeCommands: readonly Command[] = [
       const to = file(args, 'backup')
       const store = storeOf(settings)
       const { backupEtcdStore, backupSqliteStore } = await import('../../store/mod.ts')
-      if (store.kind === 'sqlite') await backupSqliteStore(sqlitePath(settings), to)
-      else await backupEtcdStore(store.address, to, systemClock.now())
+      if (store.kind === 'sqlite') await backupSqliteStore(sqlitePath(settings), to, progress('saved'))
+      else await backupEtcdStore(store.address, to, systemClock.now(), progress('saved'))
       print(`saved to ${to}; keys and certificates are beside the state, in ${pathsOf(dataDirOf(settings)).data}/server/tls: keep a copy of these too`)
     },
   },
@@ -44,20 +68,23 @@ export const storeCommands: readonly Command[] = [
       const from = file(args, 'restore')
       const store = storeOf(settings)
       const { restoreEtcdStore, restoreSqliteStore } = await import('../../store/mod.ts')
-      if (store.kind === 'sqlite') await restoreSqliteStore(from, sqlitePath(settings))
-      else await restoreEtcdStore(from, store.address, systemClock.now())
+      if (store.kind === 'sqlite') await restoreSqliteStore(from, sqlitePath(settings), progress('restored'))
+      else await restoreEtcdStore(from, store.address, systemClock.now(), progress('restored'))
       print(`restored from ${from}`)
     },
   },
   {
     name: 'store compact',
-    help: 'forget history and give its room back; stop a server on SQLite first, etcd may stall for seconds',
+    help: 'forget history and give its room back; writes wait meanwhile, of an etcd for seconds',
     flags: [DATA_DIR, STORE],
     async run({ settings, print }) {
       const store = storeOf(settings)
       const { compactSqliteStore, openEtcdStore } = await import('../../store/mod.ts')
       if (store.kind === 'sqlite') {
-        const { before, after } = await compactSqliteStore(sqlitePath(settings))
+        const { before, after } = await compactSqliteStore(sqlitePath(settings)).catch((error: unknown) => {
+          if (!hasCode(error, 'unavailable')) throw error
+          return compactThroughServer(dataDirOf(settings), error)
+        })
         print(`compacted: ${mib(before)} before, ${mib(after)} now`)
         return
       }
@@ -81,16 +108,22 @@ export const storeCommands: readonly Command[] = [
   },
   {
     name: 'store move',
-    help: 'move the state of a server on SQLite to etcd, so that several servers can share it; stop the server first',
-    flags: [DATA_DIR, TO],
+    help: 'move the state of a server on SQLite to etcd, so that several servers can share it, or back (--store etcd://… --to sqlite); stop the servers first',
+    flags: [DATA_DIR, STORE, TO],
     async run({ settings, print }) {
       const text = settings['to']
       if (typeof text !== 'string') throw new AppError('invalid', 'store move: name the etcd, as in `skerry store move --to etcd://10.0.0.1:2379`')
       const to = parseStore(text, 'to')
-      if (to.kind !== 'etcd') throw new AppError('invalid', `store move: --to "${text}" is not an etcd, the only store to move to`)
+      const from = storeOf(settings)
       const path = sqlitePath(settings)
-      const { moveStoreToEtcd } = await import('../../store/mod.ts')
-      const { entries } = await moveStoreToEtcd(path, to.address, systemClock.now())
+      const { moveStoreFromEtcd, moveStoreToEtcd } = await import('../../store/mod.ts')
+      if (to.kind === from.kind) throw new AppError('invalid', `store move: --to "${text}" and --store "${String(settings['store'])}" are of one kind; between two etcds use backup and restore`)
+      if (from.kind === 'etcd') {
+        const { entries } = await moveStoreFromEtcd(from.address, path, systemClock.now(), progress('moved'))
+        return print(`moved ${entries} objects to ${path}; start one server, without --store. The etcd keeps what it had`)
+      }
+      if (to.kind !== 'etcd') return
+      const { entries } = await moveStoreToEtcd(path, to.address, systemClock.now(), progress('moved'))
       print(`moved ${entries} objects; start the server with --store "${text}". The file is kept as ${path}.moved`)
     },
   },

@@ -3,7 +3,7 @@ import { existsSync } from 'node:fs'
 import type { Clock } from '../../base/clock.ts'
 import { AppError, messageOf } from '../../base/errors.ts'
 import { logger } from '../../base/log.ts'
-import { openEtcdStore, openSqliteStore, type Store, type StoreRecords } from '../../store/mod.ts'
+import { openEtcdStore, openSqliteStore, type Store, type StoreReclaim, type StoreRecords, type StoreStats } from '../../store/mod.ts'
 import type { StoreChoice } from '../store-url.ts'
 import { sealSecrets } from './secrets.ts'
 
@@ -16,6 +16,8 @@ const WAIT_MS = 60_000
 export interface ServerStore {
   readonly store: Store
   readonly records: StoreRecords | undefined
+  /** What an administrator may ask for. */
+  readonly upkeep: Pick<Store, 'compact'> & StoreStats & StoreReclaim
 }
 
 /** @param path of the SQLite file @throws AppError with the way out */
@@ -24,13 +26,14 @@ export async function openServerStore(choice: StoreChoice, path: string, clock: 
     if (!existsSync(path) && existsSync(`${path}.moved`)) {
       throw new AppError('conflict', `open store "${path}": it was moved to etcd: start with the same --store etcd://…, or rename "${path}.moved" back to begin where it was left`)
     }
-    return { store: await sealed(await openSqliteStore({ path, clock }), path, choice.sealed ?? false), records: undefined }
+    const store = await openSqliteStore({ path, clock })
+    return { store: await sealed(store, path, choice.sealed ?? false), records: undefined, upkeep: store }
   }
   const started = clock.monotonic()
   for (let told = false; ; ) {
     try {
       const store = await openEtcdStore({ address: choice.address, clock })
-      return { store: await sealed(store, path, false), records: store }
+      return { store: await sealed(store, path, false), records: store, upkeep: store }
     } catch (error) {
       const away = error instanceof AppError && (error.code === 'unavailable' || error.code === 'timeout')
       if (!away || clock.monotonic() - started > WAIT_MS) throw error

@@ -38,6 +38,7 @@ import { nodeServing } from './node-serving.ts'
 import { createPeers, peerUrl, type Peers } from './peers.ts'
 import { openServerStore } from './server-store.ts'
 import { shareIdentity } from './shared-identity.ts'
+import { compactRoute } from './store-routes.ts'
 
 const log = logger('server')
 
@@ -89,7 +90,7 @@ export async function startServer(settings: ServerSettings): Promise<RunningServ
   try {
     scope.onClose(await lockDirectory(join(paths.data, 'server/lock'), 'server'))
     const bound = settings.bindAddress === '0.0.0.0' || settings.bindAddress === '::' ? undefined : settings.bindAddress
-    const { store, records: shared } = await openServerStore(settings.store, paths.store, clock)
+    const { store, records: shared, upkeep } = await openServerStore(settings.store, paths.store, clock)
     scope.onClose(() => store[Symbol.asyncDispose]())
     if (shared) await shareIdentity(paths.data, shared, settings.clusterTokenFile)
     const identity = await loadServerIdentity(paths.data, serverSans([...settings.advertise, ...(bound ? [bound] : [])]))
@@ -178,6 +179,7 @@ export async function startServer(settings: ServerSettings): Promise<RunningServ
       { prefix: PATHS.cacerts, auth: 'optional', handler: (req, res) => joinServer.cacerts(req, res) },
       { prefix: PATHS.join, auth: 'optional', handler: (req, res) => joinServer.join(req, res) },
       { prefix: PATHS.renew, auth: 'optional', handler: (req, res) => joinServer.renew(req, res) },
+      { prefix: PATHS.compact, auth: 'required', handler: compactRoute(upkeep) },
       { prefix: PATHS.serving, auth: 'required', handler: nodeServing({ ca: identity.ca, client }) },
       { prefix: PATHS.collect, auth: 'required', handler: (req, res, context) => collector.handle(req, res, context) },
       { prefix: PATHS.pages, auth: 'optional', handler: (req, res, context) => pages(req, res, context) },
