@@ -135,3 +135,38 @@ export function portNameErrors(name: string): string[] {
   if (name.startsWith('-') || name.endsWith('-')) errors.push('must not begin or end with a hyphen')
   return errors
 }
+
+/** RFC 1123 subdomain that may have underscores: DNS search paths. */
+export function dnsSearchErrors(value: string): string[] {
+  const errors: string[] = []
+  if (value.length > 253) errors.push(tooLong(253))
+  if (!/^[a-z0-9_]([-_a-z0-9]*[a-z0-9_])?(\.[a-z0-9_]([-_a-z0-9]*[a-z0-9_])?)*$/.test(value)) {
+    errors.push(
+      regexHint(
+        "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character or an underscore",
+        '[a-z0-9_]([-_a-z0-9]*[a-z0-9_])?(\\.[a-z0-9_]([-_a-z0-9]*[a-z0-9_])?)*',
+        'example.com',
+      ),
+    )
+  }
+  return errors
+}
+
+/** Names of HTTP headers. */
+export function httpHeaderErrors(name: string): string[] {
+  if (/^[-A-Za-z0-9]+$/.test(name)) return []
+  return [regexHint("a valid HTTP header must consist of alphanumeric characters or '-'", '[-A-Za-z0-9]+', 'X-Header-Name')]
+}
+
+/** A percentage: digits and a percent sign. */
+export function percentErrors(text: string): string[] {
+  if (/^[0-9]+%$/.test(text)) return []
+  return [regexHint("a valid percent string must be a numeric string followed by an ending '%'", '[0-9]+%', '1%', '93%')]
+}
+
+/** `acme.io/foo`: a domain and a path. */
+export function domainPathErrors(text: string): string[] {
+  const slash = text.indexOf('/')
+  if (slash <= 0 || slash === text.length - 1) return ['must be a domain-prefixed path (such as "acme.io/foo")']
+  return dnsSubdomainErrors(text.slice(0, slash))
+}

@@ -2,10 +2,10 @@
  * What the server itself sets when an object is written: the status a new object begins with, the part that a write through this
  * door may not touch, and `metadata.generation`. In place, before validation.
  */
-import type { Namespace, Pod } from './gen/types.ts'
+import type { Namespace } from './gen/types.ts'
 import type { KubeObject } from './meta.ts'
 import { equal } from './patch/json-patch.ts'
-import { qosClass } from './qos.ts'
+import { prepareCoreCreate, prepareCoreUpdate } from './prepare-core.ts'
 import type { ResourceDef } from './resource.ts'
 
 type Loose = KubeObject & { spec?: unknown; status?: unknown }
@@ -23,11 +23,6 @@ export function prepareCreate(def: ResourceDef, object: KubeObject): void {
   else if (o.metadata) delete o.metadata.generation
   if (def.custom) return
   switch (def.schema) {
-    case 'Pod': {
-      const pod = o as Pod
-      if (pod.spec) pod.status = { phase: 'Pending', qosClass: qosClass(pod.spec) }
-      break
-    }
     case 'Namespace': {
       const namespace = o as Namespace
       namespace.spec = { finalizers: [...new Set([...(namespace.spec?.finalizers ?? []), 'kubernetes'])] }
@@ -41,12 +36,26 @@ export function prepareCreate(def: ResourceDef, object: KubeObject): void {
     case 'Deployment':
     case 'ReplicaSet':
     case 'StatefulSet':
+    case 'ReplicationController':
+    case 'PodDisruptionBudget':
+    case 'ResourceQuota':
+    case 'HorizontalPodAutoscaler':
+    case 'V2HorizontalPodAutoscaler':
     case 'DaemonSet':
     case 'Job':
     case 'CronJob':
-    case 'CertificateSigningRequest':
       o.status = {}
+      break
+    default:
+      if (FIRST_STATUS[def.schema]) o.status = { ...FIRST_STATUS[def.schema] }
   }
+  prepareCoreCreate(def.schema, object)
+}
+
+/** What the status of a kind says before anybody has looked at the object. */
+const FIRST_STATUS: Readonly<Record<string, object>> = {
+  APIService: {}, CertificateSigningRequest: {}, FlowSchema: {}, Ingress: { loadBalancer: {} }, PriorityLevelConfiguration: {}, ResourceResourceClaim: {},
+  ServiceCIDR: {}, ValidatingAdmissionPolicy: {}, VolumeAttachment: { attached: false },
 }
 
 /**
@@ -60,21 +69,29 @@ export function prepareUpdate(def: ResourceDef, next: KubeObject, old: KubeObjec
   if (subresource === 'approval') keepCertificate(n, o)
   // Only `finalize` empties a namespace's finalizers.
   if (def.schema === 'Namespace' && !def.custom && subresource !== 'finalize') keep(n, o, 'spec')
+  if (!def.custom) prepareCoreUpdate(def.schema, next, old, subresource)
   const generation = old.metadata?.generation
   if (generation === undefined && !counts(def, n)) return
-  const changed = !equal(content(n), content(o))
+  const relabelled = def.schema === 'EndpointSlice' && !def.custom && !equal(n.metadata?.labels ?? {}, o.metadata?.labels ?? {})
+  const changed = relabelled || (!equal(content(n), content(o)) && (def.custom !== undefined || !FIXED.has(def.schema)))
   n.metadata = { ...n.metadata, generation: (generation ?? 0) + (changed ? 1 : 0) }
 }
 
-/** Kinds whose changes are counted: those with a spec, as far as Kubernetes counts them. */
+/** Kinds whose changes are counted: those with a spec and a few without, as far as Kubernetes counts them. */
 function counts(def: ResourceDef, object: Loose): boolean {
-  if (def.custom) return true
+  if (def.custom || COUNTED.has(def.schema)) return true
   return object.spec !== undefined && !UNCOUNTED.has(def.schema)
 }
+
+/** Kinds without a spec that count. */
+const COUNTED = new Set(['EndpointSlice', 'MutatingWebhookConfiguration', 'PodTemplate', 'PriorityClass', 'ValidatingWebhookConfiguration'])
+/** Kinds that begin to count and never go on. */
+const FIXED = new Set(['PriorityClass'])
 
 const UNCOUNTED = new Set([
   'Node', 'Namespace', 'Service', 'ServiceAccount', 'PersistentVolume', 'PersistentVolumeClaim', 'Lease', 'CertificateSigningRequest',
   'ResourceQuota', 'LimitRange', 'VolumeAttachment', 'CSINode', 'CSIDriver', 'APIService', 'HorizontalPodAutoscaler', 'V2HorizontalPodAutoscaler',
+  'IPAddress', 'ServiceCIDR', 'ResourceResourceClaim', 'ResourceClaimTemplate',
 ])
 
 function keepContent(def: ResourceDef, next: Loose, old: Loose): void {

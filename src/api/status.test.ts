@@ -21,7 +21,7 @@ test('an invalid object names each cause', () => {
   const e = invalid(KINDS.Deployment, 'web', [fieldRequired('spec.selector'), fieldInvalid('spec.replicas', -1, 'must be greater than or equal to 0')])
   assert.equal(e.message, 'Deployment.apps "web" is invalid: [spec.selector: Required value, spec.replicas: Invalid value: -1: must be greater than or equal to 0]')
   assert.deepEqual(e.status.details?.causes?.[0], { reason: 'FieldValueRequired', message: 'Required value', field: 'spec.selector' })
-  assert.equal(invalid(KINDS.Pod, 'p', [fieldNotSupported('a', 'x', ['c', 'b'])]).message, 'Pod "p" is invalid: a: Unsupported value: "x": supported values: "b", "c"')
+  assert.equal(invalid(KINDS.Pod, 'p', [fieldNotSupported('a', 'x', ['c', 'b'])]).message, 'Pod "p" is invalid: a: Unsupported value: "x": supported values: "c", "b"')
 })
 
 test('a Status goes over the wire and comes back as the same error', () => {

@@ -213,8 +213,9 @@ export const fieldDuplicate = (field: string, value: unknown): FieldError => ({
 })
 export const fieldNotFound = (field: string, value: unknown): FieldError => ({ field, reason: 'FieldValueNotFound', message: `Not found: ${show(value)}` })
 export const fieldForbidden = (field: string, detail: string): FieldError => ({ field, reason: 'FieldValueForbidden', message: `Forbidden: ${detail}` })
+/** `supported` in the order in which Kubernetes names the values. */
 export const fieldNotSupported = (field: string, value: unknown, supported: readonly string[]): FieldError => ({
-  field, reason: 'FieldValueNotSupported', message: `Unsupported value: ${show(value)}: supported values: ${[...supported].sort().map((s) => `"${s}"`).join(', ')}`,
+  field, reason: 'FieldValueNotSupported', message: `Unsupported value: ${show(value)}: supported values: ${supported.map((s) => `"${s}"`).join(', ')}`,
 })
 export const fieldTooLong = (field: string, max: number): FieldError => ({
   field, reason: 'FieldValueTooLong', message: `Too long: may not be more than ${max} bytes`,

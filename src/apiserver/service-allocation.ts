@@ -35,11 +35,7 @@ export function allocate(core: Core, object: Obj, old: Obj | undefined): void {
   const before = old ? specOf(old) : {}
   const type = spec.type ?? 'ClusterIP'
   object.status ??= { loadBalancer: {} }
-  if (type === 'ExternalName') {
-    delete spec.clusterIP
-    delete spec.clusterIPs
-    return
-  }
+  if (type === 'ExternalName') return
   if (!spec.clusterIP && before.clusterIP) {
     spec.clusterIP = before.clusterIP
     if (before.clusterIPs) spec.clusterIPs ??= before.clusterIPs
@@ -53,7 +49,6 @@ export function allocate(core: Core, object: Obj, old: Obj | undefined): void {
   spec.ipFamilies ??= ['IPv4']
   spec.ipFamilyPolicy ??= 'SingleStack'
   if (type === 'NodePort' || type === 'LoadBalancer') allocatePorts(core, object, spec, before)
-  else for (const port of spec.ports ?? []) delete port.nodePort
   if (type === 'LoadBalancer' && spec.externalTrafficPolicy === 'Local') {
     spec.healthCheckNodePort ||= before.healthCheckNodePort || pickPort(core, object)
     if (spec.healthCheckNodePort !== before.healthCheckNodePort) checkPort(core, object, spec.healthCheckNodePort, 'spec.healthCheckNodePort')

@@ -1,203 +1,238 @@
-/** Validation of one container: image, ports, environment, mounts, resources, probes. */
-import type { Container, EnvVar, Probe, ResourceRequirements } from '../gen/types.ts'
-import { configKeyErrors, dnsLabelErrors, envNameErrors, portNameErrors } from '../names.ts'
-import { compareQuantities, tryParseQuantity } from '../quantity.ts'
-import { fieldDuplicate, fieldForbidden, fieldInvalid, fieldNotFound, fieldNotSupported, fieldRequired } from '../status.ts'
-import type { FieldError } from '../status.ts'
+/** Validation of containers: of the pod, those that run before it, and those that come later to look at it. */
+import type { Container, EphemeralContainer, PodSpec, Volume } from '../gen/types.ts'
+import { dnsLabelErrors, portNameErrors } from '../names.ts'
+import { environment } from './env.ts'
+import type { Findings } from './field.ts'
+import { descendingPath } from './paths.ts'
+import { PROBES, handlers } from './probe.ts'
+import { requirements } from './quantities.ts'
+import { containerSecurity } from './security.ts'
 
-const PULL_POLICIES = ['Always', 'IfNotPresent', 'Never']
-const PROTOCOLS = ['SCTP', 'TCP', 'UDP']
+export { PORT_TEXT, isPort, supported } from './field.ts'
+
+export const PULL_POLICIES: readonly string[] = ['Always', 'IfNotPresent', 'Never']
+export const PROTOCOLS: readonly string[] = ['SCTP', 'TCP', 'UDP']
 const RESTART_POLICIES = ['Always', 'Never', 'OnFailure']
-const MESSAGE_POLICIES = ['FallbackToLogsOnError', 'File']
+const MAX_RESTART_RULES = 20
+const MAX_EXIT_CODES = 255
+const SIDECAR_TEXT = 'may not be set for init containers without restartPolicy=Always'
+const EPHEMERAL_TEXT = 'cannot be set for an Ephemeral Container'
 
 /** What a container's rules need to know of its pod. */
-export interface PodFacts {
-  readonly volumes: ReadonlySet<string>
-  readonly hostNetwork: boolean
-  readonly init: boolean
+interface PodFacts {
+  readonly volumes: ReadonlyMap<string, Volume>
+  readonly claims: ReadonlySet<string>
+  readonly grace: number | undefined
+  readonly restartPolicy: string | undefined
+  readonly hostUsers: boolean
+  /** A pod of its own, not a template of one. */
+  readonly isPod: boolean
 }
 
-/** A container at `path`, e.g. `spec.containers[0]`. */
-export function containerErrors(c: Container, path: string, pod: PodFacts): FieldError[] {
-  const errors: FieldError[] = []
-  if (!c.name) errors.push(fieldRequired(`${path}.name`))
-  else errors.push(...dnsLabelErrors(c.name).map((e) => fieldInvalid(`${path}.name`, c.name, e)))
-  if (!c.image) errors.push(fieldRequired(`${path}.image`))
-  else if (c.image.trim() !== c.image) errors.push(fieldInvalid(`${path}.image`, c.image, 'must not have leading or trailing whitespace'))
-  supported(c.imagePullPolicy, PULL_POLICIES, `${path}.imagePullPolicy`, errors)
-  supported(c.restartPolicy, RESTART_POLICIES, `${path}.restartPolicy`, errors)
-  supported(c.terminationMessagePolicy, MESSAGE_POLICIES, `${path}.terminationMessagePolicy`, errors)
-  errors.push(
-    ...portErrors(c, path, pod.hostNetwork),
-    ...(c.env ?? []).flatMap((e, i) => envErrors(e, `${path}.env[${i}]`)),
-    ...envFromErrors(c, path),
-    ...mountErrors(c, path, pod.volumes),
-    ...resourceErrors(c.resources, `${path}.resources`),
-    ...handlersErrors(c, path, pod.init),
-  )
-  return errors
+/** All containers of the pod spec at `path`. `volumes` are those that are valid. */
+export function containers(e: Findings, path: string, spec: PodSpec, volumes: ReadonlyMap<string, Volume>, isPod: boolean): void {
+  const pod: PodFacts = {
+    volumes,
+    claims: new Set((spec.resourceClaims ?? []).flatMap((c) => c.name || [])),
+    grace: spec.terminationGracePeriodSeconds,
+    restartPolicy: spec.restartPolicy,
+    hostUsers: spec.hostUsers !== false,
+    isPod,
+  }
+  const regular = new Set<string>()
+  if (!spec.containers?.length) e.required(`${path}.containers`)
+  for (const [i, c] of (spec.containers ?? []).entries()) {
+    const at = `${path}.containers[${i}]`
+    common(e, at, c, pod)
+    unique(e, `${at}.name`, c.name, regular)
+    handlers(e, at, c, pod.grace)
+    restartRules(e, at, c)
+  }
+  hostPorts(e, `${path}.containers`, spec.containers ?? [])
+  const names = new Set(regular)
+  for (const [i, c] of (spec.initContainers ?? []).entries()) initContainer(e, `${path}.initContainers`, i, c, names, pod)
+  const others = new Set(names)
+  for (const [i, c] of (spec.ephemeralContainers ?? []).entries()) ephemeral(e, `${path}.ephemeralContainers[${i}]`, c, names, others, pod)
 }
 
-/** Adds `Unsupported value` when a value is given that is not in the list. */
-export function supported(value: string | undefined, values: readonly string[], path: string, errors: FieldError[]): void {
-  if (value !== undefined && !values.includes(value)) errors.push(fieldNotSupported(path, value, values))
+function unique(e: Findings, path: string, name: string, names: Set<string>): void {
+  if (name && names.has(name)) e.duplicate(path, name)
+  names.add(name)
 }
 
-export const isPort = (n: unknown): boolean => typeof n === 'number' && n >= 1 && n <= 65535
-export const PORT_TEXT = 'must be between 1 and 65535, inclusive'
+function initContainer(e: Findings, list: string, i: number, c: Container, names: Set<string>, pod: PodFacts): void {
+  const at = `${list}[${i}]`
+  common(e, at, c, pod)
+  restartRules(e, at, c)
+  unique(e, `${at}.name`, c.name, names)
+  // They run one after the other, so only ports within one can collide.
+  hostPorts(e, list, [c])
+  if (c.restartPolicy === 'Always') return handlers(e, at, c, pod.grace)
+  for (const key of ['lifecycle', ...PROBES] as const) if (c[key]) e.forbidden(`${at}.${key}`, SIDECAR_TEXT)
+}
 
-function portErrors(c: Container, path: string, hostNetwork: boolean): FieldError[] {
-  const errors: FieldError[] = []
+const EPHEMERAL_FIELDS = new Set([
+  'name', 'image', 'command', 'args', 'workingDir', 'envFrom', 'env', 'volumeMounts', 'volumeDevices', 'terminationMessagePath',
+  'terminationMessagePolicy', 'imagePullPolicy', 'securityContext', 'stdin', 'stdinOnce', 'tty', 'targetContainerName',
+])
+
+function ephemeral(e: Findings, at: string, c: EphemeralContainer, names: Set<string>, others: ReadonlySet<string>, pod: PodFacts): void {
+  common(e, at, c as Container, pod)
+  unique(e, `${at}.name`, c.name, names)
+  if (c.targetContainerName && !others.has(c.targetContainerName)) e.notFound(`${at}.targetContainerName`, c.targetContainerName)
+  for (const [key, value] of Object.entries(c)) {
+    if (!EPHEMERAL_FIELDS.has(key) && !isEmpty(value)) e.forbidden(`${at}.${key}`, EPHEMERAL_TEXT)
+  }
+  for (const [i, m] of (c.volumeMounts ?? []).entries()) {
+    for (const key of ['subPath', 'subPathExpr'] as const) if (m[key]) e.forbidden(`${at}.volumeMounts[${i}].${key}`, EPHEMERAL_TEXT)
+  }
+}
+
+const isEmpty = (value: unknown): boolean => value === undefined || (typeof value === 'object' && value !== null && Object.keys(value).length === 0)
+
+/** What holds for every container. */
+function common(e: Findings, at: string, c: Container, pod: PodFacts): void {
+  e.named(`${at}.name`, c.name, dnsLabelErrors)
+  e.named(`${at}.image`, c.image)
+  e.choice(`${at}.terminationMessagePolicy`, c.terminationMessagePolicy, ['File', 'FallbackToLogsOnError'])
+  ports(e, `${at}.ports`, c)
+  environment(e, at, c)
+  mounts(e, `${at}.volumeMounts`, c, pod.volumes)
+  devices(e, `${at}.volumeDevices`, c, pod.volumes)
+  e.choice(`${at}.imagePullPolicy`, c.imagePullPolicy, PULL_POLICIES)
+  requirements(e, `${at}.resources`, c.resources, pod.claims)
+  resizePolicy(e, `${at}.resizePolicy`, c, pod.restartPolicy)
+  containerSecurity(e, `${at}.securityContext`, c.securityContext, pod.hostUsers)
+  if (pod.isPod && c.image && c.image.trim() !== c.image) e.invalid(`${at}.image`, c.image, 'must not have leading or trailing whitespace')
+}
+
+function ports(e: Findings, path: string, c: Container): void {
   const names = new Set<string>()
   for (const [i, p] of (c.ports ?? []).entries()) {
-    const at = `${path}.ports[${i}]`
+    const at = `${path}[${i}]`
     if (p.name) {
       const wrong = portNameErrors(p.name)
-      errors.push(...wrong.map((e) => fieldInvalid(`${at}.name`, p.name, e)))
-      if (wrong.length === 0 && names.has(p.name)) errors.push(fieldDuplicate(`${at}.name`, p.name))
-      names.add(p.name)
+      for (const detail of wrong) e.invalid(`${at}.name`, p.name, detail)
+      if (wrong.length === 0) unique(e, `${at}.name`, p.name, names)
     }
-    if (!p.containerPort) errors.push(fieldRequired(`${at}.containerPort`))
-    else if (!isPort(p.containerPort)) errors.push(fieldInvalid(`${at}.containerPort`, p.containerPort, PORT_TEXT))
-    if (p.hostPort) {
-      if (!isPort(p.hostPort)) errors.push(fieldInvalid(`${at}.hostPort`, p.hostPort, PORT_TEXT))
-      else if (hostNetwork && p.hostPort !== p.containerPort) {
-        errors.push(fieldInvalid(`${at}.hostPort`, p.hostPort, 'must match `containerPort` when `hostNetwork` is true'))
-      }
+    if (!p.containerPort) e.required(`${at}.containerPort`)
+    else e.port(`${at}.containerPort`, p.containerPort)
+    if (p.hostPort) e.port(`${at}.hostPort`, p.hostPort)
+    e.choice(`${at}.protocol`, p.protocol, PROTOCOLS)
+  }
+}
+
+function hostPorts(e: Findings, path: string, list: readonly Container[]): void {
+  const taken = new Set<string>()
+  for (const [i, c] of list.entries()) {
+    for (const [j, p] of (c.ports ?? []).entries()) {
+      if (!p.hostPort) continue
+      const key = `${p.protocol ?? 'TCP'}/${p.hostIP ?? ''}/${p.hostPort}`
+      if (taken.has(key)) e.duplicate(`${path}[${i}].ports[${j}].hostPort`, key)
+      taken.add(key)
     }
-    supported(p.protocol || undefined, PROTOCOLS, `${at}.protocol`, errors)
   }
-  return errors
 }
 
-const ENV_FIELD_NAMES = [
-  'metadata.name', 'metadata.namespace', 'metadata.uid', 'spec.nodeName', 'spec.serviceAccountName', 'status.hostIP', 'status.hostIPs',
-  'status.podIP', 'status.podIPs',
-]
-const ENV_FIELDS = new RegExp(`^(${ENV_FIELD_NAMES.map((n) => n.replace('.', '\\.')).join('|')}|metadata\\.(labels|annotations)\\['.*'\\])$`)
-
-function envErrors(e: EnvVar, path: string): FieldError[] {
-  const errors: FieldError[] = []
-  if (!e.name) errors.push(fieldRequired(`${path}.name`))
-  else errors.push(...envNameErrors(e.name).map((x) => fieldInvalid(`${path}.name`, e.name, x)))
-  if (!e.valueFrom) return errors
-  const from = `${path}.valueFrom`
-  const sources = Object.values(e.valueFrom).filter((v) => v !== undefined).length
-  if (sources === 0) errors.push(fieldInvalid(from, '', 'must specify one of: `fieldRef`, `resourceFieldRef`, `configMapKeyRef` or `secretKeyRef`'))
-  if (sources > 0 && e.value) errors.push(fieldInvalid(from, '', 'may not be specified when `value` is not empty'))
-  if (sources > 1) errors.push(fieldInvalid(from, '', 'may not have more than one field specified at a time'))
-  for (const key of ['configMapKeyRef', 'secretKeyRef'] as const) {
-    const ref = e.valueFrom[key]
-    if (!ref) continue
-    if (!ref.key) errors.push(fieldRequired(`${from}.${key}.key`))
-    else errors.push(...configKeyErrors(ref.key).map((x) => fieldInvalid(`${from}.${key}.key`, ref.key, x)))
-  }
-  const field = e.valueFrom.fieldRef
-  if (field && !field.fieldPath) errors.push(fieldRequired(`${from}.fieldRef.fieldPath`))
-  else if (field && !ENV_FIELDS.test(field.fieldPath)) errors.push(fieldNotSupported(`${from}.fieldRef.fieldPath`, field.fieldPath, ENV_FIELD_NAMES))
-  const resource = e.valueFrom.resourceFieldRef
-  if (resource && !resource.resource) errors.push(fieldRequired(`${from}.resourceFieldRef.resource`))
-  return errors
-}
-
-function envFromErrors(c: Container, path: string): FieldError[] {
-  return (c.envFrom ?? []).flatMap((e, i) => {
-    const at = `${path}.envFrom[${i}]`
-    const errors = e.prefix ? envNameErrors(e.prefix).map((x) => fieldInvalid(`${at}.prefix`, e.prefix, x)) : []
-    const count = Number(e.configMapRef !== undefined) + Number(e.secretRef !== undefined)
-    if (count === 0) errors.push(fieldInvalid(at, '', 'must specify one of: `configMapRef` or `secretRef`'))
-    if (count > 1) errors.push(fieldInvalid(at, '', 'may not have more than one field specified at a time'))
-    for (const key of ['configMapRef', 'secretRef'] as const) if (e[key] && !e[key]?.name) errors.push(fieldRequired(`${at}.${key}.name`))
-    return errors
-  })
-}
-
-function mountErrors(c: Container, path: string, volumes: ReadonlySet<string>): FieldError[] {
-  const errors: FieldError[] = []
-  const paths = new Set<string>()
+function mounts(e: Findings, path: string, c: Container, volumes: ReadonlyMap<string, Volume>): void {
+  const points = new Set<string>()
+  const devices = c.volumeDevices ?? []
   for (const [i, m] of (c.volumeMounts ?? []).entries()) {
-    const at = `${path}.volumeMounts[${i}]`
-    if (!m.name) errors.push(fieldRequired(`${at}.name`))
-    else if (!volumes.has(m.name)) errors.push(fieldNotFound(`${at}.name`, m.name))
-    if (!m.mountPath) errors.push(fieldRequired(`${at}.mountPath`))
-    else if (paths.has(m.mountPath)) errors.push(fieldInvalid(`${at}.mountPath`, m.mountPath, 'must be unique'))
-    paths.add(m.mountPath)
-    if (m.subPath && m.subPathExpr) errors.push(fieldInvalid(`${at}.subPathExpr`, m.subPathExpr, 'subPathExpr and subPath are mutually exclusive'))
-    for (const key of ['subPath', 'subPathExpr'] as const) {
-      if (m[key]?.startsWith('/')) errors.push(fieldInvalid(`${at}.${key}`, m[key], 'must be a relative path'))
-      if (m[key]?.split('/').includes('..')) errors.push(fieldInvalid(`${at}.${key}`, m[key], "must not contain '..'"))
+    const at = `${path}[${i}]`
+    const volume = volumes.get(m.name)
+    e.named(`${at}.name`, m.name)
+    if (!volume) e.notFound(`${at}.name`, m.name ?? '')
+    e.named(`${at}.mountPath`, m.mountPath)
+    if (points.has(m.mountPath)) e.invalid(`${at}.mountPath`, m.mountPath, 'must be unique')
+    points.add(m.mountPath)
+    if (devices.some((d) => d.name === m.name)) e.invalid(`${at}.name`, m.name, 'must not already exist in volumeDevices')
+    if (devices.some((d) => d.devicePath === m.mountPath)) e.invalid(`${at}.mountPath`, m.mountPath, 'must not already exist as a path in volumeDevices')
+    // Kubernetes tells of these three by the list, not by the item.
+    if (m.subPath) descendingPath(e, `${path}.subPath`, m.subPath)
+    if (m.subPathExpr) {
+      if (m.subPath) e.invalid(`${at}.subPathExpr`, m.subPathExpr, 'subPathExpr and subPath are mutually exclusive')
+      descendingPath(e, `${path}.subPathExpr`, m.subPathExpr)
+    }
+    e.chosen(`${path}.mountPropagation`, m.mountPropagation, ['Bidirectional', 'HostToContainer', 'None'])
+    if (m.mountPropagation === 'Bidirectional' && !c.securityContext?.privileged) {
+      e.forbidden(`${path}.mountPropagation`, 'Bidirectional mount propagation is available only to privileged containers')
+    }
+    e.chosen(`${path}.recursiveReadOnly`, m.recursiveReadOnly, ['Disabled', 'Enabled', 'IfPossible'])
+    if (m.recursiveReadOnly !== 'Enabled' && m.recursiveReadOnly !== 'IfPossible') continue
+    if (!m.readOnly) e.forbidden(`${path}.recursiveReadOnly`, 'may only be specified when readOnly is true')
+    if (m.mountPropagation !== undefined && m.mountPropagation !== 'None') {
+      e.forbidden(`${path}.recursiveReadOnly`, 'may only be specified when mountPropagation is None or not specified')
     }
   }
-  return errors
 }
 
-/** Limits and requests: known names, no negatives, requests within limits. */
-export function resourceErrors(r: ResourceRequirements | undefined, path: string): FieldError[] {
-  const errors: FieldError[] = []
-  for (const which of ['limits', 'requests'] as const) {
-    for (const [name, text] of Object.entries(r?.[which] ?? {})) {
-      const q = tryParseQuantity(text)
-      if (q === undefined) continue // The schema walker has already refused it.
-      const at = `${path}.${which}[${name}]`
-      if (q.nano < 0n) errors.push(fieldInvalid(at, text, 'must be greater than or equal to 0'))
-      const standard = name === 'cpu' || name === 'memory' || name === 'ephemeral-storage' || name.startsWith('hugepages-')
-      if (!standard && !name.includes('/')) {
-        errors.push(fieldInvalid(at, name, 'must be a standard resource type or fully qualified'))
-        errors.push(fieldInvalid(at, name, 'must be a standard resource for containers'))
-      }
-      if (!standard && q.nano % 1_000_000_000n !== 0n) errors.push(fieldInvalid(at, text, 'must be an integer'))
+function devices(e: Findings, path: string, c: Container, volumes: ReadonlyMap<string, Volume>): void {
+  const paths = new Set<string>()
+  const names = new Set<string>()
+  for (const [i, d] of (c.volumeDevices ?? []).entries()) {
+    const at = `${path}[${i}]`
+    const volume = volumes.get(d.name)
+    e.named(`${at}.name`, d.name)
+    if (names.has(d.name)) e.invalid(`${at}.name`, d.name, 'must be unique')
+    if (!volume) e.notFound(`${at}.name`, d.name)
+    else if (!volume.persistentVolumeClaim && !volume.ephemeral) {
+      e.invalid(`${at}.name`, d.name, 'can only use volume source type of PersistentVolumeClaim or Ephemeral for block mode')
+    }
+    e.named(`${at}.devicePath`, d.devicePath)
+    if (paths.has(d.devicePath)) e.invalid(`${at}.devicePath`, d.devicePath, 'must be unique')
+    if (d.devicePath?.split('/').includes('..')) e.invalid(`${at}.devicePath`, d.devicePath, "can not contain backsteps ('..')")
+    else paths.add(d.devicePath)
+    for (const m of c.volumeMounts ?? []) {
+      if (m.name === d.name) e.invalid(`${at}.name`, d.name, 'must not already exist in volumeMounts')
+      if (m.mountPath === d.devicePath) e.invalid(`${at}.devicePath`, d.devicePath, 'must not already exist as a path in volumeMounts')
+    }
+    names.add(d.name)
+  }
+}
+
+function resizePolicy(e: Findings, path: string, c: Container, podRestart: string | undefined): void {
+  const seen = new Set<string>()
+  for (const [i, p] of (c.resizePolicy ?? []).entries()) {
+    if (seen.has(p.resourceName)) e.duplicate(`${path}[${i}]`, p.resourceName)
+    seen.add(p.resourceName)
+    e.choice(path, p.resourceName, ['cpu', 'memory'])
+    e.choice(path, p.restartPolicy, ['NotRequired', 'RestartContainer'])
+    if (podRestart === 'Never' && p.restartPolicy !== 'NotRequired') e.invalid(path, p.restartPolicy, "must be 'NotRequired' when `restartPolicy` is 'Never'")
+  }
+}
+
+/** A container's own restart policy and the exit codes after which it is started again. */
+function restartRules(e: Findings, at: string, c: Container): void {
+  const rules = c.restartPolicyRules ?? []
+  if (c.restartPolicy === undefined) {
+    if (rules.length === 0) return
+    e.required(`${at}.restartPolicy`, 'must specify restartPolicy when restart rules are used')
+  }
+  e.chosen(`${at}.restartPolicy`, c.restartPolicy, RESTART_POLICIES)
+  if (rules.length > MAX_RESTART_RULES) e.tooMany(`${at}.restartPolicyRules`, rules.length, MAX_RESTART_RULES)
+  for (const [i, rule] of rules.entries()) {
+    const path = `${at}.restartPolicyRules[${i}]`
+    e.chosen(`${path}.action`, rule.action ?? '', ['Restart'])
+    if (!rule.exitCodes) {
+      e.required(`${path}.exitCodes`, 'must be specified')
+      continue
+    }
+    e.chosen(`${path}.exitCodes.operator`, rule.exitCodes.operator ?? '', ['In', 'NotIn'])
+    const count = rule.exitCodes.values?.length ?? 0
+    if (count > MAX_EXIT_CODES) e.tooMany(`${path}.exitCodes.values`, count, MAX_EXIT_CODES)
+  }
+}
+
+/** A file that gives an environment variable is of an emptyDir of the pod. */
+export function fileKeyVolumes(e: Findings, list: readonly [Container, string][], volumes: readonly Volume[]): void {
+  for (const [c, at] of list) {
+    for (const [i, v] of (c.env ?? []).entries()) {
+      const name = v.valueFrom?.fileKeyRef?.volumeName
+      if (name === undefined) continue
+      const path = `${at}.env[${i}].valueFrom.fileKeyRef.volumeName`
+      const volume = volumes.find((x) => x.name === name)
+      if (!volume) e.notFound(path, name)
+      else if (!volume.emptyDir) e.invalid(path, name, 'referenced volume must be of type emptyDir')
     }
   }
-  for (const [name, text] of Object.entries(r?.requests ?? {})) {
-    const limit = r?.limits?.[name]
-    const [a, b] = [tryParseQuantity(text), limit === undefined ? undefined : tryParseQuantity(limit)]
-    if (a && b && compareQuantities(a, b) > 0) errors.push(fieldInvalid(`${path}.requests`, text, `must be less than or equal to ${name} limit of ${limit}`))
-  }
-  return errors
-}
-
-function handlersErrors(c: Container, path: string, init: boolean): FieldError[] {
-  const errors: FieldError[] = []
-  const plainInit = init && c.restartPolicy !== 'Always'
-  for (const key of ['livenessProbe', 'readinessProbe', 'startupProbe'] as const) {
-    const probe = c[key]
-    if (!probe) continue
-    if (plainInit) errors.push(fieldForbidden(`${path}.${key}`, 'may not be set for init containers without restartPolicy=Always'))
-    else errors.push(...probeErrors(probe, `${path}.${key}`, key !== 'readinessProbe'))
-  }
-  if (plainInit && c.lifecycle) errors.push(fieldForbidden(`${path}.lifecycle`, 'may not be set for init containers without restartPolicy=Always'))
-  for (const key of ['postStart', 'preStop'] as const) {
-    const hook = c.lifecycle?.[key]
-    if (hook) errors.push(...handlerErrors(hook, `${path}.lifecycle.${key}`, ['exec', 'httpGet', 'tcpSocket', 'sleep']))
-  }
-  return errors
-}
-
-function probeErrors(p: Probe, path: string, once: boolean): FieldError[] {
-  const errors = handlerErrors(p, path, ['exec', 'httpGet', 'tcpSocket', 'grpc'])
-  for (const key of ['initialDelaySeconds', 'timeoutSeconds', 'periodSeconds', 'successThreshold', 'failureThreshold'] as const) {
-    if ((p[key] ?? 0) < 0) errors.push(fieldInvalid(`${path}.${key}`, p[key], 'must be greater than or equal to 0'))
-  }
-  if (once && p.successThreshold !== undefined && p.successThreshold !== 1) {
-    errors.push(fieldInvalid(`${path}.successThreshold`, p.successThreshold, 'must be 1'))
-  }
-  return errors
-}
-
-type Handler = Pick<Probe, 'exec' | 'httpGet' | 'tcpSocket' | 'grpc'> & { readonly sleep?: unknown }
-
-function handlerErrors(h: Handler, path: string, kinds: readonly (keyof Handler)[]): FieldError[] {
-  const errors: FieldError[] = []
-  const given = kinds.filter((k) => h[k] !== undefined)
-  if (given.length === 0) return [fieldRequired(path, 'must specify a handler type')]
-  for (const extra of given.slice(1)) errors.push(fieldForbidden(`${path}.${extra}`, 'may not specify more than 1 handler type'))
-  if (h.exec && !h.exec.command?.length) errors.push(fieldRequired(`${path}.exec.command`))
-  supported(h.httpGet?.scheme || undefined, ['HTTP', 'HTTPS'], `${path}.httpGet.scheme`, errors)
-  for (const key of ['httpGet', 'tcpSocket', 'grpc'] as const) {
-    if (h[key] === undefined) continue
-    const { port } = h[key]
-    if (typeof port === 'string') errors.push(...portNameErrors(port).map((e) => fieldInvalid(`${path}.${key}.port`, port, e)))
-    else if (!isPort(port)) errors.push(fieldInvalid(`${path}.${key}.port`, port ?? 0, PORT_TEXT))
-  }
-  return errors
 }

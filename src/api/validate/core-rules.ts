@@ -1,27 +1,52 @@
 /** Rules of core, apps, batch, autoscaling and policy, by name of the type. */
+import * as apps from './apps.ts'
+import * as autoscaler from './autoscaler.ts'
+import { budgetErrors, budgetStatusErrors } from './budget.ts'
+import { claimErrors, claimStatusErrors, claimUpdateErrors } from './claim.ts'
 import * as config from './config.ts'
+import { cronJobCreateErrors, cronJobUpdateErrors } from './cron-job.ts'
+import { endpointsErrors } from './endpoints.ts'
 import { eventErrors } from './event.ts'
-import { nodeErrors, nodeUpdateErrors } from './node.ts'
-import * as pod from './pod.ts'
+import { jobErrors, jobUpdateErrors } from './job.ts'
+import { jobStatusErrors } from './job-status.ts'
+import { limitRangeErrors, quotaErrors, quotaStatusErrors, quotaUpdateErrors } from './limits.ts'
+import * as node from './node.ts'
+import { volumeErrors, volumeUpdateErrors } from './persistent-volume.ts'
+import * as podUpdate from './pod-update.ts'
+import { podCreateErrors, podErrors, podTemplateErrors } from './pod.ts'
 import type { Rules } from './rules.ts'
-import * as workload from './workload.ts'
+import * as service from './service.ts'
 
 export const CORE_RULES: Readonly<Record<string, Rules>> = {
   Pod: {
-    always: pod.podErrors, create: pod.podCreateErrors, update: pod.podUpdateErrors,
-    // This door changes exactly what a plain update may not.
-    sub: { ephemeralcontainers: pod.podErrors },
+    always: podErrors, create: podCreateErrors, update: podUpdate.podUpdateErrors,
+    sub: { status: podUpdate.podStatusErrors, ephemeralcontainers: podUpdate.ephemeralContainerErrors, resize: podUpdate.resizeErrors },
   },
-  Deployment: { always: workload.deploymentErrors, update: workload.selectorUpdateErrors },
-  ReplicaSet: { always: workload.replicaSetErrors, update: workload.selectorUpdateErrors },
-  DaemonSet: { always: workload.daemonSetErrors, update: workload.selectorUpdateErrors },
-  StatefulSet: { always: workload.statefulSetErrors, update: workload.statefulSetUpdateErrors },
-  Job: { always: workload.jobErrors },
+  PodTemplate: { always: podTemplateErrors },
+  ReplicationController: { always: apps.replicationControllerErrors, sub: { status: apps.replicaSetStatusErrors } },
+  Deployment: { always: apps.deploymentErrors, update: apps.selectorUpdateErrors, sub: { status: apps.deploymentStatusErrors } },
+  ReplicaSet: { always: apps.replicaSetErrors, update: apps.selectorUpdateErrors, sub: { status: apps.replicaSetStatusErrors } },
+  DaemonSet: { always: apps.daemonSetErrors, update: apps.selectorUpdateErrors, sub: { status: apps.daemonSetStatusErrors } },
+  StatefulSet: {
+    always: apps.statefulSetErrors, create: apps.statefulSetCreateErrors, update: apps.statefulSetUpdateErrors, sub: { status: apps.statefulSetStatusErrors },
+  },
+  ControllerRevision: { always: apps.revisionErrors, create: apps.revisionCreateErrors, update: apps.revisionUpdateErrors },
+  Job: { always: jobErrors, update: jobUpdateErrors, sub: { status: jobStatusErrors } },
+  CronJob: { create: cronJobCreateErrors, update: cronJobUpdateErrors },
   ConfigMap: { always: config.configMapErrors, update: config.frozenDataErrors },
   Secret: { always: config.secretErrors, update: config.frozenDataErrors },
-  Service: { always: config.serviceErrors, update: config.serviceUpdateErrors },
-  Node: { always: nodeErrors, update: nodeUpdateErrors },
+  Service: { always: service.serviceErrors, update: service.serviceUpdateErrors, sub: { status: service.serviceStatusErrors } },
+  Endpoints: { always: endpointsErrors },
+  Node: { create: node.nodeCreateErrors, update: node.nodeUpdateErrors, sub: { status: node.nodeUpdateErrors } },
+  Namespace: { create: node.namespaceErrors, sub: { status: node.namespaceStatusErrors, finalize: node.namespaceFinalizeErrors } },
+  PersistentVolume: { always: volumeErrors, update: volumeUpdateErrors },
+  PersistentVolumeClaim: { always: claimErrors, update: claimUpdateErrors, sub: { status: claimStatusErrors } },
+  ResourceQuota: { always: quotaErrors, update: quotaUpdateErrors, sub: { status: quotaStatusErrors } },
+  LimitRange: { always: limitRangeErrors },
   Event: { always: eventErrors },
-  Namespace: {},
   ServiceAccount: {},
+  V2HorizontalPodAutoscaler: {
+    create: autoscaler.autoscalerCreateErrors, update: autoscaler.autoscalerUpdateErrors, sub: { status: autoscaler.autoscalerStatusErrors },
+  },
+  PodDisruptionBudget: { always: budgetErrors, sub: { status: budgetStatusErrors } },
 }

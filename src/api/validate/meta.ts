@@ -3,8 +3,9 @@ import type { ObjectMeta } from '../meta.ts'
 import { dns1035Errors, dnsLabelErrors, dnsSubdomainErrors, labelKeyErrors, labelValueErrors, pathSegmentErrors } from '../names.ts'
 import { equal } from '../patch/json-patch.ts'
 import type { ResourceDef } from '../resource.ts'
-import { fieldForbidden, fieldInvalid, fieldRequired } from '../status.ts'
+import { fieldForbidden, fieldInvalid, fieldRequired, fieldTooLong } from '../status.ts'
 import type { FieldError } from '../status.ts'
+import { byteLength } from './field.ts'
 
 const MAX_ANNOTATION_BYTES = 256 * 1024
 const STANDARD_FINALIZERS = new Set(['kubernetes', 'orphan', 'foregroundDeletion'])
@@ -14,6 +15,7 @@ export function nameErrors(def: ResourceDef, name: string): string[] {
   if (def.custom) return dnsSubdomainErrors(name)
   switch (def.schema) {
     case 'Namespace':
+    case 'StatefulSet':
       return dnsLabelErrors(name)
     case 'Service':
       return dns1035Errors(name)
@@ -39,10 +41,8 @@ export function labelErrors(labels: Readonly<Record<string, string>> | undefined
 export function annotationErrors(annotations: Readonly<Record<string, string>> | undefined, path: string): FieldError[] {
   const entries = Object.entries(annotations ?? {})
   const errors = entries.flatMap(([k]) => labelKeyErrors(k.toLowerCase()).map((e) => fieldInvalid(path, k, e)))
-  const size = entries.reduce((n, [k, v]) => n + k.length + v.length, 0)
-  if (size > MAX_ANNOTATION_BYTES) {
-    errors.push({ field: path, reason: 'FieldValueTooLong', message: `Too long: may not be more than ${MAX_ANNOTATION_BYTES} bytes` })
-  }
+  const size = entries.reduce((n, [k, v]) => n + byteLength(k) + byteLength(v), 0)
+  if (size > MAX_ANNOTATION_BYTES) errors.push(fieldTooLong(path, MAX_ANNOTATION_BYTES))
   return errors
 }
 
@@ -62,29 +62,39 @@ export function metaErrors(def: ResourceDef, meta: ObjectMeta): FieldError[] {
     errors.push(fieldForbidden('metadata.namespace', 'not allowed on this type'))
   }
   errors.push(...labelErrors(meta.labels, 'metadata.labels'), ...annotationErrors(meta.annotations, 'metadata.annotations'), ...ownerErrors(meta))
-  for (const [i, f] of (meta.finalizers ?? []).entries()) {
-    errors.push(...labelKeyErrors(f).map((e) => fieldInvalid(`metadata.finalizers[${i}]`, f, e)))
-    // Kubernetes holds only its own kinds to this; definitions and their objects may carry any qualified name.
-    if (!def.custom && def.group !== 'apiextensions.k8s.io' && !f.includes('/') && !STANDARD_FINALIZERS.has(f)) {
-      errors.push(fieldInvalid(`metadata.finalizers[${i}]`, f, 'name is neither a standard finalizer name nor is it fully qualified'))
-    }
+  const { finalizers = [] } = meta
+  for (const f of finalizers) errors.push(...labelKeyErrors(f).map((e) => fieldInvalid('metadata.finalizers', f, e)))
+  if (finalizers.includes('orphan') && finalizers.includes('foregroundDeletion')) {
+    errors.push(fieldInvalid('metadata.finalizers', finalizers, 'finalizer orphan and foregroundDeletion cannot be both set'))
   }
+  // Kubernetes holds only its own kinds to this; definitions and their objects may carry any qualified name.
+  if (def.custom || def.group === 'apiextensions.k8s.io') return errors
+  for (const [i, f] of finalizers.entries()) errors.push(...finalizerErrors(f, `metadata.finalizers[${i}]`))
   return errors
 }
 
+/** A finalizer of a kind of Kubernetes' own: a standard name, or a qualified one. */
+export function finalizerErrors(name: string, path: string): FieldError[] {
+  if (name.includes('/') || STANDARD_FINALIZERS.has(name)) return []
+  return [fieldInvalid(path, name, 'name is neither a standard finalizer name nor is it fully qualified')]
+}
+
+/** Findings about owners are told of the list, not of its items, as Kubernetes does. */
 function ownerErrors(meta: ObjectMeta): FieldError[] {
   const errors: FieldError[] = []
-  const controllers = (meta.ownerReferences ?? []).filter((o) => o.controller)
-  for (const [i, o] of (meta.ownerReferences ?? []).entries()) {
-    const path = `metadata.ownerReferences[${i}]`
+  const path = 'metadata.ownerReferences'
+  const owners = meta.ownerReferences ?? []
+  for (const o of owners) {
     if (!o.apiVersion) errors.push(fieldInvalid(`${path}.apiVersion`, o.apiVersion ?? '', 'version must not be empty'))
     for (const key of ['kind', 'name', 'uid'] as const) {
       if (!o[key]) errors.push(fieldInvalid(`${path}.${key}`, o[key] ?? '', `${key} must not be empty`))
     }
+    if (o.apiVersion === 'v1' && o.kind === 'Event') errors.push(fieldInvalid(path, o, '/v1, Kind=Event is disallowed from being an owner'))
   }
-  if (controllers.length > 1) {
-    const text = `Only one reference can have Controller set to true. Found "true" in references for ${controllers[0]?.name} and ${controllers[1]?.name}`
-    errors.push(fieldInvalid('metadata.ownerReferences', meta.ownerReferences, text))
+  const [first, second] = owners.filter((o) => o.controller)
+  if (first && second) {
+    const text = `Only one reference can have Controller set to true. Found "true" in references for ${first.name} and ${second.name}`
+    errors.push(fieldInvalid(path, owners, text))
   }
   return errors
 }
@@ -100,7 +110,7 @@ export function metaUpdateErrors(next: ObjectMeta, old: ObjectMeta): FieldError[
   if (old.deletionTimestamp) {
     const added = (next.finalizers ?? []).filter((f) => !old.finalizers?.includes(f))
     if (added.length > 0) {
-      const text = `no new finalizers can be added if the object is being deleted, found new finalizers ${JSON.stringify(added)}`
+      const text = `no new finalizers can be added if the object is being deleted, found new finalizers []string{${added.map((f) => JSON.stringify(f)).join(', ')}}`
       errors.push(fieldForbidden('metadata.finalizers', text))
     }
   }

@@ -3,6 +3,7 @@
  * API server makes `invalid(...)` of status.ts from them. Kinds that nothing acts on yet are held to their schema's required fields.
  */
 import { cloneJson } from '../../base/json.ts'
+import { toStored } from '../convert.ts'
 import type { KubeObject } from '../meta.ts'
 import type { ResourceDef } from '../resource.ts'
 import { walk } from '../schema.ts'
@@ -16,23 +17,29 @@ import type { Rules } from './rules.ts'
 /** By name of the type. */
 const RULES: Readonly<Record<string, Rules>> = { ...CORE_RULES, ...OTHER_RULES }
 
+/** An older version of a kind is judged in the shape that is stored. */
+const stored = (def: ResourceDef, object: KubeObject): KubeObject => (def.schema === 'HorizontalPodAutoscaler' ? toStored(def, object) : object)
+const rulesOf = (def: ResourceDef): Rules | undefined => RULES[def.schema === 'HorizontalPodAutoscaler' ? 'V2HorizontalPodAutoscaler' : def.schema]
+
 /** What is wrong with a new object. Its name must be set (generateName resolved). */
-export function validateCreate(def: ResourceDef, object: KubeObject): FieldError[] {
-  const errors = metaErrors(def, object.metadata ?? {})
+export function validateCreate(def: ResourceDef, sent: KubeObject): FieldError[] {
+  const errors = metaErrors(def, sent.metadata ?? {})
   if (def.custom) return errors
-  const rules = RULES[def.schema]
+  const rules = rulesOf(def)
+  const object = stored(def, sent)
   if (!rules) return [...errors, ...requiredErrors(def, object)]
   return [...errors, ...(rules.always?.(object as never) ?? []), ...(rules.create?.(object as never) ?? [])]
 }
 
 /**
- * What is wrong with replacing `old` by `next`. A subresource has rules of its own; one without is judged by its metadata only:
+ * What is wrong with replacing `before` by `sent`. A subresource has rules of its own; one without is judged by its metadata only:
  * its writers are parts of the system, and the schema has already been checked.
  */
-export function validateUpdate(def: ResourceDef, next: KubeObject, old: KubeObject, subresource?: string): FieldError[] {
-  const errors = [...metaErrors(def, next.metadata ?? {}), ...metaUpdateErrors(next.metadata ?? {}, old.metadata ?? {})]
+export function validateUpdate(def: ResourceDef, sent: KubeObject, before: KubeObject, subresource?: string): FieldError[] {
+  const errors = [...metaErrors(def, sent.metadata ?? {}), ...metaUpdateErrors(sent.metadata ?? {}, before.metadata ?? {})]
   if (def.custom) return errors
-  const rules = RULES[def.schema]
+  const rules = rulesOf(def)
+  const [next, old] = [stored(def, sent), stored(def, before)]
   if (subresource !== undefined) return [...errors, ...(rules?.sub?.[subresource]?.(next as never, old as never) ?? [])]
   if (!rules) return [...errors, ...requiredErrors(def, next)]
   return [...errors, ...(rules.always?.(next as never) ?? []), ...(rules.update?.(next as never, old as never) ?? [])]

@@ -1,39 +1,77 @@
-/** Validation of nodes. */
-import { isCidr } from '../formats.ts'
-import type { Node } from '../gen/types.ts'
+/** Validation of nodes and name spaces. */
+import type { Namespace, Node, Taint } from '../gen/types.ts'
 import { labelKeyErrors, labelValueErrors } from '../names.ts'
-import { fieldDuplicate, fieldForbidden, fieldInvalid, fieldRequired } from '../status.ts'
 import type { FieldError } from '../status.ts'
-import { supported } from './container.ts'
+import { findings, isDualStack } from './field.ts'
+import type { Findings } from './field.ts'
+import { finalizerErrors } from './meta.ts'
 import { TAINT_EFFECTS } from './placement.ts'
+import { quantity } from './quantities.ts'
 
-/** Node: CIDRs and taints. */
-export function nodeErrors(n: Node): FieldError[] {
-  const errors: FieldError[] = []
-  for (const [i, c] of (n.spec?.podCIDRs ?? []).entries()) {
-    if (!isCidr(c)) errors.push(fieldInvalid(`spec.podCIDRs[${i}]`, c, 'must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)'))
-  }
-  const seen = new Set<string>()
-  for (const [i, t] of (n.spec?.taints ?? []).entries()) {
-    const at = `spec.taints[${i}]`
-    errors.push(...labelKeyErrors(t.key ?? '').map((e) => fieldInvalid(`${at}.key`, t.key, e)))
-    errors.push(...labelValueErrors(t.value ?? '').map((e) => fieldInvalid(`${at}.value`, t.value, e)))
-    if (!t.effect) errors.push(fieldRequired(`${at}.effect`))
-    else supported(t.effect, TAINT_EFFECTS, `${at}.effect`, errors)
-    const key = `${t.key}/${t.effect}`
-    const twice = fieldDuplicate(at, t)
-    if (seen.has(key)) errors.push({ ...twice, message: `${twice.message}: taints must be unique by key and effect pair` })
-    seen.add(key)
-  }
-  return errors
+/** A node on create: CIDRs, taints, what it has. */
+export function nodeCreateErrors(n: Node): FieldError[] {
+  return findings((e) => {
+    taints(e, n.spec?.taints ?? [])
+    resources(e, n)
+    const { podCIDRs = [] } = n.spec ?? {}
+    for (const [i, c] of podCIDRs.entries()) e.cidr(`spec.podCIDRs[${i}]`, c)
+    if (podCIDRs.length < 2) return
+    if (!isDualStack(podCIDRs)) e.invalid('spec.podCIDRs', podCIDRs, 'may specify no more than one CIDR for each IP family')
+    for (const [i, c] of podCIDRs.entries()) if (podCIDRs.indexOf(c) < i) e.duplicate(`spec.podCIDRs[${i}]`, c)
+  })
 }
 
-/** What a Node keeps once it has it. */
-export function nodeUpdateErrors(next: Node, old: Node): FieldError[] {
-  const errors: FieldError[] = []
-  for (const [key, field] of [['podCIDR', 'podCIDRs'], ['providerID', 'providerID']] as const) {
-    const before = old.spec?.[key]
-    if (before && next.spec?.[key] !== before) errors.push(fieldForbidden(`spec.${field}`, `node updates may not change ${key} except from "" to valid`))
+/** Kubernetes tells of a node's taints so. */
+function taints(e: Findings, list: readonly Taint[]): void {
+  const seen = new Set<string>()
+  for (const [i, t] of list.entries()) {
+    const at = `metadata.taints[${i}]`
+    e.text(`${at}.key`, t.key ?? '', labelKeyErrors)
+    const wrong = labelValueErrors(t.value ?? '')
+    if (wrong.length > 0) e.invalid(`${at}.value`, t.value, wrong.join(';'))
+    e.choice(`${at}.effect`, t.effect, TAINT_EFFECTS)
+    const key = `${t.effect}/${t.key}`
+    if (seen.has(key)) e.duplicate(at, t, 'taints must be unique by key and effect pair')
+    seen.add(key)
   }
-  return errors
+}
+
+function resources(e: Findings, n: Node): void {
+  for (const key of ['capacity', 'allocatable'] as const) {
+    for (const [name, text] of Object.entries(n.status?.[key] ?? {})) quantity(e, `status.${key}.${name}`, name, text)
+  }
+}
+
+/** An update of a node, through itself or its status: it keeps its network and who made it. */
+export function nodeUpdateErrors(next: Node, old: Node): FieldError[] {
+  return findings((e) => {
+    resources(e, next)
+    const addresses = next.status?.addresses ?? []
+    for (const [i, a] of addresses.entries()) {
+      const twice = addresses.slice(0, i).some((b) => a.type === b.type && a.address === b.address)
+      if (twice) e.duplicate(`status.addresses[${i}]`, { Type: a.type, Address: a.address })
+    }
+    const [n, o] = [next.spec ?? {}, old.spec ?? {}]
+    const [after, before] = [n.podCIDRs ?? [], o.podCIDRs ?? []]
+    if (before.length > 0 && before.join() !== after.join()) e.forbidden('spec.podCIDRs', 'node updates may not change podCIDR except from "" to valid')
+    if (o.providerID && n.providerID !== o.providerID) e.forbidden('spec.providerID', 'node updates may not change providerID except from "" to valid')
+    taints(e, n.taints ?? [])
+    if ((n.externalID ?? '') !== (o.externalID ?? '')) e.forbidden('spec.externalID', 'may not be updated')
+  })
+}
+
+export const namespaceErrors = (n: Namespace): FieldError[] => (n.spec?.finalizers ?? []).flatMap((f) => finalizerErrors(f, 'spec.finalizers'))
+export const namespaceFinalizeErrors = (n: Namespace): FieldError[] =>
+  (n.spec?.finalizers ?? []).flatMap((f, i) => [
+    ...findings((e) => e.text(`spec.finalizers[${i}]`, f, labelKeyErrors)), ...finalizerErrors(f, `spec.finalizers[${i}]`),
+  ])
+
+/** The phase says whether the name space is going. */
+export function namespaceStatusErrors(next: Namespace): FieldError[] {
+  return findings((e) => {
+    const going = next.metadata?.deletionTimestamp !== undefined
+    const phase = next.status?.phase ?? ''
+    if (!going && phase !== 'Active') e.invalid('status.Phase', phase, "may only be 'Active' if `deletionTimestamp` is empty")
+    if (going && phase !== 'Terminating') e.invalid('status.Phase', phase, "may only be 'Terminating' if `deletionTimestamp` is not empty")
+  })
 }

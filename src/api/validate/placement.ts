@@ -1,93 +1,167 @@
-/** Validation of what says where a pod may run: affinity, tolerations, spread. */
-import type { Affinity, NodeSelectorTerm, PodSpec, Toleration } from '../gen/types.ts'
-import { labelKeyErrors, labelValueErrors } from '../names.ts'
-import { fieldForbidden, fieldInvalid, fieldRequired } from '../status.ts'
-import type { FieldError } from '../status.ts'
-import { supported } from './container.ts'
+/** Validation of what says where a pod may run: affinity, tolerations, spread; and of label selectors. */
+import type { Affinity, LabelSelector, NodeSelector, NodeSelectorTerm, PodAffinityTerm, PodSpec, Toleration, TopologySpreadConstraint } from '../gen/types.ts'
+import { dnsLabelErrors, dnsSubdomainErrors, labelKeyErrors, labelValueErrors } from '../names.ts'
+import { NOT_POSITIVE } from './field.ts'
+import type { Findings } from './field.ts'
+import { labelErrors } from './meta.ts'
 
-export const TAINT_EFFECTS: readonly string[] = ['NoExecute', 'NoSchedule', 'PreferNoSchedule']
+export const TAINT_EFFECTS: readonly string[] = ['NoSchedule', 'PreferNoSchedule', 'NoExecute']
+const REQUIRED = 'requiredDuringSchedulingIgnoredDuringExecution'
+const PREFERRED = 'preferredDuringSchedulingIgnoredDuringExecution'
+const IN_BOTH = 'exists in both matchLabelKeys and labelSelector'
 
-/** A toleration at `path`. */
-export function tolerationErrors(t: Toleration, path: string): FieldError[] {
-  const errors: FieldError[] = []
-  if (t.key) errors.push(...labelKeyErrors(t.key).map((e) => fieldInvalid(`${path}.key`, t.key, e)))
-  else if (t.operator !== 'Exists') {
-    errors.push(fieldInvalid(`${path}.operator`, t.operator ?? '', 'operator must be Exists when `key` is empty, which means "match all values and all keys"'))
+/** Tolerations at `path`. */
+export function tolerations(e: Findings, path: string, list: readonly Toleration[]): void {
+  for (const [i, t] of list.entries()) {
+    const at = `${path}[${i}]`
+    const operator = t.operator ?? ''
+    e.optional(`${at}.key`, t.key, labelKeyErrors)
+    if (!t.key && operator !== 'Exists') {
+      e.invalid(`${at}.operator`, operator, 'operator must be Exists when `key` is empty, which means "match all values and all keys"')
+    }
+    if (t.tolerationSeconds !== undefined && t.effect !== 'NoExecute') {
+      e.invalid(`${at}.effect`, t.effect ?? '', "effect must be 'NoExecute' when `tolerationSeconds` is set")
+    }
+    const value = t.value ?? ''
+    if (operator === 'Equal' || operator === '') {
+      const wrong = labelValueErrors(value)
+      if (wrong.length > 0) e.invalid(`${at}.operator`, value, wrong.join(';'))
+    } else if (operator === 'Exists') {
+      if (value) e.invalid(`${at}.operator`, value, "value must be empty when `operator` is 'Exists'")
+    } else e.unsupported(`${at}.operator`, operator, ['Equal', 'Exists'])
+    if (t.effect) e.chosen(`${at}.effect`, t.effect, TAINT_EFFECTS)
   }
-  supported(t.operator || undefined, ['Equal', 'Exists'], `${path}.operator`, errors)
-  if (t.operator === 'Exists' && t.value) errors.push(fieldInvalid(`${path}.operator`, t, "value must be empty when `operator` is 'Exists'"))
-  supported(t.effect || undefined, TAINT_EFFECTS, `${path}.effect`, errors)
-  if (t.tolerationSeconds !== undefined && t.effect !== 'NoExecute') {
-    errors.push(fieldInvalid(`${path}.effect`, t.effect ?? '', "effect must be 'NoExecute' when `tolerationSeconds` is set"))
-  }
-  return errors
 }
 
 /** Node and pod affinity at `path`. */
-export function affinityErrors(a: Affinity | undefined, path: string): FieldError[] {
-  const errors: FieldError[] = []
+export function affinity(e: Findings, path: string, a: Affinity | undefined): void {
   const node = a?.nodeAffinity
-  const required = node?.requiredDuringSchedulingIgnoredDuringExecution
-  if (required) {
-    const at = `${path}.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms`
-    if (!required.nodeSelectorTerms?.length) errors.push(fieldRequired(at, 'must have at least one node selector term'))
-    for (const [i, t] of (required.nodeSelectorTerms ?? []).entries()) errors.push(...nodeTermErrors(t, `${at}[${i}]`))
-  }
-  for (const [i, t] of (node?.preferredDuringSchedulingIgnoredDuringExecution ?? []).entries()) {
-    const at = `${path}.nodeAffinity.preferredDuringSchedulingIgnoredDuringExecution[${i}]`
-    if (!(t.weight >= 1 && t.weight <= 100)) errors.push(fieldInvalid(`${at}.weight`, t.weight, 'must be in the range 1-100'))
-    errors.push(...nodeTermErrors(t.preference ?? {}, `${at}.preference`))
+  if (node?.[REQUIRED]) nodeSelector(e, `${path}.nodeAffinity.${REQUIRED}`, node[REQUIRED])
+  for (const [i, t] of (node?.[PREFERRED] ?? []).entries()) {
+    const at = `${path}.nodeAffinity.${PREFERRED}[${i}]`
+    weight(e, `${at}.weight`, t.weight)
+    // Label values are not judged here: what cannot match is only not preferred.
+    nodeTerm(e, `${at}.preference`, t.preference ?? {}, false)
   }
   for (const which of ['podAffinity', 'podAntiAffinity'] as const) {
-    for (const [i, t] of (a?.[which]?.requiredDuringSchedulingIgnoredDuringExecution ?? []).entries()) {
-      const at = `${path}.${which}.requiredDuringSchedulingIgnoredDuringExecution[${i}].topologyKey`
-      if (!t.topologyKey) errors.push(fieldRequired(at, 'can not be empty'))
+    const terms = a?.[which]
+    for (const [i, t] of (terms?.[REQUIRED] ?? []).entries()) podTerm(e, `${path}.${which}.${REQUIRED}[${i}]`, t)
+    for (const [i, t] of (terms?.[PREFERRED] ?? []).entries()) {
+      const at = `${path}.${which}.${PREFERRED}[${i}]`
+      weight(e, `${at}.weight`, t.weight)
+      podTerm(e, `${at}.podAffinityTerm`, t.podAffinityTerm ?? { topologyKey: '' })
     }
   }
-  return errors
 }
 
-function nodeTermErrors(t: NodeSelectorTerm, path: string): FieldError[] {
-  const errors: FieldError[] = []
-  for (const field of ['matchExpressions', 'matchFields'] as const) {
-    for (const [i, r] of (t[field] ?? []).entries()) {
-      const at = `${path}.${field}[${i}]`
-      errors.push(...operatorErrors(r.operator, r.values?.length ?? 0, at))
-      if (field === 'matchFields') {
-        if (r.key !== 'metadata.name') errors.push(fieldInvalid(`${at}.key`, r.key, 'not a valid field selector key'))
-        continue
-      }
-      errors.push(...labelKeyErrors(r.key ?? '').map((e) => fieldInvalid(`${at}.key`, r.key, e)))
-      for (const [j, v] of (r.values ?? []).entries()) errors.push(...labelValueErrors(v).map((e) => fieldInvalid(`${at}.values[${j}]`, v, e)))
-    }
+function weight(e: Findings, path: string, n: number): void {
+  if (!(n >= 1 && n <= 100)) e.invalid(path, n ?? 0, 'must be in the range 1-100')
+}
+
+/** A choice of nodes by terms of which one must hold. */
+export function nodeSelector(e: Findings, path: string, s: NodeSelector): void {
+  const at = `${path}.nodeSelectorTerms`
+  if (!s.nodeSelectorTerms?.length) e.required(at, 'must have at least one node selector term')
+  for (const [i, t] of (s.nodeSelectorTerms ?? []).entries()) nodeTerm(e, `${at}[${i}]`, t, true)
+}
+
+function nodeTerm(e: Findings, path: string, t: NodeSelectorTerm, values: boolean): void {
+  for (const [i, r] of (t.matchExpressions ?? []).entries()) {
+    const at = `${path}.matchExpressions[${i}]`
+    const count = r.values?.length ?? 0
+    if (r.operator === 'Gt' || r.operator === 'Lt') {
+      if (count !== 1) e.required(`${at}.values`, "must be specified single value when `operator` is 'Lt' or 'Gt'")
+    } else operator(e, at, r.operator, count)
+    e.text(`${at}.key`, r.key ?? '', labelKeyErrors)
+    if (values) for (const [j, v] of (r.values ?? []).entries()) e.text(`${at}.values[${j}]`, v, labelValueErrors)
   }
-  return errors
+  for (const [i, r] of (t.matchFields ?? []).entries()) {
+    const at = `${path}.matchFields[${i}]`
+    if (r.operator !== 'In' && r.operator !== 'NotIn') e.invalid(`${at}.operator`, r.operator ?? '', 'not a valid selector operator')
+    else if (r.values?.length !== 1) e.required(`${at}.values`, "must be only one value when `operator` is 'In' or 'NotIn' for node field selector")
+    if (r.key !== 'metadata.name') e.invalid(`${at}.key`, r.key ?? '', 'not a valid field selector key')
+    else for (const [j, v] of (r.values ?? []).entries()) e.text(`${at}.values[${j}]`, v, dnsSubdomainErrors)
+  }
 }
 
-function operatorErrors(operator: string, count: number, at: string): FieldError[] {
-  switch (operator) {
+function operator(e: Findings, at: string, op: string, count: number): void {
+  switch (op) {
     case 'In':
     case 'NotIn':
-      return count === 0 ? [fieldRequired(`${at}.values`, "must be specified when `operator` is 'In' or 'NotIn'")] : []
+      if (count === 0) e.required(`${at}.values`, "must be specified when `operator` is 'In' or 'NotIn'")
+      return
     case 'Exists':
     case 'DoesNotExist':
-      return count > 0 ? [fieldForbidden(`${at}.values`, "may not be specified when `operator` is 'Exists' or 'DoesNotExist'")] : []
-    case 'Gt':
-    case 'Lt':
-      return count === 1 ? [] : [fieldRequired(`${at}.values`, "must be specified single value when `operator` is 'Lt' or 'Gt'")]
+      if (count > 0) e.forbidden(`${at}.values`, "may not be specified when `operator` is 'Exists' or 'DoesNotExist'")
+      return
     default:
-      return [fieldInvalid(`${at}.operator`, operator, 'not a valid selector operator')]
+      e.invalid(`${at}.operator`, op ?? '', 'not a valid selector operator')
   }
 }
 
-/** Topology spread constraints of the pod spec at `path`. */
-export function spreadErrors(spec: PodSpec, path: string): FieldError[] {
-  return (spec.topologySpreadConstraints ?? []).flatMap((c, i) => {
-    const at = `${path}.topologySpreadConstraints[${i}]`
-    const errors: FieldError[] = []
-    if (!(c.maxSkew > 0)) errors.push(fieldInvalid(`${at}.maxSkew`, c.maxSkew, 'must be greater than zero'))
-    if (!c.topologyKey) errors.push(fieldRequired(`${at}.topologyKey`, 'can not be empty'))
-    supported(c.whenUnsatisfiable, ['DoNotSchedule', 'ScheduleAnyway'], `${at}.whenUnsatisfiable`, errors)
-    return errors
-  })
+/** A LabelSelector at `path`, when there is one. */
+export function selector(e: Findings, path: string, s: LabelSelector | undefined): void {
+  if (!s) return
+  e.add(labelErrors(s.matchLabels, `${path}.matchLabels`))
+  for (const [i, r] of (s.matchExpressions ?? []).entries()) {
+    const at = `${path}.matchExpressions[${i}]`
+    operator(e, at, r.operator, r.values?.length ?? 0)
+    e.text(`${at}.key`, r.key ?? '', labelKeyErrors)
+    for (const [j, v] of (r.values ?? []).entries()) e.text(`${at}.values[${j}]`, v, labelValueErrors)
+  }
+}
+
+function podTerm(e: Findings, path: string, t: PodAffinityTerm): void {
+  selector(e, `${path}.labelSelector`, t.labelSelector)
+  selector(e, `${path}.namespaceSelector`, t.namespaceSelector)
+  for (const name of t.namespaces ?? []) e.text(`${path}.namespace`, name, dnsLabelErrors)
+  for (const key of ['matchLabelKeys', 'mismatchLabelKeys'] as const) {
+    if (!t[key]?.length) continue
+    if (!t.labelSelector) e.forbidden(`${path}.${key}`, 'must not be specified when labelSelector is not set')
+    else for (const [i, k] of t[key].entries()) e.text(`${path}.${key}[${i}]`, k, labelKeyErrors)
+  }
+  matchedTwice(e, path, t)
+  for (const [i, k] of (t.matchLabelKeys ?? []).entries()) {
+    if (t.mismatchLabelKeys?.includes(k)) e.invalid(`${path}.matchLabelKeys[${i}]`, k, 'exists in both matchLabelKeys and mismatchLabelKeys')
+  }
+  if (!t.topologyKey) e.required(`${path}.topologyKey`, 'can not be empty')
+  e.text(`${path}.topologyKey`, t.topologyKey ?? '', labelKeyErrors)
+}
+
+/** The server adds `matchLabelKeys` to the selector itself, so a key is told of only when it stands there twice. */
+function matchedTwice(e: Findings, path: string, t: Pick<PodAffinityTerm, 'labelSelector' | 'matchLabelKeys'>): void {
+  const seen = new Set(Object.keys(t.labelSelector?.matchLabels ?? {}))
+  for (const { key } of t.labelSelector?.matchExpressions ?? []) {
+    const i = t.matchLabelKeys?.indexOf(key) ?? -1
+    if (i >= 0 && seen.has(key)) e.invalid(`${path}[${i}]`, key, IN_BOTH)
+    seen.add(key)
+  }
+}
+
+/** Topology spread constraints at `path`. */
+export function spread(e: Findings, path: string, spec: PodSpec): void {
+  const list = spec.topologySpreadConstraints ?? []
+  for (const [i, c] of list.entries()) spreadOne(e, `${path}[${i}]`, c, list.slice(i + 1))
+}
+
+function spreadOne(e: Findings, at: string, c: TopologySpreadConstraint, later: readonly TopologySpreadConstraint[]): void {
+  if (!(c.maxSkew > 0)) e.invalid(`${at}.maxSkew`, c.maxSkew ?? 0, NOT_POSITIVE)
+  if (!c.topologyKey) e.required(`${at}.topologyKey`, 'can not be empty')
+  e.chosen(`${at}.whenUnsatisfiable`, c.whenUnsatisfiable ?? '', ['DoNotSchedule', 'ScheduleAnyway'])
+  if (later.some((o) => o.topologyKey === c.topologyKey && o.whenUnsatisfiable === c.whenUnsatisfiable)) {
+    e.duplicate(`${at}.{topologyKey, whenUnsatisfiable}`, `{${c.topologyKey}, ${c.whenUnsatisfiable}}`)
+  }
+  if (c.minDomains !== undefined) {
+    if (c.minDomains <= 0) e.invalid(`${at}.minDomains`, c.minDomains, NOT_POSITIVE)
+    if (c.whenUnsatisfiable !== 'DoNotSchedule') {
+      e.invalid(`${at}.minDomains`, c.minDomains, `can only use minDomains if whenUnsatisfiable=DoNotSchedule, not ${c.whenUnsatisfiable}`)
+    }
+  }
+  for (const key of ['nodeAffinityPolicy', 'nodeTaintsPolicy'] as const) e.chosen(`${at}.${key}`, c[key], ['Honor', 'Ignore'])
+  if (c.matchLabelKeys?.length) {
+    if (!c.labelSelector) e.forbidden(`${at}.matchLabelKeys`, 'must not be specified when labelSelector is not set')
+    for (const [i, k] of c.matchLabelKeys.entries()) e.text(`${at}.matchLabelKeys[${i}]`, k, labelKeyErrors)
+    matchedTwice(e, `${at}.matchLabelKeys`, c)
+  }
+  selector(e, `${at}.labelSelector`, c.labelSelector)
 }

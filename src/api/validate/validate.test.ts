@@ -69,7 +69,7 @@ test('pods are refused in the words of Kubernetes', () => {
     [pod({ containers: [{ ...container, ports: [{ containerPort: 70000 }] }] }), 'spec.containers[0].ports[0].containerPort: Invalid value: 70000: must be between 1 and 65535, inclusive'],
     [pod({ containers: [{ ...container, volumeMounts: [{ name: 'v', mountPath: '/v' }] }] }), 'spec.containers[0].volumeMounts[0].name: Not found: "v"'],
     [pod({ containers: [{ ...container, resources: { requests: { cpu: '2' }, limits: { cpu: '1' } } }] }), 'must be less than or equal to cpu limit of 1'],
-    [pod({ containers: [{ ...container, env: [{ name: 'A', valueFrom: {} }] }] }), 'must specify one of: `fieldRef`, `resourceFieldRef`, `configMapKeyRef` or `secretKeyRef`'],
+    [pod({ containers: [{ ...container, env: [{ name: 'A', valueFrom: {} }] }] }), 'must specify one of: `fieldRef`, `resourceFieldRef`, `configMapKeyRef`, `secretKeyRef` or `fileKeyRef`'],
     [pod({ containers: [{ ...container, livenessProbe: {} }] }), 'spec.containers[0].livenessProbe: Required value: must specify a handler type'],
     [pod({ restartPolicy: 'Often' }), 'spec.restartPolicy: Unsupported value: "Often"'],
     [pod({ volumes: [{ name: 'v', emptyDir: {}, hostPath: { path: '/x' } }] }), 'spec.volumes[0].hostPath: Forbidden: may not specify more than 1 volume type'],
@@ -110,12 +110,12 @@ test('configuration, services and RBAC have their own rules', () => {
   includes(wrong(KINDS.Service, { metadata: { name: '1x' }, spec: { ports: [{ port: 80 }] } }), 'a DNS-1035 label must consist of')
   includes(wrong(KINDS.Service, { spec: {} }), 'spec.ports: Required value')
   includes(wrong(KINDS.Service, { spec: { ports: [{ port: 80 }, { port: 81 }] } }), 'spec.ports[0].name: Required value')
-  includes(wrongUpdate(KINDS.Service, { spec: { clusterIP: '10.0.0.1', ports: [{ port: 80 }] } }, { spec: { clusterIP: '10.0.0.2', ports: [{ port: 80 }] } }), 'may not change once set')
+  includes(wrongUpdate(KINDS.Service, { spec: { clusterIP: '10.0.0.1', clusterIPs: ['10.0.0.1'], ports: [{ port: 80 }] } }, { spec: { clusterIP: '10.0.0.2', clusterIPs: ['10.0.0.2'], ports: [{ port: 80 }] } }), 'may not change once set')
   includes(wrong(KINDS.Role, { rules: [{ verbs: ['get'], nonResourceURLs: ['/x'] }] }), 'namespaced rules cannot apply to non-resource URLs')
   includes(wrong(KINDS.ClusterRoleBinding, { roleRef: { kind: 'Role', name: 'r' } }), 'roleRef.kind: Unsupported value: "Role": supported values: "ClusterRole"')
   includes(wrongUpdate(KINDS.RoleBinding, { roleRef: { kind: 'Role', name: 'a' } }, { roleRef: { kind: 'Role', name: 'b' } }), 'cannot change roleRef')
   includes(wrong(KINDS.Event, { involvedObject: { namespace: 'other' } }), 'does not match event.namespace')
-  includes(wrong(KINDS.Node, { spec: { taints: [{ key: 'a', effect: 'No' }] } }), 'spec.taints[0].effect: Unsupported value: "No"')
+  includes(wrong(KINDS.Node, { spec: { taints: [{ key: 'a', effect: 'No' }] } }), 'metadata.taints[0].effect: Unsupported value: "No"')
   includes(wrong(KINDS.CertificateSigningRequest, { spec: { request: 'eA==', signerName: 'x' } }), 'spec.usages: Required value')
 })
 
