@@ -5,21 +5,32 @@
 import type { ServerResponse } from 'node:http'
 import { pipeline, Readable } from 'node:stream'
 import { promisify } from 'node:util'
-import { createGzip, gzip } from 'node:zlib'
+import { createGzip, gunzip, gzip } from 'node:zlib'
 import type { ApiRequest, ApiResponse } from '../api/contract.ts'
-import { tooLarge, toStatus } from '../api/status.ts'
+import { ApiError, badRequest, methodNotAllowed, tooLarge, toStatus } from '../api/status.ts'
 import { drained } from '../base/drained.ts'
 import { MAX_BODY } from './body.ts'
 import { ListText } from './list-text.ts'
 import type { HttpRequest, HttpResponse } from './ports.ts'
 
 const compress = promisify(gzip)
+const decompress = promisify(gunzip)
 /** Smaller answers are not worth compressing; Kubernetes' own threshold, bytes. */
 const GZIP_FROM = 128 << 10
 /** A body must be in after this long, ms: slow senders do not hold memory for ever. */
 const BODY_MS = 60_000
 
-/** @throws ApiError 413; an Error when the client goes away */
+/** Methods of the API; proxies pass on others too. */
+const METHODS = new Set(['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE'])
+
+/** @throws ApiError 405 for a method that no verb stands for */
+export function checkMethod(method: string, path: string): void {
+  if (METHODS.has(method) || /\/proxy(?:\/|$)/.test(path)) return
+  const { status } = methodNotAllowed({ group: '', resource: '' }, method)
+  throw new ApiError({ ...status, message: 'the server does not allow this method on the requested resource', details: {} })
+}
+
+/** The body as it was before a `Content-Encoding`. @throws ApiError 400, 413, 415; an Error when the client goes away */
 export async function readBody(req: HttpRequest): Promise<Uint8Array | undefined> {
   const declared = Number(req.headers['content-length'] ?? 0)
   if (declared > MAX_BODY) throw tooLarge()
@@ -35,7 +46,20 @@ export async function readBody(req: HttpRequest): Promise<Uint8Array | undefined
   } finally {
     clearTimeout(timer)
   }
-  return chunks.length === 0 ? undefined : chunks.length === 1 ? chunks[0] : Buffer.concat(chunks)
+  const bytes = chunks.length === 0 ? undefined : chunks.length === 1 ? chunks[0] : Buffer.concat(chunks)
+  return bytes && decoded(bytes, req.headers['content-encoding'])
+}
+
+/** A few bytes may stand for very many: what comes out is held to the same limit as what comes in. */
+async function decoded(bytes: Buffer, encoding: string | undefined = 'identity'): Promise<Uint8Array> {
+  if (encoding === 'identity' || encoding === '') return bytes
+  if (encoding !== 'gzip') throw new ApiError({ kind: 'Status', apiVersion: 'v1', metadata: {}, status: 'Failure', message: `content encoding ${JSON.stringify(encoding)} is not supported: send the body as it is, or in gzip`, reason: 'UnsupportedMediaType', code: 415 })
+  try {
+    return await decompress(bytes, { maxOutputLength: MAX_BODY })
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ERR_BUFFER_TOO_LARGE') throw tooLarge()
+    throw badRequest('the body of the request is not what its Content-Encoding says: gzip')
+  }
 }
 
 /** Lower-case single-valued headers. */
@@ -48,11 +72,17 @@ export function plainHeaders(req: HttpRequest): Record<string, string> {
   return out
 }
 
-/** Writes an answer; resolves when it is out or the client is gone. */
-export async function sendResponse(res: HttpResponse, response: ApiResponse, acceptEncoding: string): Promise<void> {
+/** Writes an answer, `bare` without its body (HEAD); resolves when it is out or the client is gone. */
+export async function sendResponse(res: HttpResponse, response: ApiResponse, acceptEncoding: string, bare = false): Promise<void> {
   const { status, headers, body } = response
   // Http1 and http2 responses have the same methods but not one type; the common shape is enough here.
   const out = res as ServerResponse
+  if (bare) {
+    if (typeof body !== 'string') await body[Symbol.asyncIterator]().return?.()
+    out.writeHead(status, { ...headers, vary: 'Accept', ...(typeof body === 'string' ? { 'content-length': Buffer.byteLength(body) } : {}) })
+    out.end()
+    return
+  }
   if (typeof body === 'string') {
     let bytes: Uint8Array = Buffer.from(body)
     const extra: Record<string, string | number> = { vary: 'Accept' }

@@ -73,6 +73,8 @@ function dispatch(core: Core, call: Call): Promise<ApiResponse> | ApiResponse {
   if (info.subresource !== undefined) return subresourceCall(core, call)
   if (def.served === 'virtual') return virtualCreate(core, call)
   if (!def.verbs.includes(info.verb) && info.verb !== 'watch') throw methodNotAllowed(def, info.verb)
+  // A name belongs to all verbs but these, whose path is the collection's.
+  if (!isCollective(info.verb) && (info.name === undefined) !== (info.verb === 'create')) throw methodNotAllowed(def, info.verb)
   if (def.namespaced && info.namespace === undefined && (info.name !== undefined || info.verb === 'create')) throw pathNotFound()
   if (!def.namespaced && info.namespace !== undefined && def.resource !== 'namespaces') throw pathNotFound()
   switch (info.verb) {
@@ -98,6 +100,8 @@ function dispatch(core: Core, call: Call): Promise<ApiResponse> | ApiResponse {
     }
   }
 }
+
+const isCollective = (verb: string): boolean => verb === 'list' || verb === 'watch' || verb === 'deletecollection'
 
 /** What authorization is asked; pure. A list by name counts as naming the object, as Kubernetes has it. */
 export function attributesOf(info: RequestInfo, query: URLSearchParams): Attributes {
@@ -131,7 +135,8 @@ function nameSelected(info: ResourceRequest, selector: string | undefined): stri
 export function failure(error: unknown, request: Pick<ApiRequest, 'method' | 'path'>): ApiResponse {
   const status = toStatus(error)
   const code = status.code ?? 500
-  if (code >= 500 && code !== 504 && !isAbort(error)) log.error('request failed', { method: request.method, path: request.path, code, error: messageOf(error), stack: error instanceof Error ? error.stack : undefined })
+  // A failure without a reason is the caller's, and only has this code because Kubernetes answers it so.
+  if (code >= 500 && code !== 504 && status.reason !== undefined && !isAbort(error)) log.error('request failed', { method: request.method, path: request.path, code, error: messageOf(error), stack: error instanceof Error ? error.stack : undefined })
   const retry = status.details?.retryAfterSeconds
   return {
     status: code,

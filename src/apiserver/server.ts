@@ -6,7 +6,8 @@ import type { IncomingMessage } from 'node:http'
 import type { Duplex } from 'node:stream'
 import type { ApiRequest, ApiResponse, UserInfo } from '../api/contract.ts'
 import { RESOURCES } from '../api/kinds.ts'
-import { forbidden, pathNotFound, toStatus, unavailable } from '../api/status.ts'
+import { ApiError, forbidden, pathNotFound, toStatus, unavailable, type Status } from '../api/status.ts'
+import type { Timer } from '../base/clock.ts'
 import { AppError, messageOf } from '../base/errors.ts'
 import { logger } from '../base/log.ts'
 import { Metrics } from '../base/metrics.ts'
@@ -27,13 +28,16 @@ import { cleanDefinitions, serveDefinitions } from './crds.ts'
 import { SELF, writeFirstObjects } from './bootstrap.ts'
 import type { Core } from './core.ts'
 import { Discovery } from './discovery.ts'
+import { FlowControl, listWidth, type Leave } from './flow.ts'
 import { GIT_VERSION, healthPath } from './health.ts'
-import { readBody, sendResponse, toApiRequest } from './http.ts'
+import { checkMethod, readBody, sendResponse, toApiRequest } from './http.ts'
+import { ListText } from './list-text.ts'
 import { OpenApi } from './openapi.ts'
 import { attributesOf, createPipeline, failure } from './pipeline.ts'
+import { present } from './present.ts'
 import type { ApiServer, ApiServerOptions, Decision, HttpRequest, HttpResponse, Peer, PodTarget } from './ports.ts'
 import { RequestMetrics, sampledMetrics } from './request-metrics.ts'
-import { requestInfo } from './request-info.ts'
+import { requestInfo, type RequestInfo } from './request-info.ts'
 import { Resources, storageName } from './resources.ts'
 import { keepServiceClaims } from './service-claims.ts'
 import { firstAddress } from './service-ips.ts'
@@ -42,6 +46,9 @@ import { WatchCache } from './watch-cache.ts'
 
 const log = logger('apiserver')
 const STREAM_KINDS: readonly string[] = ['exec', 'attach', 'portforward'] satisfies PodTarget['kind'][]
+
+/** Who takes longer than this to read a list costs nothing but the socket's buffers, and gives its seat to others. */
+const SLOW_READER_MS = 5_000
 
 /** Starts the server on `store`; resolves when it can answer. @throws AppError when the store or the keys cannot be read */
 export async function createApiServer(options: ApiServerOptions): Promise<ApiServer> {
@@ -114,6 +121,14 @@ export async function createApiServer(options: ApiServerOptions): Promise<ApiSer
     }
   }
 
+  const flow = new FlowControl(clock, metrics)
+  /** What a request weighs: a large list as much as several others. */
+  const widthOf = (info: RequestInfo, query: URLSearchParams): number => {
+    if (!info.isResource || info.verb !== 'list') return 1
+    const def = resources.find(info.group, info.version, info.resource)
+    const size = def ? cache.resource(storageName(def)).size : 0
+    return listWidth(Math.min(size, Number(query.get('limit')) || size))
+  }
   const underWay = new Set<AbortController>()
   scope.signal.addEventListener('abort', () => {
     for (const one of underWay) one.abort()
@@ -126,10 +141,19 @@ export async function createApiServer(options: ApiServerOptions): Promise<ApiSer
       if (underWay.delete(abort)) abort.abort()
     })
     let answer: ApiResponse
+    let leave: Leave | undefined
+    let hold: Timer | undefined
+    const method = req.method ?? 'GET'
     try {
       const user = await identify(peer, req.headers)
-      const body = req.method === 'GET' || req.method === 'HEAD' ? undefined : await readBody(req)
-      answer = await serve(noteSource(toApiRequest(req, body), req.socket?.remoteAddress), user, abort.signal)
+      checkMethod(method, req.url ?? '')
+      const body = method === 'GET' || method === 'HEAD' ? undefined : await readBody(req)
+      const request = toApiRequest(req, body)
+      leave = await flow.enter(user, widthOf(requestInfo(method, request.path, request.query), request.query), abort.signal)
+      answer = await present(request, await serve(noteSource(request, req.socket?.remoteAddress), user, abort.signal))
+      // What may last for hours is not under way any more once it has begun.
+      if (typeof answer.body !== 'string' && !(answer.body instanceof ListText)) leave()
+      else if (answer.body instanceof ListText) hold = clock.timer('slow-reader', SLOW_READER_MS, leave)
     } catch (error) {
       if (abort.signal.aborted) return
       if (error instanceof AppError && error.code === 'unauthorized') log.info('refused credentials', { reason: messageOf(error), path: req.url?.split('?')[0] })
@@ -137,11 +161,25 @@ export async function createApiServer(options: ApiServerOptions): Promise<ApiSer
       await auditRefused(options.audit, clock, noteSource(toApiRequest(req, undefined), req.socket?.remoteAddress), error, answer)
     }
     try {
-      await sendResponse(res, answer, String(req.headers['accept-encoding'] ?? ''))
+      await sendResponse(res, answer, String(req.headers['accept-encoding'] ?? ''), method === 'HEAD')
     } catch (error) {
       // The client went away in the middle of an answer: nobody is left to tell.
       log.debug('answer not delivered', { error })
       res.destroy?.()
+    } finally {
+      hold?.cancel()
+      leave?.()
+      underWay.delete(abort)
+    }
+  }
+  const watchUpgrade = async (request: ApiRequest & { readonly query: URLSearchParams }, user: UserInfo, req: IncomingMessage, socket: Duplex, head: Buffer): Promise<void> => {
+    const abort = new AbortController()
+    underWay.add(abort)
+    try {
+      const answer = await serve(request, user, abort.signal)
+      if (typeof answer.body === 'string') throw new ApiError(JSON.parse(answer.body) as Status)
+      const { watchSocket } = await import('./streams/watch-socket.ts')
+      await watchSocket(req, socket, head, answer.body, () => abort.abort())
     } finally {
       underWay.delete(abort)
     }
@@ -154,6 +192,7 @@ export async function createApiServer(options: ApiServerOptions): Promise<ApiSer
       const request = noteSource(toApiRequest(req, undefined), req.socket.remoteAddress)
       const { path, query } = request
       const info = requestInfo(req.method ?? 'GET', path, query)
+      if (info.isResource && info.verb === 'watch' && req.headers.upgrade?.toLowerCase() === 'websocket') return await watchUpgrade(request, user, req, socket, head)
       const kind = info.isResource ? info.subresource : undefined
       if (!info.isResource || kind === undefined || !STREAM_KINDS.includes(kind) || info.resource !== 'pods' || info.group !== '') throw pathNotFound()
       // Kubernetes 1.35 asks for `create` whichever method opens the stream.

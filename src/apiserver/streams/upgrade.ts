@@ -31,10 +31,10 @@ export function chooseProtocol(req: IncomingMessage, header: 'sec-websocket-prot
   return known.find((p) => offered.includes(p))
 }
 
-/** Completes the WebSocket handshake with `protocol`. */
-export function acceptWebSocket(req: IncomingMessage, socket: Duplex, head: Buffer, protocol: string): Promise<WebSocket> {
+/** Completes the WebSocket handshake with `protocol`, or with the first one offered, if any. */
+export function acceptWebSocket(req: IncomingMessage, socket: Duplex, head: Buffer, protocol?: string): Promise<WebSocket> {
   return new Promise((resolve) => {
-    req.headers['sec-websocket-protocol'] = protocol // the only one left to choose
+    if (protocol !== undefined) req.headers['sec-websocket-protocol'] = protocol // the only one left to choose
     acceptor.handleUpgrade(req, socket, head, resolve)
   })
 }
