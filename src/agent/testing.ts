@@ -7,6 +7,8 @@ import { AppError } from '../base/errors.ts'
 import type { ApiRequest, ApiResponse } from '../api/contract.ts'
 import type { Pod } from '../api/gen/types.ts'
 import type { KubeObject } from '../api/meta.ts'
+import { applyStrategicPatch } from '../api/patch/mod.ts'
+import { schemaOf } from '../api/schema-table.ts'
 import type { Cache, CacheOptions, CacheSet, Client, EventRecorder, InvolvedObject, ResourceClient, ResourceRef } from '../client/mod.ts'
 import { FakeRuntime, type FakeImage } from '../cri/mod.ts'
 import { createAgent, type Agent } from './agent.ts'
@@ -78,11 +80,12 @@ export class FakeApi {
         if (this.objects.has(idOf(ref.resource, object.metadata?.namespace, name))) throw new AppError('exists', `${name} exists`)
         return this.put(ref.resource, object)
       },
-      patch: async (name, namespace, patch, _type, query) => {
+      patch: async (name, namespace, patch, type, query) => {
         this.#enter(`patch ${ref.resource} ${name} ${query?.subresource ?? ''}`.trim())
         const old = get(name, namespace)
         const uid = (patch as KubeObject).metadata?.uid
         if (uid !== undefined && uid !== old.metadata?.uid) throw new AppError('conflict', `uid of ${name} differs`)
+        if (type === 'strategic') return this.put(ref.resource, applyStrategicPatch(old as Record<string, unknown>, patch, schemaOf(ref.kind)) as KubeObject)
         return this.put(ref.resource, mergePatch(old, patch) as KubeObject)
       },
       delete: async (name, namespace, query) => {

@@ -4,7 +4,7 @@
  * after its last status.
  */
 import { isDeepStrictEqual } from 'node:util'
-import type { Pod, PodStatus } from '../../api/gen/types.ts'
+import type { Pod, PodCondition, PodStatus } from '../../api/gen/types.ts'
 import type { Clock } from '../../base/clock.ts'
 import { AppError, hasCode, isAbort, messageOf } from '../../base/errors.ts'
 import { logger } from '../../base/log.ts'
@@ -17,6 +17,10 @@ const log = logger('agent.status')
 const SCHEDULE: RetrySchedule = { firstMs: 500, factor: 2, maxMs: 15_000, jitter: 0.5 }
 /** Writes at one time. */
 const PARALLEL = 4
+
+/** Conditions that the node writes. What others wrote, also while this node was away, is not its to take back. */
+const OWN = new Set(['PodReadyToStartContainers', 'Initialized', 'Ready', 'ContainersReady', 'PodScheduled', 'PodResizePending', 'PodResizeInProgress'])
+const isOwn = (c: PodCondition): boolean => OWN.has(c.type) || (c.type === 'DisruptionTarget' && c.reason === 'TerminationByKubelet')
 
 interface Entry {
   pod: Readonly<Pod>
@@ -32,6 +36,8 @@ export class StatusWriter {
   readonly #pending = new Map<string, Entry>()
   /** As the API answered our last write, by uid: newer than what a cache may still show. */
   readonly #written = new Map<string, Pod>()
+  /** What that write said, by uid. */
+  readonly #sent = new Map<string, PodStatus>()
   readonly #mirrorOf: (pod: Readonly<Pod>) => Readonly<Pod> | undefined
   #wake: () => void = () => {}
   #hurry = new AbortController()
@@ -56,7 +62,7 @@ export class StatusWriter {
     const remove = removed && !fromFile
     const uid = uidOf(pod)
     const waiting = this.#pending.get(uid)
-    if (!waiting && !remove && same(this.#latest(pod).status, status)) return
+    if (!waiting && !remove && this.#told(pod, status)) return
     this.#pending.set(uid, { pod, status, remove: remove || waiting?.remove === true })
     this.#wake()
   }
@@ -68,10 +74,20 @@ export class StatusWriter {
     return waiting ? { ...latest, status: waiting.status } : latest
   }
 
+  /** The API has this status, or what it made of it when it was sent: saying it again would change nothing. */
+  #told(pod: Readonly<Pod>, status: PodStatus): boolean {
+    const uid = uidOf(pod)
+    const latest = this.#latest(pod)
+    if (same(latest.status, status)) return true
+    const written = this.#written.get(uid)
+    return written !== undefined && revision(latest) === revision(written) && same(this.#sent.get(uid), status)
+  }
+
   /** The pod is gone from the API: nothing about it needs writing. */
   forget(uid: string): void {
     this.#pending.delete(uid)
     this.#written.delete(uid)
+    this.#sent.delete(uid)
   }
 
   /** The pod with the newest status known: the cache's, or our last write's answer if that is newer. */
@@ -144,20 +160,32 @@ export class StatusWriter {
     const pods = this.#client.resource<Pod>(PODS)
     const base = this.#latest(pod)
     if (!same(base.status, status)) {
-      const patch = { metadata: { uid }, status: { ...cleared(base.status, status), ...status } }
-      this.#written.set(uid, await pods.patch(name, namespace, patch, 'merge', { subresource: 'status' }))
+      const patch = { metadata: { uid }, status: statusPatch(base.status, status) }
+      this.#sent.set(uid, status)
+      this.#written.set(uid, await pods.patch(name, namespace, patch, 'strategic', { subresource: 'status' }))
     }
     if (remove) await pods.delete(name, namespace, { gracePeriodSeconds: 0, preconditions: { uid } })
   }
 }
 
-/** Fields that were there and are no more: a merge patch removes them by null. */
-function cleared(old: PodStatus | undefined, now: PodStatus): Record<string, null> {
-  return Object.fromEntries(Object.keys(old ?? {}).filter((k) => !(k in now)).map((k) => [k, null]))
+/** Changes one status into another and leaves the conditions of others as they are by then. */
+function statusPatch(old: PodStatus | undefined, now: PodStatus): object {
+  const gone = Object.fromEntries(Object.keys(old ?? {}).filter((k) => !(k in now)).map((k) => [k, null]))
+  const own = (now.conditions ?? []).filter(isOwn)
+  const dropped = (old?.conditions ?? []).filter((c) => isOwn(c) && !own.some((o) => o.type === c.type))
+  return {
+    ...gone,
+    ...now,
+    // A strategic patch joins these by key: what is left out would stay.
+    conditions: [...own.map((c) => ({ reason: null, message: null, ...c })), ...dropped.map(({ type }) => ({ type, $patch: 'delete' }))],
+    ...(now.podIPs && { podIPs: [...now.podIPs, { $patch: 'replace' }] }),
+    ...(now.hostIPs && { hostIPs: [...now.hostIPs, { $patch: 'replace' }] }),
+  }
 }
 
 function same(a: PodStatus | undefined, b: PodStatus): boolean {
-  return a !== undefined && isDeepStrictEqual(canonical(a), canonical(b))
+  const mine = (s: PodStatus): PodStatus => ({ ...s, conditions: (s.conditions ?? []).filter(isOwn) })
+  return a !== undefined && isDeepStrictEqual(canonical(mine(a)), canonical(mine(b)))
 }
 
 /** Without nulls and empty objects, which the API may drop, and with conditions in order of type. */

@@ -5,14 +5,15 @@
  */
 import type { Lease, Node, Pod } from '../../api/gen/types.ts'
 import { KINDS } from '../../api/kinds.ts'
-import { hasCode } from '../../base/errors.ts'
+import { ON_DISCONNECT, parseOnDisconnect, REPLACED, type OnDisconnect } from '../../api/on-disconnect.ts'
+import { hasCode, messageOf } from '../../base/errors.ts'
 import type { NodeLinks } from '../../base/stream.ts'
 import { referenceTo, type Cache } from '../../client/mod.ts'
 import { createController, findCondition, kubeTime, type Controller, type Result, type Source } from '../../control/mod.ts'
 import type { ControllerContext } from '../context.ts'
 import { BY_NODE, podCache } from '../pod-cache.ts'
 import { linkedNodes } from './linked.ts'
-import { GRACE_MS, planNode, planPod } from './plan.ts'
+import { GRACE_MS, planNode, planPod, planStandIn } from './plan.ts'
 
 export const LEASE_NAMESPACE = 'kube-node-lease'
 
@@ -68,12 +69,26 @@ export function createNodeController(context: ControllerContext, links: NodeLink
       const lost = ready.status === 'Unknown'
       events.event(referenceTo(node, KINDS.Node), lost ? 'Warning' : 'Normal', lost ? 'NodeNotReady' : 'NodeReady', `Node ${name} status is now: ${lost ? 'NodeNotReady' : 'NodeReady'}`)
     }
-    const status = ready?.status ?? findCondition(node.status?.conditions, 'Ready')?.status
+    const told = ready ?? findCondition(node.status?.conditions, 'Ready')
+    let waitMs = silentMs < GRACE_MS ? GRACE_MS - silentMs + 10 : GRACE_MS
     for (const pod of pods.byIndex(BY_NODE, name)) {
-      const condition = planPod(pod, status, now)
+      const condition = planPod(pod, told?.status, now)
       if (condition) await patchPod(pod, condition)
+      const standIn = planStandIn(pod, policyOf(pod), told?.status, Date.parse(told?.lastTransitionTime ?? now), clock.now(), now)
+      if (standIn.condition) await patchPod(pod, standIn.condition === 'drop' ? { type: REPLACED, $patch: 'delete' } : standIn.condition)
+      if (standIn.inMs !== undefined) waitMs = Math.min(waitMs, Math.max(standIn.inMs, 100))
     }
-    return { requeueAfterMs: silentMs < GRACE_MS ? GRACE_MS - silentMs + 10 : GRACE_MS }
+    return { requeueAfterMs: waitMs }
+  }
+
+  /** A mistake in the policy is told, and the pod stays: that can be undone. */
+  const policyOf = (pod: Readonly<Pod>): OnDisconnect => {
+    try {
+      return parseOnDisconnect(pod.metadata?.annotations?.[ON_DISCONNECT])
+    } catch (error) {
+      events.event(referenceTo(pod, KINDS.Pod), 'Warning', 'InvalidOnDisconnect', messageOf(error))
+      return parseOnDisconnect(undefined)
+    }
   }
 
   const patchPod = async (pod: Readonly<Pod>, condition: object): Promise<void> => {

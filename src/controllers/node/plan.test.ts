@@ -1,7 +1,8 @@
 import { test } from 'node:test'
 import assert from 'node:assert/strict'
 import type { Node, Pod } from '../../api/gen/types.ts'
-import { planNode, planPod } from './plan.ts'
+import { parseOnDisconnect } from '../../api/on-disconnect.ts'
+import { planNode, planPod, planStandIn } from './plan.ts'
 
 const NOW = '2026-01-01T00:00:00Z'
 const node = (status: string | undefined, taints: string[] = [], more: { type: string; status: string }[] = [], reason = 'KubeletReady'): Node => ({
@@ -34,4 +35,29 @@ test('pods of a lost node turn unready, and ready again only where this controll
   assert.equal(planPod(pod('False', 'NodeUnreachable'), 'True', NOW)?.status, 'True')
   assert.equal(planPod(pod('False', 'ContainersNotReady'), 'True', NOW), undefined)
   assert.equal(planPod(pod('False', 'NodeUnreachable', 'False'), 'True', NOW), undefined)
+})
+
+test('a stand-in is allowed after the time the pod says, and counted off once the pod is Ready again, or too slow', () => {
+  const at = (s: string): number => Date.parse(`2026-01-01T00:${s}Z`)
+  const policy = parseOnDisconnect('replace-after=5m')
+  const pod = (ready: string, replaced?: string, since = '2026-01-01T00:00:00Z'): Pod => ({
+    metadata: { name: 'p' },
+    status: { phase: 'Running', conditions: [{ type: 'Ready', status: ready }, ...(replaced === undefined ? [] : [{ type: 'skerry.io/Replaced', status: replaced, lastTransitionTime: since }])] },
+  })
+  const plan = (p: Pod, node: string, time: string, how = policy) => planStandIn(p, how, node, at('00:00'), at(time), NOW)
+  assert.deepEqual(plan(pod('False'), 'Unknown', '04:00'), { inMs: 60_000 })
+  assert.deepEqual(plan(pod('False'), 'Unknown', '50:00', parseOnDisconnect('keep')), {})
+  const allowed = plan(pod('False'), 'Unknown', '05:00').condition
+  assert.deepEqual(allowed !== 'drop' && [allowed?.type, allowed?.status], ['skerry.io/Replaced', 'True'])
+  assert.deepEqual(plan(pod('False', 'True'), 'Unknown', '50:00'), {})
+  const leaving = { ...pod('False'), metadata: { name: 'p', deletionTimestamp: NOW } }
+  assert.deepEqual(plan(leaving, 'Unknown', '50:00'), {})
+  assert.deepEqual(plan(pod('False', 'True'), 'True', '00:10'), { inMs: 50_000 })
+  for (const [ready, time] of [['True', '00:01'], ['False', '01:00']] as const) {
+    const back = plan(pod(ready, 'True'), 'True', time).condition
+    assert.equal(back !== 'drop' && back?.status, 'False')
+  }
+  assert.deepEqual(plan(pod('True', 'False'), 'True', '04:00'), { inMs: 360_000 })
+  assert.deepEqual(plan(pod('True', 'False'), 'True', '10:00'), { condition: 'drop' })
+  assert.deepEqual(plan(pod('True'), 'True', '10:00'), {})
 })

@@ -3,10 +3,11 @@
  *
  * A cut-off edge node is on its own, not dead: it gets no new pods (one NoSchedule taint), its Ready turns Unknown and its
  * pods' Ready turns False, so that nobody counts on them. Nothing is ever evicted or deleted for it, and all of it clears
- * when the node is back.
+ * when the node is back. A pod may say that somebody else stands in for it meanwhile (`api/on-disconnect.ts`).
  */
 import type { Node, NodeCondition, Pod, PodCondition, Taint } from '../../api/gen/types.ts'
-import { findCondition } from '../../control/mod.ts'
+import { REPLACED, type OnDisconnect } from '../../api/on-disconnect.ts'
+import { findCondition, isActive } from '../../control/mod.ts'
 
 /** A node without proof of life for this long is cut off, ms. */
 export const GRACE_MS = 40_000
@@ -75,4 +76,39 @@ export function planPod(pod: Readonly<Pod>, nodeStatus: string | undefined, now:
   const containers = findCondition(pod.status?.conditions, 'ContainersReady')
   if (containers?.status !== 'True') return undefined // the node's own report is due
   return { type: 'Ready', status: 'True', reason: '', message: '', lastTransitionTime: now }
+}
+
+/** How long a pod that is back may take to be Ready before it counts again anyway, ms. */
+const SETTLE_MS = 60_000
+/** For how long it stays known who had a stand-in, so that the right one of the two goes, ms. */
+const REMEMBERED_MS = 600_000
+
+export interface StandInPlan {
+  /** The condition to write; `drop` takes it away. */
+  readonly condition?: PodCondition | 'drop'
+  /** When to look again, ms from now. */
+  readonly inMs?: number
+}
+
+/**
+ * Whether somebody else may run in a pod's place now. A pod that is back counts again once it is Ready: until then its
+ * stand-in does the work.
+ *
+ * @param sinceMs when the node's Ready took its present status, wall clock
+ */
+export function planStandIn(pod: Readonly<Pod>, policy: OnDisconnect, nodeStatus: string | undefined, sinceMs: number, nowMs: number, now: string): StandInPlan {
+  const old = findCondition(pod.status?.conditions, REPLACED)
+  if (nodeStatus === 'Unknown') {
+    if (old?.status === 'True' || policy.replaceAfterMs === undefined || !isActive(pod)) return {}
+    const inMs = sinceMs + policy.replaceAfterMs - nowMs
+    if (inMs > 0) return { inMs }
+    return { condition: { type: REPLACED, status: 'True', reason: POD_REASON, message: 'The node is cut off for longer than the pod waits: another one may run in its place.', lastTransitionTime: now } }
+  }
+  if (!old || nodeStatus !== 'True') return {}
+  const inMs = (old.status === 'True' ? sinceMs + SETTLE_MS : Date.parse(old.lastTransitionTime ?? now) + REMEMBERED_MS) - nowMs
+  if (old.status === 'True') {
+    if (findCondition(pod.status?.conditions, 'Ready')?.status !== 'True' && inMs > 0) return { inMs }
+    return { condition: { type: REPLACED, status: 'False', reason: 'NodeBack', message: 'The node is back.', lastTransitionTime: now } }
+  }
+  return inMs > 0 ? { inMs } : { condition: 'drop' }
 }

@@ -62,3 +62,21 @@ test('a ready pod becomes available after minReadySeconds, and that moment is wa
   const plan = planReplicaSet(set(1, 30), [pod('a', { node: 'n', ready: new Date(NOW - 10_000).toISOString() })], NOW)
   assert.deepEqual([plan.status.readyReplicas, plan.status.availableReplicas, plan.requeueAfterMs], [1, 0, 20_050])
 })
+
+test('a pod that may be replaced while cut off does not count; when it is back, its policy says which of the two goes', () => {
+  const away = (status: string, policy: string): Pod => {
+    const p = pod('original', { node: 'away', ready: status === 'False' })
+    p.metadata = { ...p.metadata, annotations: { 'skerry.io/on-disconnect': policy } }
+    p.status?.conditions?.push({ type: 'skerry.io/Replaced', status, lastTransitionTime: '2026-01-01T00:00:00Z' })
+    return p
+  }
+  const standIn = pod('stand-in', { node: 'n', age: 90_000 })
+  const lost = planReplicaSet(set(1), [away('True', 'replace-after=5m')], NOW)
+  assert.deepEqual([lost.create, lost.status.replicas], [1, 0])
+  assert.equal(planReplicaSet(set(1), [away('True', 'replace-after=5m'), standIn], NOW).create, 0)
+  assert.deepEqual(planReplicaSet(set(1), [away('False', 'replace-after=5m'), standIn], NOW).remove.map((p) => p.metadata?.name), ['stand-in'])
+  assert.deepEqual(planReplicaSet(set(1), [away('False', 'replace-after=5m,keep=replacement'), standIn], NOW).remove.map((p) => p.metadata?.name), ['original'])
+  const sick = away('False', 'replace-after=5m')
+  sick.status?.conditions?.splice(0, 1, { type: 'Ready', status: 'False' })
+  assert.deepEqual(planReplicaSet(set(1), [sick, standIn], NOW).remove.map((p) => p.metadata?.name), ['original'], 'a working stand-in is worth more than a broken original')
+})

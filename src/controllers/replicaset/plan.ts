@@ -1,12 +1,13 @@
 /**
  * The pure part of the ReplicaSet controller: how many pods to make, which to delete, what the status says.
  *
- * A pod on a node that is cut off is not ready, but it is there: it counts and is not replaced. A terminating pod does not
- * count, whether its node can confirm or not.
+ * A pod on a node that is cut off is not ready, but it is there: it counts and is not replaced, unless its policy for that
+ * time says so (`api/on-disconnect.ts`). A terminating pod does not count, whether its node can confirm or not.
  */
 import type { Pod, ReplicaSet, ReplicaSetStatus } from '../../api/gen/types.ts'
+import { ON_DISCONNECT, REPLACED } from '../../api/on-disconnect.ts'
 import { labelSelectorOf, matchesLabels } from '../../api/selectors.ts'
-import { availableAt, isActive, isAvailable, isReady, isTerminating, readyCondition, restartsOf } from '../../control/mod.ts'
+import { availableAt, findCondition, isActive, isAvailable, isReady, isTerminating, readyCondition, restartsOf } from '../../control/mod.ts'
 
 /** Kubernetes' own limit on what one reconcile makes or deletes. */
 export const BURST = 500
@@ -25,7 +26,7 @@ export interface ReplicaSetPlan {
 export function planReplicaSet(set: Readonly<ReplicaSet>, pods: readonly Pod[], nowMs: number): ReplicaSetPlan {
   const wanted = set.spec?.replicas ?? 1
   const minReady = set.spec?.minReadySeconds ?? 0
-  const active = pods.filter(isActive)
+  const active = pods.filter((p) => isActive(p) && hadStandIn(p) !== 'True')
   const labels = labelSelectorOf({ matchLabels: set.spec?.template?.metadata?.labels ?? {} })
   const waits = active.map((p) => (availableAt(p, minReady) ?? 0) - nowMs).filter((ms) => ms > 0)
   const { conditions } = set.status ?? {}
@@ -57,6 +58,7 @@ export function rankForDeletion(pods: readonly Pod[], nowMs: number): Pod[] {
         pod.spec?.nodeName === undefined ? 0 : 1,
         phases[pod.status?.phase ?? 'Pending'] ?? 2,
         isReady(pod) ? 1 : 0,
+        hadStandIn(pod) === undefined ? 0 : keepsReplacement(pod) ? -1 : 1,
         Number(pod.metadata?.annotations?.[DELETION_COST] ?? 0),
         -(onNode.get(pod.spec?.nodeName ?? '') ?? 0),
         // Times are compared by order of magnitude of age, so that near equals do not always hit the same pods.
@@ -73,6 +75,10 @@ export function rankForDeletion(pods: readonly Pod[], nowMs: number): Pod[] {
     return (a.metadata?.uid ?? '') < (b.metadata?.uid ?? '') ? -1 : 1
   })
 }
+
+/** `True` while somebody else stands in for a pod that is cut off, `False` for a while after its return. */
+const hadStandIn = (pod: Readonly<Pod>): string | undefined => findCondition(pod.status?.conditions, REPLACED)?.status
+const keepsReplacement = (pod: Readonly<Pod>): boolean => pod.metadata?.annotations?.[ON_DISCONNECT]?.includes('keep=replacement') ?? false
 
 function logAge(time: string | undefined, nowMs: number): number {
   return time === undefined ? 0 : Math.floor(Math.log2(Math.max(1, nowMs - Date.parse(time))))
