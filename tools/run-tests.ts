@@ -6,7 +6,7 @@ import { spawnSync } from 'node:child_process'
 import { ROOT, sourceFiles } from './files.ts'
 
 const CLASSES: Readonly<Record<string, { folders: string[]; parallel: number; timeoutMs: number; limitMs: number }>> = {
-  fast: { folders: ['src', 'tools', 'test/suites', 'test/kit', 'examples'], parallel: 2, timeoutMs: 120_000, limitMs: 10 * 60_000 },
+  fast: { folders: ['src', 'tools', 'test/suites', 'test/kit', 'test/security', 'examples'], parallel: 2, timeoutMs: 120_000, limitMs: 10 * 60_000 },
   integration: { folders: ['test/integration'], parallel: 1, timeoutMs: 300_000, limitMs: 20 * 60_000 },
   soak: { folders: ['test/soak'], parallel: 1, timeoutMs: 12 * 3_600_000, limitMs: 12 * 3_600_000 },
   e2e: { folders: ['test/e2e'], parallel: 1, timeoutMs: 900_000, limitMs: 60 * 60_000 },

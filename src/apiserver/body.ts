@@ -4,12 +4,14 @@
  */
 import type { ApiRequest } from '../api/contract.ts'
 import { duplicateFields } from '../api/duplicates.ts'
-import { badRequest, tooLarge, unsupportedMediaType } from '../api/status.ts'
+import { ApiError, badRequest, tooLarge, unsupportedMediaType } from '../api/status.ts'
 
 /** Largest body of an API write, bytes: Kubernetes' own limit. */
 export const MAX_BODY = 3 << 20
 /** Deepest nesting, levels: far over any real object, far under what recursion on the stack bears. */
 export const MAX_DEPTH = 250
+/** Most values that a YAML text with aliases may stand for: a few bytes can name the same thing very often. */
+const MAX_ALIASED = 100_000
 
 /** Body text of a write. Objects given in process become text, so that nobody shares them. */
 export function bodyText(body: ApiRequest['body']): string {
@@ -52,8 +54,11 @@ export async function parseBody(text: string, type: string, accepted: readonly s
     const { load, JSON_SCHEMA } = await import('js-yaml')
     try {
       // A key that stands twice is field validation's to judge; the last one counts, as in JSON.
-      return load(text, { schema: JSON_SCHEMA, json: true })
+      const value: unknown = load(text, { schema: JSON_SCHEMA, json: true })
+      if (/[*]/.test(text) && nodesOf(value, MAX_ALIASED) > MAX_ALIASED) throw badRequest(`error decoding YAML: document contains excessive aliasing: it stands for more than ${MAX_ALIASED} values`)
+      return value
     } catch (cause) {
+      if (cause instanceof ApiError) throw cause
       throw badRequest(`error decoding YAML: ${cause instanceof Error ? cause.message.split('\n')[0] : String(cause)}`)
     }
   }
@@ -81,6 +86,18 @@ export async function duplicateKeys(text: string): Promise<string | undefined> {
     const key = /^[\s,{]*(?:- )*"?([^":\s]+)/.exec(mark.buffer.split('\n')[mark.line] ?? '')?.[1] ?? ''
     return `yaml: unmarshal errors:\n  line ${mark.line + 1}: key ${JSON.stringify(key)} already set in map`
   }
+}
+
+/** How many values a document stands for when its aliases are written out; counting ends above `limit`. */
+function nodesOf(value: unknown, limit: number): number {
+  let count = 1
+  if (typeof value === 'object' && value !== null) {
+    for (const part of Object.values(value)) {
+      count += nodesOf(part, limit - count)
+      if (count > limit) break
+    }
+  }
+  return count
 }
 
 /** Deepest nesting of brackets outside strings; cheap, and done before the parser sees the text. */

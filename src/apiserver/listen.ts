@@ -20,6 +20,7 @@ import type { ApiServer, HttpRequest, HttpResponse, Peer, Route } from './ports.
 const log = logger('apiserver.listen')
 const PROTOCOLS = [ALPN_LINK, ALPN_API_H2, 'http/1.1']
 const NODE_USER = 'system:node:'
+const HEADERS_MS = 20_000
 
 export interface ListenOptions {
   /** 0 takes a free port. */
@@ -34,6 +35,8 @@ export interface ListenOptions {
   readonly onLink?: (socket: TLSSocket, node: string, keyHash: string) => void
   /** Why a node's certificate does not count (any more) though our CA signed it, by sha256 of its key (SPKI DER, hex). Asked for every request. */
   readonly refuseNode?: (node: string, keyHash: string) => string | undefined
+  /** A request's headers must be in after this long, ms. @default 20000 */
+  readonly headersTimeoutMs?: number
   readonly api: ApiServer
 }
 
@@ -66,7 +69,8 @@ export async function listen(options: ListenOptions): Promise<Listener> {
       cert: options.cert,
       ca: options.ca,
       maxHeaderSize: 64 << 10,
-      headersTimeout: 20_000,
+      headersTimeout: options.headersTimeoutMs ?? HEADERS_MS,
+      connectionsCheckingInterval: (options.headersTimeoutMs ?? HEADERS_MS) / 2,
       // Bodies are at most 3 MiB; large uploads have routes of their own that read as they come.
       requestTimeout: 0,
       keepAliveTimeout: 75_000,
@@ -140,8 +144,9 @@ export async function listen(options: ListenOptions): Promise<Listener> {
     } else toHttp1.call(server, socket)
   })
   server.on('tlsClientError', (error, socket) => log.debug('tls handshake failed', { error, remote: socket.remoteAddress }))
-  server.on('clientError', (_error: Error, socket: Socket) => {
-    if (socket.writable) socket.end('HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n')
+  server.on('clientError', (error: NodeJS.ErrnoException, socket: Socket) => {
+    const status = error.code === 'HPE_HEADER_OVERFLOW' ? '431 Request Header Fields Too Large' : error.code === 'ERR_HTTP_REQUEST_TIMEOUT' ? '408 Request Timeout' : '400 Bad Request'
+    if (socket.writable) socket.end(`HTTP/1.1 ${status}\r\nConnection: close\r\n\r\n`)
   })
 
   await new Promise<void>((resolve, reject) => {

@@ -26,7 +26,7 @@ export interface TlsServer extends AsyncDisposable {
 }
 
 /** Starts one on a free loopback port. */
-export async function startTls({ audit, ...options }: { routes?: readonly Route[]; onLink?: (socket: TLSSocket, node: string) => void; audit?: AuditOptions } = {}): Promise<TlsServer> {
+export async function startTls({ audit, ...options }: { routes?: readonly Route[]; onLink?: (socket: TLSSocket, node: string) => void; audit?: AuditOptions; headersTimeoutMs?: number } = {}): Promise<TlsServer> {
   const [ca, key] = await Promise.all([createCa({ cn: 'test-ca', years: 1 }), createKey()])
   const client = async (cn: string, o: readonly string[] = []): Promise<KeyedCert> => {
     const pair = await createKey()

@@ -6,7 +6,7 @@ import { KINDS } from '../../api/kinds.ts'
 import { equal } from '../../api/patch/json-patch.ts'
 import { forbidden } from '../../api/status.ts'
 import { ANN_LOCAL_NODE, FINALIZER_LOCAL_PATH } from '../../api/volumes.ts'
-import { nodeName } from '../authz/node.ts'
+import { nodeName, podRefs } from '../authz/node.ts'
 import type { Core } from '../core.ts'
 import type { Obj } from '../stored-text.ts'
 import type { AdmissionEvent, AdmissionPlugin } from './chain.ts'
@@ -38,6 +38,8 @@ function refusal(event: AdmissionEvent, node: string): string | undefined {
       if (verb === 'update' && JSON.stringify((object.spec as { taints?: unknown } | undefined)?.taints) !== JSON.stringify((old?.spec as { taints?: unknown } | undefined)?.taints)) {
         return `node "${node}" is not allowed to modify taints`
       }
+      // An owner of its choosing would have the garbage collector delete the node, and with it what its labels and taints stood for.
+      if (JSON.stringify(object.metadata.ownerReferences ?? []) !== JSON.stringify(old?.metadata.ownerReferences ?? [])) return `node "${node}" is not allowed to modify ownerReferences`
       const changed = changedLabels(object, old)
       const bad = changed.filter((key) => RESTRICTED.test(key) || (/(^|\.)(kubernetes|k8s)\.io\//.test(key) && !OWN_LABELS.test(key)))
       return bad.length > 0 ? `is not allowed to modify labels: ${bad.join(', ')}` : undefined
@@ -45,8 +47,12 @@ function refusal(event: AdmissionEvent, node: string): string | undefined {
     case KINDS.Pod: {
       if (verb === 'create') {
         if (object.metadata.annotations?.['kubernetes.io/config.mirror'] === undefined) return `pod does not have "kubernetes.io/config.mirror" annotation, node "${node}" can only create mirror pods`
-        return bound(object) === node ? undefined : `node "${node}" can only create pods with spec.nodeName set to itself`
+        if (bound(object) !== node) return `node "${node}" can only create pods with spec.nodeName set to itself`
+        for (const owner of object.metadata.ownerReferences ?? []) if (owner.kind !== 'Node' || owner.name !== node) return `node "${node}" can only create pods with an owner reference set to itself`
+        const kinds = new Set(podRefs(object).map((ref) => ref.slice(0, ref.indexOf('/'))).filter((kind) => kind !== 'pods'))
+        return kinds.size === 0 ? undefined : `node "${node}" can not create pods that reference ${[...kinds].join(', ')}`
       }
+      if (call.info.subresource === 'status' && changedLabels(object, old).length > 0) return `node "${node}" cannot update labels through pod status`
       return bound(old ?? object) === node ? undefined : `node "${node}" can only ${verb} pods with spec.nodeName set to itself`
     }
     case KINDS.Lease:
@@ -56,6 +62,8 @@ function refusal(event: AdmissionEvent, node: string): string | undefined {
       const rest = (o: Obj | undefined): object => ({ ...o, metadata: { ...o?.metadata, resourceVersion: '', managedFields: [], finalizers: (o?.metadata.finalizers ?? []).filter((f) => f !== FINALIZER_LOCAL_PATH) } })
       return mine && equal(rest(object), rest(old)) ? undefined : `node "${node}" can only hold and release volumes that are directories of its own`
     }
+    case KINDS.ResourceSlice:
+      return bound(old ?? object) === node && bound(object) === node ? undefined : `can only ${verb} ResourceSlice with the same NodeName as the requesting node`
     case KINDS.CSINode:
       return object.metadata.name === node ? undefined : 'can only access CSINode with the same name as the requesting node'
     default:

@@ -60,7 +60,7 @@ export class NodeAuthorizer {
   decide(user: UserInfo, a: Attributes): Decision | undefined {
     const node = nodeName(user)
     if (node === undefined || a.resource === undefined) return undefined
-    const why = this.#refusal(node, a)
+    const why = node === '' ? `unknown node for user ${JSON.stringify(user.name)}` : this.#refusal(node, a)
     return why === undefined ? { allowed: true, reason: '' } : { allowed: false, reason: why }
   }
 
