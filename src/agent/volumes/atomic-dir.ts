@@ -3,7 +3,7 @@
  * volumes: real files in `..<time>`, `..data` a link to it that is swapped by rename, and one link a top-level name.
  * A reader sees the old set or the new one, never a mix.
  */
-import { chmod, chown, lstat, mkdir, readFile, readdir, readlink, rename, rm, symlink, writeFile } from 'node:fs/promises'
+import { chmod, chown, lstat, mkdir, readFile, readdir, readlink, rename, rm, stat, symlink, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { AppError } from '../../base/errors.ts'
 
@@ -25,7 +25,8 @@ const DATA = '..data'
 export async function writeAtomicDir(dir: string, files: readonly VolumeFile[], options: { gid?: number | undefined; stamp: string }): Promise<boolean> {
   for (const f of files) checkPath(f.path)
   await mkdir(dir, { recursive: true, mode: 0o755 })
-  await chmod(dir, 0o755)
+  // Asked each minute of every volume: a chmod that changes nothing is a write to the disk all the same.
+  if (((await stat(dir)).mode & 0o7777) !== 0o755) await chmod(dir, 0o755)
   const current = await readlink(join(dir, DATA)).catch(() => undefined)
   if (current !== undefined && (await same(join(dir, current), files, options.gid))) return false
   const name = `..${options.stamp}`
