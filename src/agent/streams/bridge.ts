@@ -32,6 +32,12 @@ export async function bridge(session: StreamSession, stream: Duplex): Promise<vo
   if (!peerGone) stream.end(encodeFrame(CHANNEL.error, Buffer.from(JSON.stringify(status))))
 }
 
+/** Ends the stream of a session that could not begin: its only frame is the reason. */
+export function endWith(error: unknown, stream: Duplex): void {
+  stream.on('error', () => undefined)
+  stream.resume().end(encodeFrame(CHANNEL.error, Buffer.from(JSON.stringify(failureStatus(error)))))
+}
+
 function take(session: StreamSession, stream: Duplex, channel: number, payload: Buffer): void {
   switch (channel) {
     case CHANNEL.stdin:
@@ -81,5 +87,5 @@ function exitStatus(code: number): object {
 }
 
 function failureStatus(error: unknown): object {
-  return { metadata: {}, status: 'Failure', message: messageOf(error), reason: 'InternalError', code: 500 }
+  return { metadata: {}, status: 'Failure', message: `Internal error occurred: error ${messageOf(error)}`, reason: 'InternalError', code: 500 }
 }

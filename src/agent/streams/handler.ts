@@ -16,7 +16,7 @@ import { containersOf, uidOf } from '../pods/names.ts'
 import { byAttempt } from '../pods/planner.ts'
 import type { RuntimeView } from '../pods/view.ts'
 import { parseLogQuery, readLog } from './log-reader.ts'
-import { bridge } from './bridge.ts'
+import { bridge, endWith } from './bridge.ts'
 
 const log = logger('agent.streams')
 
@@ -82,8 +82,12 @@ async function route(options: HandlerOptions, url: URL, respond: Respond): Promi
       const c = runningOf(options, pod, nameOf(pod, container))
       const flag = (n: string): boolean => ['true', '1'].includes(url.searchParams.get(n) ?? '')
       const io = { stdin: flag('stdin'), tty: flag('tty') }
-      const session = kind === 'exec' ? await options.runtime.streams.exec(c.id, url.searchParams.getAll('command'), io) : await options.runtime.streams.attach(c.id, io)
-      return await bridge(session, respond(200, { 'content-type': 'application/octet-stream' }))
+      const streams = options.runtime.streams
+      const opening = kind === 'exec' ? streams.exec(c.id, url.searchParams.getAll('command'), io) : streams.attach(c.id, io)
+      // A command that cannot start is told in the stream, as a kubelet does: some clients show no refusal's reason.
+      const session = await opening.catch((error: unknown) => new AppError('internal', `${kind === 'exec' ? 'executing command' : 'attaching'} in container: ${messageOf(error)}`))
+      const stream = respond(200, { 'content-type': 'application/octet-stream' })
+      return session instanceof AppError ? endWith(session, stream) : await bridge(session, stream)
     }
   }
 }

@@ -7,6 +7,7 @@ import { Duplex, PassThrough } from 'node:stream'
 import test, { after } from 'node:test'
 import { FakeClock, systemClock } from '../../base/clock.ts'
 import { setLogSink } from '../../base/log.ts'
+import { AppError } from '../../base/errors.ts'
 import { CHANNEL, encodeFrame, FrameDecoder } from '../../base/stream.ts'
 import { testNode, testPod, type TestNode } from '../testing.ts'
 import { parseLogQuery, readLog } from './log-reader.ts'
@@ -119,6 +120,19 @@ test('exec ends with a Status that carries the exit code', async () => {
   assert.deepEqual(status.details, { causes: [{ reason: 'ExitCode', message: '7' }] })
   const good = new FrameDecoder().push(Buffer.from(await ask(n, '/exec/default/web?command=ok', [encodeFrame(CHANNEL.resize, Buffer.from('{"Width":80,"Height":24}'))]).text, 'latin1'))
   assert.equal((JSON.parse(String(good.at(-1)?.payload)) as { status: string }).status, 'Success')
+})
+
+test('a command that cannot start is told on the stream, not by refusing it', async () => {
+  await using n = await testNode()
+  n.api.put('pods', testPod('web'))
+  await n.until('running', () => n.api.pod('web').status?.phase === 'Running')
+  n.runtime.failNext('streams.exec', new AppError('unavailable', 'exec: "nothere": executable file not found in $PATH'))
+  const refused = ask(n, '/exec/default/web/main?command=nothere')
+  assert.equal(await refused.status, 200)
+  const [frame] = new FrameDecoder().push(Buffer.from(await refused.text, 'latin1'))
+  assert.equal(frame?.channel, CHANNEL.error)
+  const { message, reason } = JSON.parse(String(frame?.payload)) as { message: string; reason: string }
+  assert.deepEqual([reason, message], ['InternalError', 'Internal error occurred: error executing command in container: exec: "nothere": executable file not found in $PATH'])
 })
 
 test('a request for what is not there is refused with its reason', async () => {
