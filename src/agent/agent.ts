@@ -73,7 +73,7 @@ export function createAgent(options: AgentOptions): Agent {
   const nodes = caches.cache<Node>(NODES, { fieldSelector: `metadata.name=${nodeName}` })
   const localPath = new LocalPath({ directory: storageDirectory(dirs.data), nodeName, client, caches, clock })
   const services = caches.cache<Service>(SERVICES)
-  const volumes = new Volumes({ dataDir: dirs.data, runDir: dirs.run, mounter: options.mounter ?? systemMounter, clock, localPath })
+  const volumes = new Volumes({ dataDir: dirs.data, runDir: dirs.run, mounter: options.mounter ?? systemMounter, clock, localPath, views: runtime.views })
   const tokens = new Tokens({ directory: join(dirs.data, 'tokens'), client, clock, seal: options.seal, onToken: options.onToken })
   const statuses = new StatusWriter({ client, clock, mirrorOf: (pod) => fromFiles?.mirrorOf(pod) })
   const cgroups = options.cgroupRoot === undefined ? undefined : new Cgroups(options.cgroupRoot)
@@ -191,7 +191,7 @@ export function createAgent(options: AgentOptions): Agent {
           runtime,
           clock,
           directory: options.imageDirectory,
-          named: () => [...pods.list(), ...(fromFiles?.list() ?? [])].flatMap((p) => containersOf(p).map((c) => c.spec.image ?? '')),
+          named: () => [...pods.list(), ...(fromFiles?.list() ?? [])].flatMap((p) => [...containersOf(p).map((c) => c.spec.image ?? ''), ...(p.spec?.volumes ?? []).map((v) => v.image?.reference ?? '')]),
           pinned: [PAUSE_IMAGE],
           say: (reason, message) => events.event({ apiVersion: 'v1', kind: 'Node', name: nodeName, uid: nodeName }, 'Warning', reason, message),
         })

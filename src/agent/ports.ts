@@ -3,7 +3,7 @@
  * composition root gives real ones; tests give small fakes. Areas beside the agent satisfy these by shape.
  */
 import type { CacheSet, Client, EventRecorder } from '../client/mod.ts'
-import type { Runtime } from '../cri/mod.ts'
+import type { MountSpec, Runtime } from '../cri/mod.ts'
 import type { Clock } from '../base/clock.ts'
 import type { Metrics } from '../base/metrics.ts'
 
@@ -28,6 +28,8 @@ export interface NodeNetwork {
 export interface Mounter {
   /** Mounts a tmpfs of at most `sizeBytes` (0: half of memory) unless one is there. */
   tmpfs(path: string, sizeBytes: number): Promise<void>
+  /** Mounts something read-only, without devices or programs, unless a mount is there. */
+  readOnly(path: string, what: MountSpec): Promise<void>
   /** Unmounts everything at or under `path`; nothing mounted is fine. */
   unmountUnder(path: string): Promise<void>
 }

@@ -9,6 +9,7 @@ import { fromImage, fromSandbox, fromStatus, stateOf, toContainerConfig, toSandb
 import { runtimeEvents } from './events.ts'
 import { execInTask } from './exec.ts'
 import { GrpcChannel } from './grpc.ts'
+import { imageViews } from './snapshots.ts'
 import { attachStreams, forwardStream } from './streaming.ts'
 import type { Container, ContainerRuntime, ExecResult, ImageInfo, ImageRuntime, Runtime, SandboxRuntime, StreamRuntime } from './runtime.ts'
 
@@ -45,6 +46,7 @@ export function containerdRuntime(options: ContainerdOptions): ContainerdRuntime
     containers: containerRuntime(channel),
     images: imageRuntime(channel),
     streams: streamRuntime(channel, options.ioDirectory, clock),
+    views: imageViews(channel),
     async sandboxPid(id) {
       const answer = await gone(channel.unary<{ info: Record<string, string> }>('runtime', 'PodSandboxStatus', { podSandboxId: id, verbose: true }))
       const pid = answer && (JSON.parse(answer.info['info'] ?? '{}') as { pid?: unknown }).pid

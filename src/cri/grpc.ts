@@ -16,6 +16,7 @@ const SERVICES = {
   image: { wire: 'runtime.v1.ImageService', messages: 'runtime.v1' },
   events: { wire: 'containerd.services.events.v1.Events', messages: 'containerd' },
   containers: { wire: 'containerd.services.containers.v1.Containers', messages: 'containerd' },
+  snapshots: { wire: 'containerd.services.snapshots.v1.Snapshots', messages: 'containerd' },
   tasks: { wire: 'containerd.services.tasks.v1.Tasks', messages: 'containerd' },
 } as const
 export type Service = keyof typeof SERVICES

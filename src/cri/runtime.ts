@@ -141,6 +141,8 @@ export interface Runtime {
   readonly containers: ContainerRuntime
   readonly images: ImageRuntime
   readonly streams: StreamRuntime
+  /** Undefined: this runtime cannot show an image's files outside a container. */
+  readonly views?: ImageViews | undefined
 }
 
 export interface SandboxRuntime {
@@ -174,6 +176,21 @@ export interface ImageRuntime {
   remove(id: string): Promise<void>
   /** Bytes used by the image store. */
   usage(): Promise<number>
+}
+
+/** How something is mounted on the machine. */
+export interface MountSpec {
+  readonly type: string
+  readonly source: string
+  readonly options: readonly string[]
+}
+
+/** Images as read-only file systems. Both calls are idempotent. */
+export interface ImageViews {
+  /** Makes the view of that key, or finds it; it keeps the image's files until released. `image` is an id or reference that is present. */
+  view(key: string, image: string): Promise<MountSpec>
+  /** Forgets a view, which is mounted nowhere any more; one that is not there is fine. */
+  release(key: string): Promise<void>
 }
 
 export interface ExecResult {

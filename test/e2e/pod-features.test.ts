@@ -7,6 +7,7 @@ import { existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import type { PersistentVolume, PersistentVolumeClaim, Pod } from '../../src/api/gen/types.ts'
+import { pathsOf } from '../../src/cli/paths.ts'
 import { cannotRunContainers } from '../kit/containerd.ts'
 import { busyboxArchive, eventually, Site } from './site.ts'
 
@@ -82,6 +83,18 @@ describe('features of pods on a node', { skip: cannotRunContainers() }, () => {
     assert.equal(after.status?.containerStatuses?.[0]?.containerID, before.status?.containerStatuses?.[0]?.containerID, 'the pod itself has run on')
     rmSync(file)
     await eventually('no mirror', async () => (await site.kubectl('get', 'pods', '-l', 'app=static', '--no-headers')).trim() === '', 15_000)
+  })
+
+  test('an image volume shows the files of an image, read-only, and leaves nothing behind', async () => {
+    await ready('imaged')
+    assert.equal(await inside('imaged', 'cat', '/files/www/index.html', '/page/index.html'), 'tools:v1\ntools:v1')
+    assert.match((await site.try('exec', 'imaged', '--', 'touch', '/files/x')).err, /Read-only file system/)
+    const views = async (): Promise<string[]> =>
+      (await site.on(NODE, 'ctr', ['-a', join(pathsOf(site.data(NODE)).run, 'containerd.sock'), '-n', 'k8s.io', 'snapshots', '--snapshotter', 'overlayfs', 'list'])).out.split('\n').filter((l) => l.startsWith('skerry-volume-'))
+    assert.equal((await views()).length, 1)
+    await site.kubectl('delete', 'pod', 'imaged', '--wait=true')
+    assert.deepEqual(await views(), [])
+    await eventually('the missing image to be told', async () => /unpulled\s+0\/1\s+(ErrImagePull|ImagePullBackOff|ErrImageNeverPull)/.test(await site.kubectl('get', 'pods')))
   })
 
   test('security contexts: profiles, capabilities, sysctls, shared processes, groups', async () => {
@@ -187,6 +200,8 @@ securityContext: {capabilities: {drop: [ALL], add: [NET_BIND_SERVICE]}, seccompP
     image: tools:v1
     securityContext: {seccompProfile: {type: Localhost, localhostProfile: no-mkdir.json}}
 `,
+    one('imaged', 'volumes: [{name: files, image: {reference: "tools:v1"}}]', 'volumeMounts: [{name: files, mountPath: /files}, {name: files, mountPath: /page, subPath: www}]'),
+    one('unpulled', 'volumes: [{name: files, image: {reference: "none-such:v1", pullPolicy: Never}}]', 'volumeMounts: [{name: files, mountPath: /files}]'),
     one('late', 'activeDeadlineSeconds: 3', 'env: []'),
     one('fat', 'volumes: [{name: scratch, emptyDir: {sizeLimit: 1Mi}}]', 'volumeMounts: [{name: scratch, mountPath: /scratch}]', `cat /bin/busybox /bin/busybox >/scratch/file; ${FOREVER}`),
     one('unsafe', 'securityContext: {sysctls: [{name: kernel.msgmax, value: "65536"}]}', 'env: []'),

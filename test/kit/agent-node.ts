@@ -66,7 +66,7 @@ export class AgentNode implements AsyncDisposable {
       dirs: { data: join(root, 'data'), run: join(root, 'run') },
       clock,
       network: { configure: async () => {}, setHostPorts: async () => {} },
-      mounter: { tmpfs: async () => {}, unmountUnder: async () => {} },
+      mounter: { tmpfs: async () => {}, readOnly: async () => {}, unmountUnder: async () => {} },
       online: () => !state.away,
       ...(options.labels === undefined ? {} : { nodeLabels: options.labels }),
     })

@@ -4,7 +4,7 @@
  */
 import { mkdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
-import type { Container as ContainerSpec, Pod, RuntimeClass } from '../../api/gen/types.ts'
+import type { Container as ContainerSpec, Pod, RuntimeClass, Volume } from '../../api/gen/types.ts'
 import { AppError, messageOf } from '../../base/errors.ts'
 import { logger } from '../../base/log.ts'
 import type { CheckTarget } from './checks.ts'
@@ -106,6 +106,11 @@ export class Steps {
     const config = this.#c.objects.reader(pod.metadata?.namespace ?? '', this.#o.named)
     const say = (type: 'Normal' | 'Warning', reason: string, message: string): void => this.#o.say(type, reason, message, spec)
     const info = await this.#c.images.ensure({ pod, spec, config, say, failures, signal })
+    for (const volume of imageVolumes(pod, spec)) {
+      const wanted: ContainerSpec = { name: spec.name, image: volume.image?.reference ?? '', ...(volume.image?.pullPolicy ? { imagePullPolicy: volume.image.pullPolicy } : {}) }
+      const files = await this.#c.images.ensure({ pod, spec: wanted, config, say, failures, signal })
+      await stage('CreateContainerError', () => this.#c.volumes.image(pod, volume, files.id))
+    }
     const podIPs = this.#c.view.ips(action.sandboxId)
     const sandbox = this.#c.view.pod(uidOf(pod)).sandboxes.find((s) => s.id === action.sandboxId)
     const made = await stage('CreateContainerConfigError', async () => {
@@ -220,6 +225,11 @@ export class Steps {
       token: (request) => this.#c.tokens.token(request),
     }
   }
+}
+
+/** Volumes of images that a container mounts. */
+function imageVolumes(pod: Readonly<Pod>, spec: ContainerSpec): readonly Volume[] {
+  return (pod.spec?.volumes ?? []).filter((v) => v.image && spec.volumeMounts?.some((m) => m.name === v.name))
 }
 
 async function stage<T>(reason: string, work: () => Promise<T>): Promise<T> {

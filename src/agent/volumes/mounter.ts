@@ -13,6 +13,15 @@ export const systemMounter: Mounter = {
     const size = sizeBytes > 0 ? `,size=${Math.ceil(sizeBytes)}` : ''
     await run('mount', ['-t', 'tmpfs', '-o', `nosuid,nodev,mode=1777${size}`, 'tmpfs', path], { timeout: 10_000 })
   },
+  async readOnly(path, { type, source, options }) {
+    if ((await mountsUnder(path)).includes(path)) return
+    await mkdir(path, { recursive: true, mode: 0o755 })
+    const all = [...options.filter((o) => o !== 'rw'), 'ro', 'nosuid', 'nodev', 'noexec']
+    if (type !== 'bind') return void (await run('mount', ['-t', type, '-o', [...new Set(all)].join(','), source, path], { timeout: 10_000 }))
+    // A bind takes its flags only when it is mounted once more.
+    await run('mount', ['--bind', source, path], { timeout: 10_000 })
+    await run('mount', ['-o', 'remount,bind,ro,nosuid,nodev,noexec', path], { timeout: 10_000 })
+  },
   async unmountUnder(path) {
     // The innermost first: paths that are longer lie deeper.
     for (const at of (await mountsUnder(path)).sort((a, b) => b.length - a.length)) await run('umount', ['-l', at], { timeout: 10_000 })

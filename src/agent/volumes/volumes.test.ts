@@ -17,7 +17,7 @@ import { Volumes, type VolumeContext } from './volumes.ts'
 const root = await mkdtemp(join(tmpdir(), 'skerry-volumes-'))
 after(() => rm(root, { recursive: true, force: true }))
 const tmpfs: string[] = []
-const mounter = { tmpfs: async (path: string, size: number) => void tmpfs.push(`${path} ${size}`), unmountUnder: async () => {} }
+const mounter = { tmpfs: async (path: string, size: number) => void tmpfs.push(`${path} ${size}`), readOnly: async () => {}, unmountUnder: async () => {} }
 const volumes = new Volumes({ dataDir: join(root, 'data'), runDir: join(root, 'run'), mounter, clock: new FakeClock() })
 
 const pod = (list: Volume[], spec: object = {}): Pod => ({

@@ -8,7 +8,7 @@ import { dirname, join, normalize } from 'node:path'
 import type { Pod, Volume, VolumeDevice, VolumeMount } from '../../api/gen/types.ts'
 import type { Clock } from '../../base/clock.ts'
 import { AppError } from '../../base/errors.ts'
-import type { ContainerConfig, Mount } from '../../cri/mod.ts'
+import type { ContainerConfig, ImageViews, Mount } from '../../cri/mod.ts'
 import type { Mounter } from '../ports.ts'
 import { expand, type Environment } from '../pods/env.ts'
 import { uidOf } from '../pods/names.ts'
@@ -19,6 +19,7 @@ import type { ObjectReader } from '../objects.ts'
 import { claimPlace, type Place } from './claims.ts'
 import { checkHostPath } from './host-path.ts'
 import type { LocalPath } from './local-path.ts'
+import { mountImage, releaseImages } from './image-volumes.ts'
 import { setOwnership } from './ownership.ts'
 import { volumeFiles, type SourceContext } from './sources.ts'
 
@@ -27,6 +28,8 @@ export interface VolumesOptions {
   readonly runDir: string
   readonly mounter: Mounter
   readonly clock: Clock
+  /** Images as mounts. @default image volumes are refused */
+  readonly views?: ImageViews | undefined
   /** Directories that volumes are made in on demand. @default none are made */
   readonly localPath?: LocalPath
 }
@@ -77,6 +80,8 @@ export class Volumes {
   async #prepareOne(pod: Readonly<Pod>, volume: Volume, context: VolumeContext): Promise<void> {
     if (volume.hostPath) return await checkHostPath(volume.hostPath.path, volume.hostPath.type)
     if (volume.emptyDir) return await this.#emptyDir(pod, volume)
+    // Pulled and mounted with the first container that wants it, so that a missing image is told like a container's own.
+    if (volume.image) return
     if (claimNameOf(pod, volume) !== undefined) return await this.#claim(pod, volume, context)
     if (await this.#write(pod, volume, context)) return
     const source = Object.keys(volume).find((k) => k !== 'name') ?? 'none'
@@ -111,6 +116,18 @@ export class Volumes {
     this.#places.set(uid, places.set(volume.name, place))
     const { fsGroup, fsGroupChangePolicy } = pod.spec?.securityContext ?? {}
     if (fsGroup !== undefined && place.grouped && !place.readOnly) await setOwnership(place.path, fsGroup, fsGroupChangePolicy, this.#mark(pod, volume))
+  }
+
+  /** Mounts the files of an image that is present as a volume of the pod. */
+  async image(pod: Readonly<Pod>, volume: Volume, imageId: string): Promise<void> {
+    const uid = uidOf(pod)
+    const path = this.pathOf(pod, volume)
+    await mkdir(this.#runDir(uid), { recursive: true, mode: 0o750 })
+    await mountImage(this.#options.views, this.#options.mounter, { path, notes: this.#notes(uid), uid, volume: volume.name }, imageId)
+  }
+
+  #notes(uid: string): string {
+    return join(this.podDir(uid), 'images')
   }
 
   /** File that says the volume was given to the pod's group. */
@@ -163,9 +180,9 @@ export class Volumes {
   async remove(uid: string): Promise<void> {
     if (uid === '' || uid.includes('/') || uid.startsWith('.')) throw new AppError('invalid', `remove pod directories: "${uid}" is no uid`)
     this.#places.delete(uid)
-    for (const dir of [this.podDir(uid), this.#runDir(uid)]) {
-      if (!(await stat(dir).catch(() => undefined))) continue
+    for (const dir of [this.#runDir(uid), this.podDir(uid)]) {
       await this.#options.mounter.unmountUnder(dir)
+      if (dir === this.#runDir(uid)) await releaseImages(this.#options.views, this.#notes(uid), uid)
       await rm(dir, { recursive: true, force: true })
     }
   }
