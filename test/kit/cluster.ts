@@ -77,7 +77,7 @@ export async function createTestCluster(options: TestClusterOptions = {}): Promi
         alone: options.alone ?? false,
         clusterCidr: options.clusterCidr ?? '10.42.0.0/16',
         caPem: '-----BEGIN CERTIFICATE-----\ntest\n-----END CERTIFICATE-----\n',
-        sign: async ({ csrPem, cn, o, days }) => await issue({ ca: await (authority ??= createCa({ cn: 'test CA', years: 1 })), csrPem, cn, o, days, usage: 'client' }),
+        sign: async (request) => await issue({ ca: await (authority ??= createCa({ cn: 'test CA', years: 1 })), ...request }),
       }),
     ]
     scope.run('caches', (signal) => caches.run(signal))

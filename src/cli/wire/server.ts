@@ -129,7 +129,7 @@ export async function startServer(settings: ServerSettings): Promise<RunningServ
         links: hub,
         clusterCidr: settings.clusterCidr,
         caPem: identity.ca.certPem,
-        sign: ({ csrPem, cn, o, days }) => issue({ ca: identity.ca, csrPem, cn, o, usage: 'client', days }),
+        sign: (request) => issue({ ca: identity.ca, ...request }),
         alone: shared === undefined,
       })
     // Made at once: bad settings are told at start, and a server that waits to lead has what it needs in its caches.

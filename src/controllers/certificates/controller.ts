@@ -1,5 +1,5 @@
 /** Approves and signs certificate requests of nodes, signs what an administrator approved, and removes old requests. */
-import type { CertificateSigningRequest } from '../../api/gen/types.ts'
+import type { CertificateSigningRequest, SubjectAccessReview } from '../../api/gen/types.ts'
 import { KINDS } from '../../api/kinds.ts'
 import { hasCode } from '../../base/errors.ts'
 import { parseCsr } from '../../base/pki.ts'
@@ -7,18 +7,28 @@ import { createController, kubeTime, setCondition, watchObjects, type Controller
 import type { ControllerContext } from '../context.ts'
 import { expiresInMs, planCsr, type CsrSubject } from './plan.ts'
 
-/** Issues a client certificate for the key of a request; given at wiring, where the CA is. */
-export type SignClient = (request: { readonly csrPem: string; readonly cn: string; readonly o: readonly string[]; readonly days: number }) => Promise<string>
+/** Issues a certificate for the key of a request; given at wiring, where the CA is. */
+export type SignClient = (request: { readonly csrPem: string; readonly cn: string; readonly o: readonly string[]; readonly sans: CsrSubject['sans']; readonly usage: 'client' | 'server'; readonly days: number }) => Promise<string>
 
 /** @param sign called only for requests that are approved and are what they should be */
 export function createCertificateController({ client, caches, clock }: ControllerContext, sign: SignClient): Controller {
   const requests = caches.cache<CertificateSigningRequest>(KINDS.CertificateSigningRequest)
   const api = client.resource<CertificateSigningRequest>(KINDS.CertificateSigningRequest)
 
+  const reviews = client.resource<SubjectAccessReview>(KINDS.SubjectAccessReview)
+
   const withCondition = (csr: Readonly<CertificateSigningRequest>, type: string, reason: string, message: string): CertificateSigningRequest => {
     const now = kubeTime(clock.now())
     const condition = { type, status: 'True', reason, message, lastUpdateTime: now }
     return { ...csr, status: { ...csr.status, conditions: setCondition(csr.status?.conditions, condition, now) } }
+  }
+
+  /** Whether the requester has a right that lets the request be approved by itself. */
+  const may = async ({ spec }: Readonly<CertificateSigningRequest>, subresource: string): Promise<boolean> => {
+    const { username: user = '', uid, groups = [], extra } = spec
+    const resourceAttributes = { group: 'certificates.k8s.io', resource: 'certificatesigningrequests', subresource, verb: 'create', version: '*' }
+    const review = await reviews.create({ spec: { user, groups, resourceAttributes, ...(uid === undefined ? {} : { uid }), ...(extra === undefined ? {} : { extra }) } })
+    return review.status?.allowed === true
   }
 
   const reconcile = async (name: string): Promise<Result | void> => {
@@ -36,15 +46,19 @@ export function createCertificateController({ client, caches, clock }: Controlle
     switch (plan.do) {
       case 'nothing':
         break
-      case 'approve':
-        await api.update(withCondition(csr, 'Approved', 'AutoApproved', plan.message), { subresource: 'approval' })
+      case 'ask':
+        for (const { subresource, message } of plan.rights) {
+          if (!(await may(csr, subresource))) continue
+          await api.update(withCondition(csr, 'Approved', 'AutoApproved', message), { subresource: 'approval' })
+          break
+        }
         break
       case 'fail':
         await api.update(withCondition(csr, 'Failed', 'SignerValidationFailure', plan.message), { subresource: 'status' })
         break
       case 'sign': {
-        const { cn, o, days } = plan
-        const certificate = Buffer.from(await sign({ csrPem, cn, o, days })).toString('base64')
+        const { cn, o, sans, usage, days } = plan
+        const certificate = Buffer.from(await sign({ csrPem, cn, o, sans, usage, days })).toString('base64')
         await api.update({ ...csr, status: { ...csr.status, certificate } }, { subresource: 'status' })
         break
       }
