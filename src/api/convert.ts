@@ -2,7 +2,8 @@
  * Resources that share storage with another version or group: what is stored and what each speaks. Events are stored as core
  * Events; HorizontalPodAutoscalers as `autoscaling/v2`. Used by the API server between wire and store; other kinds need none.
  */
-import type { Event, EventsEvent, HorizontalPodAutoscaler, V2HorizontalPodAutoscaler } from './gen/types.ts'
+import { autoscalerFromV2, autoscalerToV2 } from './convert-autoscaler.ts'
+import type { Event, EventsEvent } from './gen/types.ts'
 import type { KubeObject } from './meta.ts'
 import { apiVersionOf } from './resource.ts'
 import type { ResourceDef } from './resource.ts'
@@ -57,43 +58,4 @@ function eventFromCore(event: Event): KubeObject {
 function rename(object: KubeObject, names: readonly (readonly [from: string, to: string])[]): KubeObject {
   const map = new Map(names)
   return Object.fromEntries(Object.entries(object).map(([k, v]) => [map.get(k) ?? k, v]))
-}
-
-function autoscalerToV2(h: HorizontalPodAutoscaler): KubeObject {
-  const { spec, status, ...rest } = h
-  const { targetCPUUtilizationPercentage: target, ...specRest } = spec ?? { maxReplicas: 0, scaleTargetRef: { kind: '', name: '' } }
-  const { currentCPUUtilizationPercentage: current, ...statusRest } = status ?? { currentReplicas: 0, desiredReplicas: 0 }
-  const out: V2HorizontalPodAutoscaler = {
-    ...rest,
-    apiVersion: 'autoscaling/v2',
-    kind: 'HorizontalPodAutoscaler',
-    spec: {
-      ...specRest,
-      ...(target !== undefined && { metrics: [{ type: 'Resource', resource: { name: 'cpu', target: { type: 'Utilization', averageUtilization: target } } }] }),
-    },
-  }
-  if (status) {
-    out.status = {
-      ...statusRest,
-      ...(current !== undefined && { currentMetrics: [{ type: 'Resource', resource: { name: 'cpu', current: { averageUtilization: current } } }] }),
-    }
-  }
-  return out
-}
-
-/** Metrics that version 1 cannot say are left out of its answer, not of the store. */
-function autoscalerFromV2(h: V2HorizontalPodAutoscaler): KubeObject {
-  const { spec, status, ...rest } = h
-  const target = spec?.metrics?.find((m) => m.resource?.name === 'cpu')?.resource?.target.averageUtilization
-  const current = status?.currentMetrics?.find((m) => m.resource?.name === 'cpu')?.resource?.current.averageUtilization
-  const out: HorizontalPodAutoscaler = { ...rest, spec: { maxReplicas: 0, scaleTargetRef: { kind: '', name: '' } } }
-  if (spec) {
-    const { metrics: _metrics, behavior: _behavior, ...specRest } = spec
-    out.spec = { ...specRest, ...(target !== undefined && { targetCPUUtilizationPercentage: target }) }
-  }
-  if (status) {
-    const { currentMetrics: _metrics, conditions: _conditions, ...statusRest } = status
-    out.status = { ...statusRest, desiredReplicas: status.desiredReplicas ?? 0, currentReplicas: status.currentReplicas ?? 0, ...(current !== undefined && { currentCPUUtilizationPercentage: current }) }
-  }
-  return out
 }

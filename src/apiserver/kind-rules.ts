@@ -5,11 +5,11 @@
 import { decode } from '../api/decode.ts'
 import { apiVersionOf, type ResourceDef } from '../api/kinds.ts'
 import { badRequest, invalid, type FieldError } from '../api/status.ts'
-import { validateCreate, validateUpdate } from '../api/validate/mod.ts'
+import { validateCreate, validateUpdate, warnings } from '../api/validate/mod.ts'
 import type { Call } from './core.ts'
 import type { Obj } from './stored-text.ts'
 
-/** At most this many warnings of unknown fields a write. */
+/** At most this many warnings of one sort a write. */
 const MAX_WARNINGS = 50
 
 /**
@@ -35,21 +35,27 @@ export function decodeObject(call: Call, sent: unknown, text?: string): Obj {
   object.kind = def.kind
   object.apiVersion = apiVersion
   object.metadata ??= {}
-  const mode = call.query.get('fieldValidation') ?? 'Warn'
+  const mode = call.query.get('fieldValidation') || 'Warn'
   if (mode !== 'Ignore' && mode !== 'Warn' && mode !== 'Strict') throw badRequest(`fieldValidation: Unsupported value: "${mode}": supported values: "Ignore", "Strict", "Warn"`)
-  const warnings = decode(def, object, { validation: mode, text })
-  for (const warning of warnings.slice(0, MAX_WARNINGS)) if (!call.warnings.includes(warning)) call.warnings.push(warning)
+  warn(call, decode(def, object, { validation: mode, text }))
   return object
 }
 
-/** @throws ApiError 422 */
-export function checkCreate(def: ResourceDef, object: Obj): void {
-  refuse(def, object, validateCreate(def, object))
+function warn(call: Call, texts: readonly string[]): void {
+  for (const text of texts.slice(0, MAX_WARNINGS)) if (!call.warnings.includes(text)) call.warnings.push(text)
 }
 
-/** @throws ApiError 422 */
-export function checkUpdate(def: ResourceDef, next: Obj, old: Obj, subresource: string | undefined): void {
+/** Warns of what is allowed but not meant. @throws ApiError 422 */
+export function checkCreate(call: Call, object: Obj): void {
+  refuse(call.def, object, validateCreate(call.def, object))
+  warn(call, warnings(call.def, object, undefined))
+}
+
+/** The same for an update; only the main door warns. @throws ApiError 422 */
+export function checkUpdate(call: Call, next: Obj, old: Obj): void {
+  const { def, info: { subresource } } = call
   refuse(def, next, validateUpdate(def, next, old, subresource))
+  if (subresource === undefined) warn(call, warnings(def, next, old))
 }
 
 function refuse(def: ResourceDef, object: Obj, causes: readonly FieldError[]): void {

@@ -3,14 +3,15 @@
  * Fields that a registry allocates or a controller decides (cluster IPs, status) are not defaults and not here.
  */
 import type {
-  CronJob, DaemonSet, Deployment, Endpoints, Job, Namespace, PersistentVolume, PersistentVolumeClaim, PodTemplate, ReplicaSet,
-  ReplicationController, Secret, Service, StatefulSet, V2HorizontalPodAutoscaler,
+  CronJob, DaemonSet, Deployment, Endpoints, Job, LimitRange, LimitRangeItem, Namespace, Node, PersistentVolume, PersistentVolumeClaim, PodTemplate,
+  ReplicaSet, ReplicationController, ResourceQuota, Secret, Service, StatefulSet, V2HorizontalPodAutoscaler, V2HPAScalingRules,
 } from '../gen/types.ts'
-import type { KubeObject } from '../meta.ts'
-import { fill } from './fill.ts'
+import type { KubeObject, ObjectMeta } from '../meta.ts'
+import { fill, fillEmpty } from './fill.ts'
 import type { Defaulter } from './fill.ts'
 import { OTHER_DEFAULTERS } from './other-groups.ts'
-import { defaultPod, defaultTemplate } from './pod.ts'
+import { defaultPod, defaultSource, defaultTemplate } from './pod.ts'
+import { roundAmounts, roundRequirements } from './quantities.ts'
 
 /** By name of the type. */
 const DEFAULTERS: Readonly<Record<string, Defaulter>> = {
@@ -36,7 +37,9 @@ const DEFAULTERS: Readonly<Record<string, Defaulter>> = {
   ReplicationController: (o: ReplicationController) => {
     if (!o.spec) return
     const labels = o.spec.template?.metadata?.labels
-    fill(o.spec, { replicas: 1, ...(labels && { selector: labels }) })
+    fill(o.spec, { replicas: 1 })
+    if (labels && Object.keys(o.spec.selector ?? {}).length === 0) o.spec.selector = { ...labels }
+    inheritLabels(o, labels)
     defaultTemplate(o.spec.template)
   },
   DaemonSet: (o: DaemonSet) => {
@@ -64,12 +67,15 @@ const DEFAULTERS: Readonly<Record<string, Defaulter>> = {
       fill(strategy.rollingUpdate as object, { partition: 0 })
     }
     for (const claim of o.spec.volumeClaimTemplates ?? []) {
-      fill(claim, { apiVersion: 'v1', kind: 'PersistentVolumeClaim' })
+      fill(claim, { apiVersion: 'v1', kind: 'PersistentVolumeClaim', status: { phase: 'Pending' } })
       defaultClaim(claim)
     }
     defaultTemplate(o.spec.template)
   },
-  Job: (o: Job) => defaultJobSpec(o.spec),
+  Job: (o: Job) => {
+    defaultJobSpec(o.spec)
+    inheritLabels(o, o.spec?.template?.metadata?.labels)
+  },
   CronJob: (o: CronJob) => {
     if (!o.spec) return
     fill(o.spec, { concurrencyPolicy: 'Allow', suspend: false, successfulJobsHistoryLimit: 3, failedJobsHistoryLimit: 1 })
@@ -77,7 +83,7 @@ const DEFAULTERS: Readonly<Record<string, Defaulter>> = {
   },
   Service: defaultService,
   Secret: (o: Secret) => {
-    fill(o, { type: 'Opaque' })
+    fillEmpty(o, { type: 'Opaque' })
     // Write-only convenience: plain text goes into data and is never stored as such.
     if (!o.stringData) return
     o.data = { ...o.data }
@@ -90,12 +96,21 @@ const DEFAULTERS: Readonly<Record<string, Defaulter>> = {
   },
   PersistentVolume: (o: PersistentVolume) => {
     if (!o.spec) return
-    fill(o.spec, { persistentVolumeReclaimPolicy: 'Retain', volumeMode: 'Filesystem' })
-    if (o.spec.hostPath) fill(o.spec.hostPath, { type: '' })
+    fillEmpty(o.spec, { persistentVolumeReclaimPolicy: 'Retain' })
+    fill(o.spec, { volumeMode: 'Filesystem' })
+    roundAmounts(o.spec.capacity)
+    defaultSource(o.spec)
   },
   PersistentVolumeClaim: defaultClaim,
   Endpoints: (o: Endpoints) => {
-    for (const s of o.subsets ?? []) for (const p of s.ports ?? []) fill(p, { protocol: 'TCP' })
+    for (const s of o.subsets ?? []) for (const p of s.ports ?? []) fillEmpty(p, { protocol: 'TCP' })
+  },
+  LimitRange: (o: LimitRange) => {
+    for (const item of o.spec?.limits ?? []) defaultLimit(item)
+  },
+  ResourceQuota: (o: ResourceQuota) => roundAmounts(o.spec?.hard),
+  Node: (o: Node) => {
+    if (o.status?.capacity && !o.status.allocatable) o.status.allocatable = { ...o.status.capacity }
   },
   V2HorizontalPodAutoscaler: (o: V2HorizontalPodAutoscaler) => {
     if (!o.spec) return
@@ -103,9 +118,16 @@ const DEFAULTERS: Readonly<Record<string, Defaulter>> = {
     if (!o.spec.metrics?.length) {
       o.spec.metrics = [{ type: 'Resource', resource: { name: 'cpu', target: { type: 'Utilization', averageUtilization: 80 } } }]
     }
+    if (o.spec.behavior) o.spec.behavior = { scaleUp: { ...SCALE_UP, ...o.spec.behavior.scaleUp }, scaleDown: { ...SCALE_DOWN, ...o.spec.behavior.scaleDown } }
   },
   HorizontalPodAutoscaler: (o: { spec?: { minReplicas?: number } }) => o.spec && fill(o.spec, { minReplicas: 1 }),
 }
+
+/** How fast an autoscaler that says anything of it goes. */
+const SCALE_UP: V2HPAScalingRules = {
+  stabilizationWindowSeconds: 0, selectPolicy: 'Max', policies: [{ type: 'Pods', value: 4, periodSeconds: 15 }, { type: 'Percent', value: 100, periodSeconds: 15 }],
+}
+const SCALE_DOWN: V2HPAScalingRules = { selectPolicy: 'Max', policies: [{ type: 'Percent', value: 100, periodSeconds: 15 }] }
 
 /** Fills in the defaults of a built-in kind; `schema` is the type's name (`ResourceDef.schema`). Kinds without any are left as they are. */
 export function applyDefaults(schema: string, object: KubeObject): void {
@@ -124,19 +146,44 @@ function defaultJobSpec(spec: Job['spec']): void {
 }
 
 function defaultService(o: Service): void {
-  if (!o.spec) return
-  fill(o.spec, { sessionAffinity: 'None', type: 'ClusterIP' })
-  if (o.spec.sessionAffinity === 'None') delete o.spec.sessionAffinityConfig
-  else fill(o.spec, { sessionAffinityConfig: { clientIP: { timeoutSeconds: 10800 } } })
-  for (const p of o.spec.ports ?? []) fill(p, { protocol: 'TCP', targetPort: p.port })
-  const { type } = o.spec
-  if (type === 'NodePort' || type === 'LoadBalancer') fill(o.spec, { externalTrafficPolicy: 'Cluster' })
-  if (type === 'LoadBalancer') fill(o.spec, { allocateLoadBalancerNodePorts: true })
-  if (type !== 'ExternalName') fill(o.spec, { internalTrafficPolicy: 'Cluster' })
+  const { spec } = o
+  if (!spec) return
+  fillEmpty(spec, { sessionAffinity: 'None', type: 'ClusterIP' })
+  if (spec.sessionAffinity === 'None') delete spec.sessionAffinityConfig
+  // Three hours, unless all of it is said.
+  else if (spec.sessionAffinity === 'ClientIP' && spec.sessionAffinityConfig?.clientIP?.timeoutSeconds === undefined) {
+    spec.sessionAffinityConfig = { clientIP: { timeoutSeconds: 10800 } }
+  }
+  for (const p of spec.ports ?? []) fillEmpty(p, { protocol: 'TCP', targetPort: p.port })
+  const { type } = spec
+  const exposed = type === 'NodePort' || type === 'LoadBalancer' || (type === 'ClusterIP' && (spec.externalIPs?.length ?? 0) > 0)
+  if (exposed) fillEmpty(spec, { externalTrafficPolicy: 'Cluster' })
+  if (type === 'LoadBalancer') {
+    fill(spec, { allocateLoadBalancerNodePorts: true })
+    for (const x of o.status?.loadBalancer?.ingress ?? []) if (x.ip) fill(x, { ipMode: 'VIP' })
+  }
+  if (type === 'NodePort' || type === 'LoadBalancer' || type === 'ClusterIP') fill(spec, { internalTrafficPolicy: 'Cluster' })
 }
 
 function defaultClaim(o: PersistentVolumeClaim): void {
-  if (o.spec) fill(o.spec, { volumeMode: 'Filesystem' })
+  if (!o.spec) return
+  fill(o.spec, { volumeMode: 'Filesystem' })
+  roundRequirements(o.spec.resources)
+}
+
+/** An object without labels has those of its pods. */
+function inheritLabels(o: { metadata?: ObjectMeta }, labels: Readonly<Record<string, string>> | undefined): void {
+  if (labels && Object.keys(o.metadata?.labels ?? {}).length === 0) o.metadata = { ...o.metadata, labels: { ...labels } }
+}
+
+/** Containers are given what they may have at most, and ask for that, or at least for the least. */
+function defaultLimit(item: LimitRangeItem): void {
+  for (const map of [item.max, item.min, item.default, item.defaultRequest, item.maxLimitRequestRatio]) roundAmounts(map)
+  if (item.type !== 'Container') return
+  const limits = { ...item.max, ...item.default }
+  const requests = { ...item.min, ...limits, ...item.defaultRequest }
+  if (Object.keys(limits).length > 0) item.default = limits
+  if (Object.keys(requests).length > 0) item.defaultRequest = requests
 }
 
 /** UTF-8 to base64, in a browser too. */

@@ -1,6 +1,7 @@
 /** Defaults of pods and pod templates: what Kubernetes fills in so that readers need not know what absence means. */
-import type { Container, Lifecycle, Pod, PodSpec, PodTemplateSpec, Probe, Volume } from '../gen/types.ts'
-import { fill } from './fill.ts'
+import type { Container, Lifecycle, PersistentVolumeSpec, Pod, PodSpec, PodTemplateSpec, Probe, Volume } from '../gen/types.ts'
+import { fill, fillEmpty } from './fill.ts'
+import { podRequests, requestsFromLimits, roundAmounts, roundRequirements } from './quantities.ts'
 
 /** Octal 0644: mode of files from volumes. */
 const FILE_MODE = 0o644
@@ -8,9 +9,14 @@ const FILE_MODE = 0o644
 /** A pod of its own; templates get a little less. */
 export function defaultPod(pod: Pod): void {
   if (!pod.spec) return
-  defaultPodSpec(pod.spec)
-  fill(pod.spec, { enableServiceLinks: true })
-  for (const c of [...(pod.spec.initContainers ?? []), ...pod.spec.containers]) requestsFromLimits(c)
+  const { spec } = pod
+  defaultPodSpec(spec)
+  fill(spec, { enableServiceLinks: true })
+  for (const c of [...(spec.initContainers ?? []), ...spec.containers]) {
+    requestsFromLimits(c.resources)
+    if (spec.hostNetwork) for (const p of c.ports ?? []) fillEmpty(p, { hostPort: p.containerPort })
+  }
+  podRequests(spec)
 }
 
 /** The pod spec of a template; absent is left absent. */
@@ -22,31 +28,26 @@ function defaultPodSpec(spec: PodSpec): void {
   // The old name of the field stays in step with the new one.
   if (spec.serviceAccountName === undefined && spec.serviceAccount !== undefined) spec.serviceAccountName = spec.serviceAccount
   if (spec.serviceAccountName !== undefined && spec.serviceAccountName !== '') spec.serviceAccount = spec.serviceAccountName
-  fill(spec, {
-    restartPolicy: 'Always',
-    terminationGracePeriodSeconds: 30,
-    dnsPolicy: 'ClusterFirst',
-    securityContext: {},
-    schedulerName: 'default-scheduler',
-    containers: [],
-  })
-  for (const c of [...(spec.initContainers ?? []), ...spec.containers]) {
-    defaultContainer(c)
-    if (spec.hostNetwork) for (const p of c.ports ?? []) fill(p, { hostPort: p.containerPort })
-  }
+  fill(spec, { terminationGracePeriodSeconds: 30, securityContext: {}, containers: [] })
+  fillEmpty(spec, { restartPolicy: 'Always', dnsPolicy: 'ClusterFirst', schedulerName: 'default-scheduler' })
+  roundAmounts(spec.overhead)
+  roundRequirements(spec.resources)
+  for (const c of [...(spec.initContainers ?? []), ...spec.containers]) defaultContainer(c)
   for (const c of spec.ephemeralContainers ?? []) defaultContainer(c as Container)
   for (const v of spec.volumes ?? []) defaultVolume(v)
 }
 
 function defaultContainer(c: Container): void {
-  fill(c, {
-    terminationMessagePath: '/dev/termination-log',
-    terminationMessagePolicy: 'File',
-    imagePullPolicy: isLatest(c.image ?? '') ? 'Always' : 'IfNotPresent',
-    resources: {},
+  fill(c, { resources: {} })
+  fillEmpty(c, {
+    terminationMessagePath: '/dev/termination-log', terminationMessagePolicy: 'File', imagePullPolicy: isLatest(c.image ?? '') ? 'Always' : 'IfNotPresent',
   })
-  for (const p of c.ports ?? []) fill(p, { protocol: 'TCP' })
-  for (const e of c.env ?? []) if (e.valueFrom?.fieldRef) fill(e.valueFrom.fieldRef, { apiVersion: 'v1' })
+  roundRequirements(c.resources)
+  for (const p of c.ports ?? []) fillEmpty(p, { protocol: 'TCP' })
+  for (const e of c.env ?? []) {
+    if (e.valueFrom?.fieldRef) fillEmpty(e.valueFrom.fieldRef, { apiVersion: 'v1' })
+    if (e.valueFrom?.fileKeyRef) fill(e.valueFrom.fileKeyRef, { optional: false })
+  }
   for (const probe of [c.livenessProbe, c.readinessProbe, c.startupProbe]) if (probe) defaultProbe(probe)
   defaultLifecycle(c.lifecycle)
 }
@@ -59,34 +60,46 @@ function isLatest(image: string): boolean {
 }
 
 function defaultProbe(probe: Probe): void {
-  fill(probe, { timeoutSeconds: 1, periodSeconds: 10, successThreshold: 1, failureThreshold: 3 })
-  if (probe.httpGet) fill(probe.httpGet, { path: '/', scheme: 'HTTP' })
+  fillEmpty(probe, { timeoutSeconds: 1, periodSeconds: 10, successThreshold: 1, failureThreshold: 3 })
+  if (probe.httpGet) fillEmpty(probe.httpGet, { path: '/', scheme: 'HTTP' })
   if (probe.grpc) fill(probe.grpc, { service: '' })
 }
 
 function defaultLifecycle(lifecycle: Lifecycle | undefined): void {
-  for (const hook of [lifecycle?.postStart, lifecycle?.preStop]) if (hook?.httpGet) fill(hook.httpGet, { path: '/', scheme: 'HTTP' })
-}
-
-function requestsFromLimits(c: Container): void {
-  if (!c.resources?.limits) return
-  c.resources.requests = { ...c.resources.limits, ...c.resources.requests }
+  for (const hook of [lifecycle?.postStart, lifecycle?.preStop]) if (hook?.httpGet) fillEmpty(hook.httpGet, { path: '/', scheme: 'HTTP' })
 }
 
 function defaultVolume(v: Volume): void {
   if (Object.keys(v).every((k) => k === 'name')) v.emptyDir = {}
   if (v.secret) fill(v.secret, { defaultMode: FILE_MODE })
   if (v.configMap) fill(v.configMap, { defaultMode: FILE_MODE })
-  if (v.hostPath) fill(v.hostPath, { type: '' })
+  if (v.image) fillEmpty(v.image, { pullPolicy: isLatest(v.image.reference ?? '') ? 'Always' : 'IfNotPresent' })
+  defaultSource(v)
   if (v.downwardAPI) {
     fill(v.downwardAPI, { defaultMode: FILE_MODE })
-    for (const item of v.downwardAPI.items ?? []) if (item.fieldRef) fill(item.fieldRef, { apiVersion: 'v1' })
+    for (const item of v.downwardAPI.items ?? []) if (item.fieldRef) fillEmpty(item.fieldRef, { apiVersion: 'v1' })
   }
-  if (v.ephemeral?.volumeClaimTemplate?.spec) fill(v.ephemeral.volumeClaimTemplate.spec, { volumeMode: 'Filesystem' })
+  const claim = v.ephemeral?.volumeClaimTemplate?.spec
+  if (claim) {
+    fill(claim, { volumeMode: 'Filesystem' })
+    roundRequirements(claim.resources)
+  }
   if (!v.projected) return
   fill(v.projected, { defaultMode: FILE_MODE })
   for (const s of v.projected.sources ?? []) {
     if (s.serviceAccountToken) fill(s.serviceAccountToken, { expirationSeconds: 3600 })
-    for (const item of s.downwardAPI?.items ?? []) if (item.fieldRef) fill(item.fieldRef, { apiVersion: 'v1' })
+    if (s.podCertificate) fill(s.podCertificate, { maxExpirationSeconds: 86_400 })
+    for (const item of s.downwardAPI?.items ?? []) if (item.fieldRef) fillEmpty(item.fieldRef, { apiVersion: 'v1' })
   }
+}
+
+type Sources = Pick<Volume, 'hostPath' | 'iscsi' | 'rbd' | 'scaleIO' | 'azureDisk'> | Pick<PersistentVolumeSpec, 'hostPath' | 'iscsi' | 'rbd' | 'scaleIO' | 'azureDisk'>
+
+/** Defaults of where a volume comes from, in a pod or a PersistentVolume. */
+export function defaultSource(v: Sources): void {
+  if (v.hostPath) fill(v.hostPath, { type: '' })
+  if (v.iscsi) fillEmpty(v.iscsi, { iscsiInterface: 'default' })
+  if (v.rbd) fillEmpty(v.rbd, { pool: 'rbd', user: 'admin', keyring: '/etc/ceph/keyring' })
+  if (v.scaleIO) fillEmpty(v.scaleIO, { storageMode: 'ThinProvisioned', fsType: 'xfs' })
+  if (v.azureDisk) fill(v.azureDisk, { cachingMode: 'ReadWrite', kind: 'Shared', fsType: 'ext4', readOnly: false })
 }

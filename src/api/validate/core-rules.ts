@@ -16,35 +16,36 @@ import * as podUpdate from './pod-update.ts'
 import { podCreateErrors, podErrors, podTemplateErrors } from './pod.ts'
 import type { Rules } from './rules.ts'
 import * as service from './service.ts'
+import * as warn from './warnings.ts'
 
 export const CORE_RULES: Readonly<Record<string, Rules>> = {
   Pod: {
-    always: podErrors, create: podCreateErrors, update: podUpdate.podUpdateErrors,
+    warn: warn.podWarnings, always: podErrors, create: podCreateErrors, update: podUpdate.podUpdateErrors,
     sub: { status: podUpdate.podStatusErrors, ephemeralcontainers: podUpdate.ephemeralContainerErrors, resize: podUpdate.resizeErrors },
   },
-  PodTemplate: { always: podTemplateErrors },
-  ReplicationController: { always: apps.replicationControllerErrors, sub: { status: apps.replicaSetStatusErrors } },
-  Deployment: { always: apps.deploymentErrors, update: apps.selectorUpdateErrors, sub: { status: apps.deploymentStatusErrors } },
-  ReplicaSet: { always: apps.replicaSetErrors, update: apps.selectorUpdateErrors, sub: { status: apps.replicaSetStatusErrors } },
-  DaemonSet: { always: apps.daemonSetErrors, update: apps.selectorUpdateErrors, sub: { status: apps.daemonSetStatusErrors } },
+  PodTemplate: { warn: warn.podTemplateWarnings, always: podTemplateErrors },
+  ReplicationController: { warn: warn.namedTemplateWarnings, always: apps.replicationControllerErrors, sub: { status: apps.replicaSetStatusErrors } },
+  Deployment: { warn: warn.namedTemplateWarnings, always: apps.deploymentErrors, update: apps.selectorUpdateErrors, sub: { status: apps.deploymentStatusErrors } },
+  ReplicaSet: { warn: warn.namedTemplateWarnings, always: apps.replicaSetErrors, update: apps.selectorUpdateErrors, sub: { status: apps.replicaSetStatusErrors } },
+  DaemonSet: { warn: warn.templateWarnings, always: apps.daemonSetErrors, update: apps.selectorUpdateErrors, sub: { status: apps.daemonSetStatusErrors } },
   StatefulSet: {
-    always: apps.statefulSetErrors, create: apps.statefulSetCreateErrors, update: apps.statefulSetUpdateErrors, sub: { status: apps.statefulSetStatusErrors },
+    warn: warn.templateWarnings, always: apps.statefulSetErrors, create: apps.statefulSetCreateErrors, update: apps.statefulSetUpdateErrors, sub: { status: apps.statefulSetStatusErrors },
   },
   ControllerRevision: { always: apps.revisionErrors, create: apps.revisionCreateErrors, update: apps.revisionUpdateErrors },
-  Job: { always: jobErrors, update: jobUpdateErrors, sub: { status: jobStatusErrors } },
-  CronJob: { create: cronJobCreateErrors, update: cronJobUpdateErrors },
+  Job: { warn: warn.jobWarnings, always: jobErrors, update: jobUpdateErrors, sub: { status: jobStatusErrors } },
+  CronJob: { warn: warn.cronJobWarnings, create: cronJobCreateErrors, update: cronJobUpdateErrors },
   ConfigMap: { always: config.configMapErrors, update: config.frozenDataErrors },
   Secret: { always: config.secretErrors, update: config.frozenDataErrors },
-  Service: { always: service.serviceErrors, update: service.serviceUpdateErrors, sub: { status: service.serviceStatusErrors } },
-  Endpoints: { always: endpointsErrors },
+  Service: { warn: warn.serviceWarnings, always: service.serviceErrors, update: service.serviceUpdateErrors, sub: { status: service.serviceStatusErrors } },
+  Endpoints: { warn: warn.endpointsWarnings, always: endpointsErrors },
   Node: { create: node.nodeCreateErrors, update: node.nodeUpdateErrors, sub: { status: node.nodeUpdateErrors } },
   Namespace: { create: node.namespaceErrors, sub: { status: node.namespaceStatusErrors, finalize: node.namespaceFinalizeErrors } },
-  PersistentVolume: { always: volumeErrors, update: volumeUpdateErrors },
-  PersistentVolumeClaim: { always: claimErrors, update: claimUpdateErrors, sub: { status: claimStatusErrors } },
+  PersistentVolume: { warn: warn.volumeWarnings, always: volumeErrors, update: volumeUpdateErrors },
+  PersistentVolumeClaim: { warn: warn.claimWarnings, always: claimErrors, update: claimUpdateErrors, sub: { status: claimStatusErrors } },
   ResourceQuota: { always: quotaErrors, update: quotaUpdateErrors, sub: { status: quotaStatusErrors } },
   LimitRange: { always: limitRangeErrors },
   Event: { always: eventErrors },
-  ServiceAccount: {},
+  ServiceAccount: { warn: warn.accountWarnings },
   V2HorizontalPodAutoscaler: {
     create: autoscaler.autoscalerCreateErrors, update: autoscaler.autoscalerUpdateErrors, sub: { status: autoscaler.autoscalerStatusErrors },
   },

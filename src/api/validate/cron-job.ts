@@ -54,8 +54,7 @@ function zone(e: Findings, path: string, name: string): void {
 
 function isZone(name: string): boolean {
   try {
-    new Intl.DateTimeFormat('en', { timeZone: name })
-    return true
+    return Boolean(new Intl.DateTimeFormat('en', { timeZone: name }))
   } catch {
     // The one thing it can say is that there is no such zone.
     return false

@@ -45,9 +45,13 @@ export function validateUpdate(def: ResourceDef, sent: KubeObject, before: KubeO
   return [...errors, ...(rules.always?.(next as never) ?? []), ...(rules.update?.(next as never, old as never) ?? [])]
 }
 
-/** Texts for `Warning` headers: what of `next` is allowed but deprecated or surely not meant. `old` is undefined on create. */
+/**
+ * Texts for `Warning` headers: what of `next` is allowed but deprecated or surely not meant. `old` is undefined on create; a write
+ * that leaves the content alone is not warned of again.
+ */
 export function warnings(def: ResourceDef, next: KubeObject, old: KubeObject | undefined): string[] {
-  return def.custom ? [] : (RULES[def.schema]?.warn?.(next as never, old as never) ?? [])
+  const same = old?.metadata?.generation !== undefined && old.metadata.generation === next.metadata?.generation
+  return def.custom || same ? [] : (RULES[def.schema]?.warn?.(next as never, old as never) ?? [])
 }
 
 /** Missing required fields by the schema, the status apart, which its writer fills in later. */

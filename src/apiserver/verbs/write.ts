@@ -109,7 +109,7 @@ export async function createObject(core: Core, call: Call, object: Obj, options:
     delete next.metadata.selfLink
     beforeCreate(core, call, next)
     await core.admission.admit({ core, call, verb: 'create', object: next, old: undefined })
-    checkCreate(def, next)
+    checkCreate(call, next)
     await core.admission.validate({ core, call, verb: 'create', object: next, old: undefined })
     setManaged(next, options.applied ? (object.metadata.managedFields ?? []) : managedAfterWrite(core, call, undefined, next, now))
     const key = keyOf(def, info.namespace, next.metadata.name as string)
@@ -201,7 +201,6 @@ export async function changeObject(core: Core, call: Call, change: Change, optio
 
 /** The state to store: server-owned fields from the old one, the part that the door (subresource) owns from the new one. */
 async function nextState(core: Core, call: Call, old: Obj, next: Obj, whole: boolean): Promise<Obj> {
-  const { def, info } = call
   const keep = old.metadata
   const meta = next.metadata
   for (const field of ['name', 'namespace', 'uid', 'creationTimestamp', 'deletionTimestamp', 'deletionGracePeriodSeconds', 'generation', 'generateName'] as const) {
@@ -211,7 +210,7 @@ async function nextState(core: Core, call: Call, old: Obj, next: Obj, whole: boo
   delete meta.selfLink
   if (!whole) beforeUpdate(core, call, next, old)
   await core.admission.admit({ core, call, verb: 'update', object: next, old })
-  if (!whole) checkUpdate(def, next, old, info.subresource)
+  if (!whole) checkUpdate(call, next, old)
   await core.admission.validate({ core, call, verb: 'update', object: next, old })
   return next
 }
