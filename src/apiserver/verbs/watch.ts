@@ -19,7 +19,10 @@ import { reach, revisionOf } from './read.ts'
 const QUEUE_BYTES = 4 << 20
 /** Waiting bytes after which initial events pause until the reader has taken them. */
 const INITIAL_BYTES = 1 << 20
+/** A bookmark comes this often while revisions go on; one that would say nothing new is not sent. */
 const BOOKMARK_MS = 60_000
+/** The same for nodes, whose lines are metered: what they watch seldom changes, and a watch resumes by its resource's own changes. */
+const NODE_BOOKMARK_MS = 600_000
 
 /**
  * GET with `watch`: a stream of JSON lines. A revision that is too old (410) or in the future (504) is an ERROR event, as watchers
@@ -58,7 +61,10 @@ export async function watch(core: Core, call: Call): Promise<ApiResponse> {
     columnsSent = true
     return Buffer.from(`{"type":"${type}","object":${text}}\n`)
   }
+  /** The revision that the client has heard of. */
+  let told = state || !asked ? start : asked
   const bookmark = (revision: number, end = false): Uint8Array => {
+    told = revision
     const metadata = { resourceVersion: String(revision), creationTimestamp: null, ...(end ? { annotations: { 'k8s.io/initial-events-end': 'true' } } : {}) }
     const object = { kind: accepted.shape === 'meta' ? 'PartialObjectMetadata' : def.kind, apiVersion: accepted.shape === 'meta' ? 'meta.k8s.io/v1' : apiVersionOf(def), metadata }
     if (accepted.shape !== 'table') return Buffer.from(`${JSON.stringify({ type: 'BOOKMARK', object })}\n`)
@@ -81,6 +87,7 @@ export async function watch(core: Core, call: Call): Promise<ApiResponse> {
       chunk = encode(type, { text, revision: event.revision })
       if (memoKey !== undefined) (event.memo ??= new Map()).set(memoKey, chunk)
     }
+    told = event.revision
     stream.push(chunk)
   }
 
@@ -108,12 +115,13 @@ export async function watch(core: Core, call: Call): Promise<ApiResponse> {
   }))
   const tick = (): void => {
     if (stream.ended) return
-    if (live) stream.push(bookmark(core.cache.revision))
+    if (live && core.cache.revision > told) stream.push(bookmark(core.cache.revision))
     timers.delete(timer)
-    timer = core.clock.timer('watch-bookmark', BOOKMARK_MS, tick)
+    timer = core.clock.timer('watch-bookmark', every, tick)
     timers.add(timer)
   }
-  let timer = core.clock.timer('watch-bookmark', BOOKMARK_MS, tick)
+  const every = call.user.groups.includes('system:nodes') ? NODE_BOOKMARK_MS : BOOKMARK_MS
+  let timer = core.clock.timer('watch-bookmark', every, tick)
   if (bookmarks) timers.add(timer)
   else timer.cancel()
 
