@@ -5,10 +5,13 @@
  */
 import { Duplex, PassThrough, Writable } from 'node:stream'
 import { WebSocket } from 'ws'
+import { systemClock } from '../base/clock.ts'
 import { AppError } from '../base/errors.ts'
 import { CHANNEL } from '../base/stream.ts'
 import type { StreamSession } from './runtime.ts'
 
+/** How long a refusal of a port is waited for; a local dial takes a millisecond or two. */
+const REFUSAL_MS = 20
 const OPEN_TIMEOUT_MS = 10_000
 
 /** Joins a running container's own streams. `exit` resolves with 0 when the container closes them: attach tells no code. */
@@ -73,7 +76,8 @@ export async function forwardStream(url: string, port: number): Promise<Duplex> 
   const socket = await dial(target.toString(), 'v4.channel.k8s.io')
   // Channel 0 is data and 1 is errors; the first message of each names the port, two bytes.
   const greeted = new Set<number>()
-  let refusal = ''
+  let refusal: AppError | undefined
+  const { promise: answered, resolve: answer } = Promise.withResolvers<void>()
   const duplex = new Duplex({
     read: () => socket.resume(),
     write: (chunk: Buffer, _encoding, done) => socket.send(frame(0, chunk), done),
@@ -91,13 +95,20 @@ export async function forwardStream(url: string, port: number): Promise<Duplex> 
     }
     if (payload.length === 0) return
     if (channel === 1) {
-      refusal += payload.toString('utf8')
-      duplex.destroy(new AppError('unavailable', `forward port ${port}: ${refusal}`))
+      refusal ??= new AppError('unavailable', `forward port ${port}: ${payload.toString('utf8')}`)
+      duplex.destroy(refusal)
     } else if (!duplex.push(payload)) socket.pause()
+    answer()
   })
-  socket.on('close', () => duplex.push(null))
+  socket.on('close', () => (duplex.push(null), answer()))
   socket.on('error', (error) => duplex.destroy(new AppError('unavailable', `forward port ${port}: the stream broke`, { cause: error })))
+  duplex.on('error', () => undefined) // until the caller listens
   socket.resume()
+  // A port that nobody listens on is told after the stream has opened; one that is open may say nothing until it is asked.
+  const timer = systemClock.timer('port refused', REFUSAL_MS, answer)
+  await answered
+  timer.cancel()
+  if (refusal) throw refusal
   return duplex
 }
 

@@ -156,9 +156,10 @@ async function portForward(options: HandlerOptions, pod: Readonly<Pod>, params: 
 async function join2(a: Duplex, b: Duplex): Promise<void> {
   a.pipe(b)
   b.pipe(a)
-  const end = (): void => {
-    a.destroy()
-    b.destroy()
+  // The other end is told that it broke, not that it ended.
+  const end = (error?: Error): void => {
+    a.destroy(error)
+    b.destroy(error)
   }
   a.once('error', end)
   b.once('error', end)
