@@ -6,7 +6,7 @@ import { mkdir, readFile, readdir, rmdir, stat, writeFile } from 'node:fs/promis
 import { join } from 'node:path'
 import type { Pod } from '../../api/gen/types.ts'
 import { uidOf } from '../pods/names.ts'
-import { cpuShares, limitOf, qosOf, requestOf, type Qos } from '../pods/quantities.ts'
+import { cpuShares, podLimit, podRequest, qosOf, type Qos } from '../pods/quantities.ts'
 
 /** `unified` is the v2 tree beside v1's on a hybrid system: no controllers there, but runc makes its directories in it too. */
 const V1 = ['cpu', 'cpuacct', 'cpuset', 'memory', 'pids', 'blkio', 'devices', 'freezer', 'systemd', 'unified'] as const
@@ -38,18 +38,14 @@ export class Cgroups {
     const path = this.parentOf(uidOf(pod), qosOf(pod.spec))
     await this.ensureTree()
     await this.#make(path)
-    const all = pod.spec?.containers ?? []
-    const sum = (of: (c: (typeof all)[number]) => number): number => all.reduce((n, c) => n + of(c), 0)
-    const shares = cpuShares(sum((c) => requestOf(c, 'cpu')))
+    const spec = pod.spec ?? { containers: [] }
+    const shares = cpuShares(podRequest(spec, 'cpu'))
     const values: Record<string, string> = { 'cpu/cpu.shares': String(shares), 'cpu.weight': String(weight(shares)) }
-    // Init containers may ask for more than the others together; the pod's limit is the larger.
-    const most = (resource: string): number => Math.max(sum((c) => limitOf(c, resource)), ...(pod.spec?.initContainers ?? []).map((c) => limitOf(c, resource)))
-    if (all.every((c) => limitOf(c, 'memory') > 0)) {
-      const bytes = String(Math.floor(most('memory')))
-      Object.assign(values, { 'memory/memory.limit_in_bytes': bytes, 'memory.max': bytes })
-    }
-    if (all.every((c) => limitOf(c, 'cpu') > 0)) {
-      const quota = String(Math.max(1000, Math.round(most('cpu') * 100_000)))
+    const memory = Math.floor(podLimit(spec, 'memory'))
+    if (memory > 0) Object.assign(values, { 'memory/memory.limit_in_bytes': String(memory), 'memory.max': String(memory) })
+    const cpu = podLimit(spec, 'cpu')
+    if (cpu > 0) {
+      const quota = String(Math.max(1000, Math.round(cpu * 100_000)))
       Object.assign(values, { 'cpu/cpu.cfs_quota_us': quota, 'cpu.max': `${quota} 100000` })
     }
     await this.#set(path, values)

@@ -4,7 +4,7 @@ import type { Pod } from '../../api/gen/types.ts'
 import { check, portOf } from './checks.ts'
 import { hostsFile, parseResolv, podDns } from './dns.ts'
 import { environment, expand } from './env.ts'
-import { amount, linuxResources, qosOf } from './quantities.ts'
+import { amount, linuxResources, podLimit, podRequest, qosOf } from './quantities.ts'
 import { containerSecurity } from './security.ts'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
@@ -88,4 +88,15 @@ test('checks by HTTP, TCP and gRPC', async () => {
   web.closeAllConnections()
   web.close()
   health.close()
+})
+
+test('a pod needs its containers with its sidecars, or an init container with the sidecars before it', () => {
+  const c = (memory: string, more: object = {}) => ({ name: 'c', resources: { limits: { memory } }, ...more })
+  const side = { restartPolicy: 'Always' }
+  assert.equal(podLimit({ containers: [c('10'), c('20')], initContainers: [c('5', side)] }, 'memory'), 35)
+  assert.equal(podLimit({ containers: [c('10')], initContainers: [c('5', side), c('50'), c('7', side)] }, 'memory'), 55)
+  assert.equal(podLimit({ containers: [c('10'), { name: 'free' }] }, 'memory'), 0)
+  assert.equal(podLimit({ containers: [c('10')], initContainers: [{ name: 'free', ...side }] }, 'memory'), 0)
+  assert.equal(podLimit({ containers: [{ name: 'free' }], resources: { limits: { memory: '64' } }, overhead: { memory: '6' } }, 'memory'), 70)
+  assert.equal(podRequest({ containers: [c('10')], overhead: { memory: '6' } }, 'memory'), 16)
 })

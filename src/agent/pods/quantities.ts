@@ -21,6 +21,33 @@ export function limitOf(spec: ContainerSpec, resource: string): number {
   return amount(spec.resources?.limits?.[resource])
 }
 
+/**
+ * The most a pod needs of a resource at any time: its containers with its sidecars, or one init container with the sidecars started
+ * before it, whichever is more; unless the pod itself says so; plus the overhead of its runtime class.
+ */
+export function podRequest(spec: PodSpec, resource: string): number {
+  const own = spec.resources?.requests?.[resource] ?? spec.resources?.limits?.[resource]
+  return (own === undefined ? peak(spec, (c) => requestOf(c, resource)) : amount(own)) + amount(spec.overhead?.[resource])
+}
+
+/** Like {@link podRequest} of limits; 0, no limit, when some container has none. */
+export function podLimit(spec: PodSpec, resource: string): number {
+  const own = spec.resources?.limits?.[resource]
+  const all = [...(spec.initContainers ?? []), ...spec.containers]
+  if (own === undefined && all.some((c) => limitOf(c, resource) === 0)) return 0
+  return (own === undefined ? peak(spec, (c) => limitOf(c, resource)) : amount(own)) + amount(spec.overhead?.[resource])
+}
+
+function peak(spec: PodSpec, of: (c: ContainerSpec) => number): number {
+  let sidecars = 0
+  let most = 0
+  for (const c of spec.initContainers ?? []) {
+    if (c.restartPolicy === 'Always') sidecars += of(c)
+    most = Math.max(most, c.restartPolicy === 'Always' ? sidecars : sidecars + of(c))
+  }
+  return Math.max(most, spec.containers.reduce((sum, c) => sum + of(c), sidecars))
+}
+
 /** QoS class as the API server writes it; a pod that is hardly known counts as BestEffort. */
 export function qosOf(spec: PodSpec | undefined): Qos {
   return spec?.containers ? qosClass(spec) : 'BestEffort'

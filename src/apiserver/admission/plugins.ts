@@ -12,6 +12,7 @@ import { serviceAccount } from './service-account.ts'
 import { mutatingWebhooks, validatingWebhooks } from '../webhooks/admission.ts'
 import { serviceClaims } from '../service-claims.ts'
 import { certificateSubject, defaultStorageClass, priority } from './small-plugins.ts'
+import { runtimeClass } from './runtime-class.ts'
 import { storageProtection } from './storage-protection.ts'
 
 /** A definition is served when its write is answered: the answer waits until the server has seen it itself. */
@@ -25,7 +26,7 @@ const serveAtOnce: AdmissionPlugin = {
 /** The list, written out: order matters for `admit`. */
 export function admissionPlugins(): AdmissionPlugin[] {
   return [
-    namespaceLifecycle, limitRanger, serviceAccount, priority, defaultStorageClass, storageProtection, mutatingWebhooks,
+    namespaceLifecycle, limitRanger, serviceAccount, priority, runtimeClass, defaultStorageClass, storageProtection, mutatingWebhooks,
     customRules, nodeRestriction, escalation, podSecurity, certificateSubject, validatingWebhooks, resourceQuota, serviceClaims, serveAtOnce,
   ]
 }
