@@ -115,8 +115,9 @@ function differ(a: unknown, b: unknown, schema: Schema): { changed?: Fields; rem
   const alike = a === null || b === null || shapeOf(schema, a) === shape
   if (shape === 'whole' || !alike || (isBare(a) && isBare(b))) {
     if (equal(a, b)) return {}
-    const gone = alike ? {} : whole(a, schema)
-    return { changed: {}, ...(Object.keys(gone).length > 0 && { removed: gone }) }
+    // What becomes another kind of thing changes itself, gains what is in the new one and loses what was in the old.
+    const { '.': _self, ...gone } = alike ? {} : whole(a, schema)
+    return { changed: alike ? {} : whole(b, schema), ...(Object.keys(gone).length > 0 && { removed: gone }) }
   }
   const changed: MutableFields = {}
   const removed: MutableFields = {}

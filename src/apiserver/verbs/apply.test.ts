@@ -147,3 +147,33 @@ test('the owners go when they would make an object too large', async () => {
   assert.equal(patched.status, 200)
   assert.equal(patched.body.metadata.managedFields, undefined)
 })
+
+test('custom objects merge by the list and map types of their definition, in each of its versions', async () => {
+  await using h = await startHarness()
+  const text = { type: 'string' }
+  const schema = {
+    type: 'object',
+    properties: { spec: { type: 'object', properties: {
+      ports: { type: 'array', 'x-kubernetes-list-type': 'map', 'x-kubernetes-list-map-keys': ['port'], items: { type: 'object', required: ['port'], properties: { port: { type: 'integer' }, name: text } } },
+      tags: { type: 'array', 'x-kubernetes-list-type': 'set', items: text },
+      args: { type: 'array', items: text },
+      labels: { type: 'object', 'x-kubernetes-map-type': 'atomic', additionalProperties: text },
+      any: { 'x-kubernetes-preserve-unknown-fields': true, type: 'object' },
+    } } },
+  }
+  const versions = ['v1', 'v2'].map((name) => ({ name, served: true, storage: name === 'v1', schema: { openAPIV3Schema: schema } }))
+  const names = { plural: 'boats', kind: 'Boat', singular: 'boat' }
+  await h.call('POST', '/apis/apiextensions.k8s.io/v1/customresourcedefinitions', { metadata: { name: 'boats.example.com' }, spec: { group: 'example.com', scope: 'Namespaced', names, versions } })
+  const path = (v: string): string => `/apis/example.com/${v}/namespaces/default/boats/b`
+  const boat = (v: string, spec: object): object => ({ apiVersion: `example.com/${v}`, kind: 'Boat', metadata: { name: 'b' }, spec })
+  const one = await apply(h, path('v1'), 'one', boat('v1', { ports: [{ port: 1, name: 'a' }], tags: ['x'], args: ['1'], labels: { l: '1' }, any: { deep: { a: 1 } } }))
+  assert.equal(one.status, 201, one.body.message)
+  const two = await apply(h, path('v2'), 'two', boat('v2', { ports: [{ port: 2 }], tags: ['y'], any: { deep: { b: 2 } } }))
+  assert.deepEqual(two.body.spec, { ports: [{ port: 1, name: 'a' }, { port: 2 }], tags: ['x', 'y'], args: ['1'], labels: { l: '1' }, any: { deep: { a: 1, b: 2 } } })
+  const clash = await apply(h, path('v2'), 'two', boat('v2', { ports: [{ port: 1, name: 'b' }], args: ['2'], labels: { m: '1' } }))
+  assert.deepEqual([clash.status, clash.body.details?.causes?.map((c) => `${c.field} ${c.message}`).sort()], [409, ['.spec.args conflict with "one"', '.spec.labels conflict with "one"', '.spec.ports[port=1].name conflict with "one"']])
+  const less = await apply(h, path('v2'), 'one', boat('v2', { ports: [{ port: 1, name: 'a' }] }))
+  assert.deepEqual(less.body.spec, { ports: [{ port: 1, name: 'a' }, { port: 2 }], tags: ['y'], any: { deep: { b: 2 } } })
+  const wrong = await apply(h, path('v1'), 'one', boat('v1', { ports: [{ port: 'first' }], masts: 2 }))
+  assert.match(wrong.body.message, /: errors:\n {2}\.spec\.ports\[port="first"\]\.port: expected numeric \(int or float\), got string\n {2}\.spec\.masts: field not declared in schema$/)
+})
