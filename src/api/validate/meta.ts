@@ -1,4 +1,5 @@
 /** Validation of `metadata`: names by kind, labels, annotations, owners, and what an update may not change. */
+import { isIpv4, isIpv6 } from '../formats.ts'
 import type { ObjectMeta } from '../meta.ts'
 import { dns1035Errors, dnsLabelErrors, dnsSubdomainErrors, labelKeyErrors, labelValueErrors, pathSegmentErrors } from '../names.ts'
 import { equal } from '../patch/json-patch.ts'
@@ -9,6 +10,14 @@ import { byteLength } from './field.ts'
 
 const MAX_ANNOTATION_BYTES = 256 * 1024
 const STANDARD_FINALIZERS = new Set(['kubernetes', 'orphan', 'foregroundDeletion'])
+
+const IP_NAME_TEXT = 'must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)'
+
+/** An address as it is written when nothing more can be left out. */
+function isCanonicalIp(text: string): boolean {
+  if (!text.includes(':')) return isIpv4(text)
+  return isIpv6(text) && new URL(`http://[${text}]/`).hostname === `[${text}]`
+}
 
 /** The name rule of a kind. */
 export function nameErrors(def: ResourceDef, name: string): string[] {
@@ -23,6 +32,12 @@ export function nameErrors(def: ResourceDef, name: string): string[] {
     case 'ClusterRole':
     case 'RoleBinding':
     case 'ClusterRoleBinding':
+    case 'APIService':
+      return pathSegmentErrors(name)
+    case 'IPAddress':
+      return isCanonicalIp(name) ? [] : [IP_NAME_TEXT]
+    case 'CertificateSigningRequest':
+      // Anything goes that can stand in a path, which the key it is kept under needs.
       return pathSegmentErrors(name)
     default:
       return dnsSubdomainErrors(name)
