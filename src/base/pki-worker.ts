@@ -10,7 +10,7 @@ const EC = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' } as const
 const DAY = 86_400_000
 const DEFAULT_SKEW_MS = DAY
 
-const OPS: Record<string, (args: never) => Promise<unknown>> = { createCa, issue, createCsr, parseCsr }
+const OPS: Record<string, (args: never) => Promise<unknown>> = { createCa, crossSign, issue, createCsr, parseCsr }
 
 parentPort?.on('message', (m: { id: number; op: string; args: unknown }) => {
   const op = OPS[m.op]
@@ -39,6 +39,27 @@ async function createCa(r: CreateCa): Promise<KeyedCert> {
   })
   const pkcs8 = Buffer.from(await webcrypto.subtle.exportKey('pkcs8', keys.privateKey))
   return { certPem: pem(cert), keyPem: x509.PemConverter.encode(pkcs8, 'PRIVATE KEY') + '\n' }
+}
+
+async function crossSign(r: { root: string; by: KeyedCert; now?: number }): Promise<string> {
+  const [root, by] = [new x509.X509Certificate(r.root), new x509.X509Certificate(r.by.certPem)]
+  const cert = await x509.X509CertificateGenerator.create({
+    subject: root.subjectName,
+    issuer: by.subjectName,
+    serialNumber: serial(),
+    notBefore: new Date(Math.max(root.notBefore.getTime(), by.notBefore.getTime())),
+    notAfter: new Date(Math.min(root.notAfter.getTime(), by.notAfter.getTime())),
+    publicKey: root.publicKey,
+    signingKey: await privateKey(r.by.keyPem),
+    signingAlgorithm: EC,
+    extensions: [
+      new x509.BasicConstraintsExtension(true, undefined, true),
+      new x509.KeyUsagesExtension(x509.KeyUsageFlags.keyCertSign | x509.KeyUsageFlags.cRLSign | x509.KeyUsageFlags.digitalSignature, true),
+      await x509.SubjectKeyIdentifierExtension.create(root.publicKey),
+      await x509.AuthorityKeyIdentifierExtension.create(by.publicKey),
+    ],
+  })
+  return pem(cert)
 }
 
 async function issue(r: IssueRequest): Promise<string> {

@@ -89,6 +89,16 @@ export function issue(request: IssueRequest): Promise<string> {
   return job('issue', request)
 }
 
+/** A root's key certified by another root: who trusts only `by` then accepts what `root` signs, when it is shown this beside. */
+export function crossSign(request: { readonly root: string; readonly by: KeyedCert; readonly now?: number }): Promise<string> {
+  return job('crossSign', request)
+}
+
+/** True when `ca` signed the certificate. */
+export function isSignedBy(certPem: string, caPem: string): boolean {
+  return readCert(certPem).verify(readCert(caPem).publicKey)
+}
+
 /** Makes a P-256 key and a signing request for it. `keyPem` reuses an existing private key. */
 export async function createKeyAndCsr(request: { cn: string; o?: readonly string[]; keyPem?: string }): Promise<{ keyPem: string; csrPem: string }> {
   const keyPem = request.keyPem ?? (await createKey()).keyPem

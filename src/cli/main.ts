@@ -5,6 +5,7 @@ import { helpOf, parseSettings } from './config.ts'
 import { LOG_FLAGS, type Command } from './command.ts'
 import { agentCommand } from './commands/agent.ts'
 import { drillCommand } from './commands/drill.ts'
+import { certificateCommands } from './commands/certificate.ts'
 import { deviceCommands } from './commands/device.ts'
 import { imageCommands } from './commands/image.ts'
 import { nodeCommands } from './commands/node.ts'
@@ -22,6 +23,7 @@ const COMMANDS: readonly Command[] = [
   ...nodeCommands,
   ...deviceCommands,
   ...storeCommands,
+  ...certificateCommands,
   { name: 'version', help: 'what this is', flags: [], run: async ({ print }) => print(versionText()) },
 ]
 

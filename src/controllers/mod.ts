@@ -29,7 +29,7 @@ export interface ControllersOptions {
   /** IPv4 network that pods get their addresses from, e.g. `10.42.0.0/16`. */
   readonly clusterCidr: string
   /** PEM that pods trust when they call the API. */
-  readonly caPem: string
+  readonly caPem: () => string
   /** Issues client certificates for approved requests. */
   readonly sign: SignClient
   /** No other server judges nodes by their Leases. @default false */

@@ -76,7 +76,7 @@ export async function createTestCluster(options: TestClusterOptions = {}): Promi
         ...parts,
         alone: options.alone ?? false,
         clusterCidr: options.clusterCidr ?? '10.42.0.0/16',
-        caPem: '-----BEGIN CERTIFICATE-----\ntest\n-----END CERTIFICATE-----\n',
+        caPem: () => '-----BEGIN CERTIFICATE-----\ntest\n-----END CERTIFICATE-----\n',
         sign: async (request) => await issue({ ca: await (authority ??= createCa({ cn: 'test CA', years: 1 })), ...request }),
       }),
     ]

@@ -20,7 +20,7 @@ const NODE_USER = 'system:node:'
 const NAMES = ['kubernetes', 'kubernetes.default', 'kubernetes.default.svc', 'kubernetes.default.svc.cluster.local', 'localhost']
 
 export interface NodeServingOptions {
-  readonly ca: KeyedCert
+  readonly ca: () => KeyedCert
   /** With the rights of the administrator. */
   readonly client: Client
 }
@@ -55,7 +55,7 @@ async function sign(options: NodeServingOptions, req: HttpRequest, context: Rout
   const cidr = node.spec?.podCIDR ?? ''
   if (!inside(cidr, address)) throw new AppError('conflict', `sign a serving certificate for "${name}": ${address} is not in its podCIDR "${cidr}"`)
   // Valid from the CA's own beginning: the clock of a node that just booted may be far behind.
-  const certPem = await issue({ ca: options.ca, csrPem, cn: `${NODE_USER}${name}`, sans: { dns: NAMES, ip: [address, '127.0.0.1'] }, usage: 'server', days: DAYS, skewMs: DAYS * 86_400_000 })
+  const certPem = await issue({ ca: options.ca(), csrPem, cn: `${NODE_USER}${name}`, sans: { dns: NAMES, ip: [address, '127.0.0.1'] }, usage: 'server', days: DAYS, skewMs: DAYS * 86_400_000 })
   return { certPem, tokens: await tokenKeys(options.client) }
 }
 

@@ -6,12 +6,13 @@
 import { readFile } from 'node:fs/promises'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { join } from 'node:path'
-import type { Secret } from '../../api/gen/types.ts'
+import type { ConfigMap, Secret } from '../../api/gen/types.ts'
 import { ALPN_API_H2, GROUP_MASTERS, nodeUser, PATHS, type UserInfo } from '../../api/contract.ts'
 import { KINDS } from '../../api/kinds.ts'
 import { createApiServer, createPodStreams, listen, type Route } from '../../apiserver/mod.ts'
 import { writeFileAtomic } from '../../base/atomic-file.ts'
 import { systemClock } from '../../base/clock.ts'
+import { hasCode } from '../../base/errors.ts'
 import { logger } from '../../base/log.ts'
 import { Metrics } from '../../base/metrics.ts'
 import { caHash, issue } from '../../base/pki.ts'
@@ -22,13 +23,14 @@ import { createControllers, createLinkControllers } from '../../controllers/mod.
 import { applyDeviceCrds, createDeviceController } from '../../devices/mod.ts'
 import { openBlobStore, registryHandler } from '../../images/mod.ts'
 import { createScheduler } from '../../scheduler/mod.ts'
-import { createHub, createJoinServer, createRelay, formatToken, relayTo, type RelayIn, type RelayOut } from '../../tunnel/mod.ts'
+import { createHub, createJoinServer, createRelay, formatToken, parseToken, relayTo, type RelayIn, type RelayOut } from '../../tunnel/mod.ts'
 import { pathsOf } from '../paths.ts'
 import type { StoreChoice } from '../store-url.ts'
 import { createToken, NODE_RECORDS, nodeRecords, tokenStore } from '../tokens.ts'
 import { SKERRY_VERSION } from '../version.ts'
 import { openAudit, type AuditSettings } from './audit.ts'
-import { issueNode, loadServerIdentity, serverSans } from './identity.ts'
+import { issueNode, loadServerIdentity, serverSans, type ServerIdentity } from './identity.ts'
+import { keepIdentity } from './keep-identity.ts'
 import { installRoutes } from './install.ts'
 import { usageResources } from './usage.ts'
 import { runLeading } from './leading.ts'
@@ -93,20 +95,21 @@ export async function startServer(settings: ServerSettings): Promise<RunningServ
     const { store, records: shared, upkeep } = await openServerStore(settings.store, paths.store, clock)
     scope.onClose(() => store[Symbol.asyncDispose]())
     if (shared) await shareIdentity(paths.data, shared, settings.clusterTokenFile)
-    const identity = await loadServerIdentity(paths.data, serverSans([...settings.advertise, ...(bound ? [bound] : [])]))
+    const loadIdentity = (): Promise<ServerIdentity> => loadServerIdentity(paths.data, serverSans([...settings.advertise, ...(bound ? [bound] : [])]))
+    let identity = await loadIdentity()
     const metrics = new Metrics()
 
     let peers: Peers | undefined
     const hub = createHub({ clock, servers: () => peers?.all() ?? [] })
     scope.onClose(() => hub[Symbol.asyncDispose]())
-    const relay = { hub, peers: () => peers?.others() ?? [], credentials: () => ({ caPem: identity.ca.certPem, ...identity.admin }), alpn: ALPN_API_H2, path: PATHS.relay, clock }
+    const relay = { hub, peers: () => peers?.others() ?? [], credentials: () => ({ caPem: identity.caBundle, ...identity.admin }), alpn: ALPN_API_H2, path: PATHS.relay, clock }
     const podStreams = createPodStreams({ dialer: shared ? createRelay(relay) : hub })
     const api = await createApiServer({
       store,
       clock,
       metrics,
       serviceAccountKey: identity.serviceAccount,
-      rootCaPem: () => identity.ca.certPem,
+      rootCaPem: () => identity.caBundle,
       serviceCidr: settings.serviceCidr,
       podStreams,
       ...(await openAudit(settings.audit, paths.data, scope, clock)),
@@ -128,7 +131,7 @@ export async function startServer(settings: ServerSettings): Promise<RunningServ
         clock,
         links: hub,
         clusterCidr: settings.clusterCidr,
-        caPem: identity.ca.certPem,
+        caPem: () => identity.caBundle,
         sign: (request) => issue({ ca: identity.ca, ...request }),
         alone: shared === undefined,
       })
@@ -170,7 +173,7 @@ export async function startServer(settings: ServerSettings): Promise<RunningServ
         put: (record, former) => records.put(record, former).then(() => gate.take(record)),
       },
       clock,
-      caPem: () => identity.ca.certPem,
+      caPem: () => identity.caBundle,
       sign: (node, csrPem) => issueNode(identity.ca, csrPem, node),
       nodeOf: (cn) => (cn.startsWith('system:node:') ? cn.slice('system:node:'.length) : undefined),
       config: () => (peers ? { ...nodeConfig, servers: peers.all() } : nodeConfig),
@@ -180,7 +183,7 @@ export async function startServer(settings: ServerSettings): Promise<RunningServ
       { prefix: PATHS.join, auth: 'optional', handler: (req, res) => joinServer.join(req, res) },
       { prefix: PATHS.renew, auth: 'optional', handler: (req, res) => joinServer.renew(req, res) },
       { prefix: PATHS.compact, auth: 'required', handler: compactRoute(upkeep) },
-      { prefix: PATHS.serving, auth: 'required', handler: nodeServing({ ca: identity.ca, client }) },
+      { prefix: PATHS.serving, auth: 'required', handler: nodeServing({ ca: () => identity.ca, client }) },
       { prefix: PATHS.collect, auth: 'required', handler: (req, res, context) => collector.handle(req, res, context) },
       { prefix: PATHS.pages, auth: 'optional', handler: (req, res, context) => pages(req, res, context) },
       { prefix: PATHS.registry, auth: 'required', handler: (req, res, context) => (mayPull(context.user) ? registry(req, res) : refuse(res, 'pull images from the server: only nodes may')) },
@@ -192,7 +195,7 @@ export async function startServer(settings: ServerSettings): Promise<RunningServ
       bindAddress: settings.bindAddress,
       key: identity.serving.keyPem,
       cert: identity.serving.certPem,
-      ca: identity.ca.certPem,
+      ca: identity.caBundle,
       api,
       routes,
       refuseNode: (node, keyHash) => gate.refusal(node, keyHash),
@@ -211,16 +214,27 @@ export async function startServer(settings: ServerSettings): Promise<RunningServ
     }
 
     const url = `https://${hostOf(settings, bound)}:${listener.port}`
-    const kubeconfig = formatKubeconfig({ server: url, caPem: identity.ca.certPem, certPem: identity.admin.certPem, keyPem: identity.admin.keyPem })
-    await writeFileAtomic(paths.adminKubeconfig, kubeconfig)
-    if (settings.writeKubeconfig !== undefined) await writeFileAtomic(settings.writeKubeconfig, kubeconfig)
-    await ensureNodeToken(client, paths.nodeToken, identity.ca.certPem)
+    const writeAccess = async (): Promise<void> => {
+      const kubeconfig = formatKubeconfig({ server: url, caPem: identity.caBundle, certPem: identity.admin.certPem, keyPem: identity.admin.keyPem })
+      await writeFileAtomic(paths.adminKubeconfig, kubeconfig)
+      if (settings.writeKubeconfig !== undefined) await writeFileAtomic(settings.writeKubeconfig, kubeconfig)
+      await ensureNodeToken(client, paths.nodeToken, identity.ca.certPem)
+    }
+    await writeAccess()
+    const use = async (next: ServerIdentity): Promise<void> => {
+      identity = next
+      listener.setCertificate({ key: next.serving.keyPem, cert: next.serving.certPem, ca: next.caBundle })
+      await api.setServiceAccountKey(next.serviceAccount)
+      await writeAccess()
+      await publishRootCa(client, next.caBundle)
+    }
+    scope.run('identity', (signal) => keepIdentity({ dataDir: paths.data, clock, load: loadIdentity, current: () => identity, use }, signal))
     log.info('ready', { url, kubeconfig: paths.adminKubeconfig, caHash: caHash(identity.ca.certPem).slice(0, 16) })
 
     return {
       port: listener.port,
       url,
-      caPem: identity.ca.certPem,
+      caPem: identity.caBundle,
       client,
       async ownToken(node) {
         const token = await createToken(client, { node, ttlSeconds: 600, description: "the server's own node" })
@@ -252,12 +266,25 @@ function refuse(res: unknown, message: string): void {
 
 /** A reusable token that never expires, in a file, for those used to K3s. A token revoked by hand is made anew only if its file is removed. */
 async function ensureNodeToken(client: Client, path: string, caPem: string): Promise<void> {
+  const hash = caHash(caPem)
   try {
-    await readFile(path)
+    const known = parseToken((await readFile(path, 'utf8')).trim())
+    // The CA is another: the token is good, but it must name whom to trust.
+    if (known.caHash !== hash) await writeFileAtomic(path, `${formatToken({ id: known.id, secret: known.secret, caHash: hash })}\n`)
     return
   } catch (error) {
+    // What somebody else put there is theirs.
+    if (hasCode(error, 'invalid')) return
     if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error
   }
   const token = await createToken(client, { ttlSeconds: 0, description: 'node-token file of the server' })
-  await writeFileAtomic(path, `${formatToken({ id: token.id, secret: token.secret, caHash: caHash(caPem) })}\n`)
+  await writeFileAtomic(path, `${formatToken({ id: token.id, secret: token.secret, caHash: hash })}\n`)
+}
+
+/** Tells pods of all namespaces whom to trust from now on; their controller has the same text. */
+async function publishRootCa(client: Client, caPem: string): Promise<void> {
+  const maps = client.resource<ConfigMap>(KINDS.ConfigMap)
+  for (const { metadata, data } of (await maps.list({ fieldSelector: 'metadata.name=kube-root-ca.crt' })).items) {
+    if (data?.['ca.crt'] !== caPem) await maps.patch('kube-root-ca.crt', metadata?.namespace, { data: { 'ca.crt': caPem } }, 'merge')
+  }
 }

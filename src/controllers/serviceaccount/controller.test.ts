@@ -14,7 +14,7 @@ test('what a namespace needs is made, made again when deleted, and mended when c
   const caches = createCaches(client)
   const { context } = createContext({ client, caches, clock: systemClock })
   const stop = new AbortController()
-  const running = Promise.all([caches.run(stop.signal), createServiceAccountController(context, 'PEM').run(stop.signal)])
+  const running = Promise.all([caches.run(stop.signal), createServiceAccountController(context, () => 'PEM').run(stop.signal)])
   await client.resource(KINDS.Namespace).create({ metadata: { name: 'shop' } })
   const accounts = client.resource(KINDS.ServiceAccount)
   const configs = client.resource<ConfigMap>(KINDS.ConfigMap)

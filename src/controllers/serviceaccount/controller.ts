@@ -8,7 +8,7 @@ import type { ControllerContext } from '../context.ts'
 export const ROOT_CA = 'kube-root-ca.crt'
 
 /** @param caPem what pods should trust when they call the API */
-export function createServiceAccountController({ client, caches, clock }: ControllerContext, caPem: string): Controller {
+export function createServiceAccountController({ client, caches, clock }: ControllerContext, caPem: () => string): Controller {
   const namespaces = caches.cache<Namespace>(KINDS.Namespace)
   const accounts = caches.cache<ServiceAccount>(KINDS.ServiceAccount)
   const configs = caches.cache<ConfigMap>(KINDS.ConfigMap, { fieldSelector: `metadata.name=${ROOT_CA}` })
@@ -20,10 +20,10 @@ export function createServiceAccountController({ client, caches, clock }: Contro
       await unlessThere(client.resource<ServiceAccount>(KINDS.ServiceAccount).create({ metadata: { name: 'default', namespace: name } }))
     }
     const config = configs.get(ROOT_CA, name)
-    const data = { 'ca.crt': caPem }
+    const data = { 'ca.crt': caPem() }
     const api = client.resource<ConfigMap>(KINDS.ConfigMap)
     if (!config) await unlessThere(api.create({ metadata: { name: ROOT_CA, namespace: name }, data }))
-    else if (config.data?.['ca.crt'] !== caPem) await api.patch(ROOT_CA, name, { data }, 'merge')
+    else if (config.data?.['ca.crt'] !== data['ca.crt']) await api.patch(ROOT_CA, name, { data }, 'merge')
   }
 
   const itsNamespace = (object: Readonly<ServiceAccount | ConfigMap>): string[] => [object.metadata?.namespace ?? '']

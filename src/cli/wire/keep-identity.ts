@@ -1,0 +1,50 @@
+/**
+ * Keeps a running server's certificates fresh: looks every hour whether one is due, and whenever a file beside them changes
+ * (`skerry certificate …`). What is new is taken up without a restart; connections that are open stay.
+ */
+import { watch } from 'node:fs'
+import type { Clock } from '../../base/clock.ts'
+import { logger } from '../../base/log.ts'
+import { tlsDir, type ServerIdentity } from './identity.ts'
+
+const log = logger('server.identity')
+const LOOK_MS = 3_600_000
+/** A command writes several files: they are read when it has been quiet so long, ms. */
+const QUIET_MS = 300
+
+export interface KeepIdentity {
+  readonly dataDir: string
+  readonly clock: Clock
+  /** Reads the identity, renewing what is due. */
+  readonly load: () => Promise<ServerIdentity>
+  readonly current: () => ServerIdentity
+  /** Takes up another. */
+  readonly use: (next: ServerIdentity) => Promise<void>
+}
+
+/** Works until the signal aborts. */
+export async function keepIdentity({ dataDir, clock, load, current, use }: KeepIdentity, signal: AbortSignal): Promise<void> {
+  let wake = Promise.withResolvers<void>()
+  // Nobody waits for this watcher at the end: it must not keep the process alive.
+  const files = watch(tlsDir(dataDir), { persistent: false }, () => wake.resolve())
+  files.on('error', (error) => log.warn('changes of certificate files are not seen, they are looked for every hour', { error }))
+  try {
+    for (;;) {
+      const rest = new AbortController()
+      await Promise.race([clock.sleep(LOOK_MS, AbortSignal.any([signal, rest.signal])), wake.promise]).finally(() => rest.abort())
+      signal.throwIfAborted()
+      await clock.sleep(QUIET_MS, signal)
+      wake = Promise.withResolvers()
+      try {
+        const next = await load()
+        if (JSON.stringify(next) === JSON.stringify(current())) continue
+        await use(next)
+        log.info('new certificates or keys taken up', { dir: tlsDir(dataDir) })
+      } catch (error) {
+        log.error('certificates not renewed, those in use stay', { error })
+      }
+    }
+  } finally {
+    files.close()
+  }
+}
