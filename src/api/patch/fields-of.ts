@@ -128,6 +128,8 @@ function differ(a: unknown, b: unknown, schema: Schema): { changed?: Fields; rem
       changed[key] = whole(value, child) as MutableFields
       continue
     }
+    // Most of an object is the same in both: told at once, without its schema.
+    if (equal(old[0], value)) continue
     const inner = differ(old[0], value, child)
     if (inner.changed) changed[key] = inner.changed as MutableFields
     if (inner.removed) removed[key] = inner.removed as MutableFields
@@ -157,6 +159,7 @@ const ROOT = 'metadata spec status template'
 /** The value with what its type always has; nothing is changed in place. */
 function withStructs(value: unknown, schema: Schema, root = false): unknown {
   if (!isObject(value)) return value
+  if (!root && !Object.hasOwn(ALWAYS_THERE, schema.$ref ?? '')) return value
   // A custom object is what was sent and no more.
   const names = root ? ('x-name' in schema ? ROOT : '') : (ALWAYS_THERE[schema.$ref ?? ''] ?? '')
   let out = value
