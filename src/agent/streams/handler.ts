@@ -122,13 +122,22 @@ function runningOf(options: HandlerOptions, pod: Readonly<Pod>, name: string): C
   throw new AppError('invalid', `find container: "${name}" of pod "${pod.metadata?.name}" is not running (${c ? c.state : 'not created yet'})`)
 }
 
+const PULLS: Readonly<Record<string, string>> = { ErrImagePull: "image can't be pulled", ImagePullBackOff: 'trying and failing to pull image' }
+
+/** Why a container has not started, in a kubelet's words. */
+function waitingFor(pod: Readonly<Pod>, name: string): string {
+  const all = [...(pod.status?.initContainerStatuses ?? []), ...(pod.status?.containerStatuses ?? []), ...(pod.status?.ephemeralContainerStatuses ?? [])]
+  const reason = all.find((s) => s.name === name)?.state?.waiting?.reason ?? 'ContainerCreating'
+  return PULLS[reason] ?? reason
+}
+
 async function logs(options: HandlerOptions, pod: Readonly<Pod>, name: string, params: URLSearchParams, respond: Respond): Promise<void> {
   const query = parseLogQuery(params, options.clock.now())
   const made = attempts(options, pod, name).filter((c) => c.state !== 'created')
   const previous = params.get('previous') === 'true'
   const chosen = made[previous ? 1 : 0]
   if (!chosen) {
-    const words = previous ? `previous terminated container "${name}" in pod "${pod.metadata?.name}" not found` : `container "${name}" in pod "${pod.metadata?.name}" is waiting to start: ContainerCreating`
+    const words = previous ? `previous terminated container "${name}" in pod "${pod.metadata?.name}" not found` : `container "${name}" in pod "${pod.metadata?.name}" is waiting to start: ${waitingFor(pod, name)}`
     throw new AppError('invalid', words)
   }
   const { namespace = '', name: podName = '' } = pod.metadata ?? {}

@@ -135,6 +135,13 @@ test('a command that cannot start is told on the stream, not by refusing it', as
   assert.deepEqual([reason, message], ['InternalError', 'Internal error occurred: error executing command in container: exec: "nothere": executable file not found in $PATH'])
 })
 
+test('the log of a container that has not started says what it waits for', async () => {
+  await using n = await testNode({ app: {} })
+  n.api.put('pods', testPod('web', { containers: [{ name: 'main', image: 'nobody-has-it', imagePullPolicy: 'Always' }] }))
+  await n.until('the failed pull', () => n.api.pod('web').status?.containerStatuses?.[0]?.state?.waiting?.reason === 'ErrImagePull')
+  assert.match(await ask(n, '/containerLogs/default/web/main').text, /"main" in pod "web" is waiting to start: image can't be pulled$/)
+})
+
 test('a request for what is not there is refused with its reason', async () => {
   await using n = await testNode()
   n.api.put('pods', testPod('web'))
