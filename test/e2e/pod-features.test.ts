@@ -3,7 +3,7 @@
  * pods, security, host names, ephemeral containers, and what a node ends or refuses by itself.
  */
 import assert from 'node:assert/strict'
-import { existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import type { PersistentVolume, PersistentVolumeClaim, Pod } from '../../src/api/gen/types.ts'
@@ -69,6 +69,25 @@ describe('features of pods on a node', { skip: cannotRunContainers() }, () => {
     assert.equal((await site.get<PersistentVolumeClaim>('pvc', 'manual')).status?.phase, 'Bound')
   })
 
+  test('after a loss of power a pod comes back with its claim, its image volume and its files, and a static pod too, with the server away', async () => {
+    await site.apply(one('kept', `
+volumes: [{name: data, persistentVolumeClaim: {claimName: manual}}, {name: files, image: {reference: "tools:v1", pullPolicy: IfNotPresent}}]`, 'volumeMounts: [{name: data, mountPath: /data}, {name: files, mountPath: /files}]', `cat /files/www/index.html >>/data/lives; ${FOREVER}`))
+    await ready('kept')
+    const lives = (): string => readFileSync(join(site.dir, 'disk/lives'), 'utf8')
+    assert.equal(lives(), 'tools:v1\n')
+    writeFileSync(join(manifests(), 'life.yaml'), `{apiVersion: v1, kind: Pod, metadata: {name: life}, spec: {containers: [{name: main, image: "tools:v1", imagePullPolicy: IfNotPresent, command: [sh, -c, "echo life >>/host/static; ${FOREVER}"], volumeMounts: [{name: host, mountPath: /host}]}], volumes: [{name: host, hostPath: {path: ${site.dir}/disk}}]}}`)
+    const shown = (): string => (existsSync(join(site.dir, 'disk/static')) ? readFileSync(join(site.dir, 'disk/static'), 'utf8') : '')
+    await eventually('the static pod', () => shown() === 'life\n')
+    await site.lab.cut(NODE)
+    await site.losePower(NODE)
+    site.startAgent(NODE)
+    await eventually('both again', () => lives() === 'tools:v1\ntools:v1\n' && shown() === 'life\nlife\n', 40_000)
+    await site.lab.mend(NODE)
+    await site.nodeReady(NODE)
+    rmSync(join(manifests(), 'life.yaml'))
+    await site.kubectl('delete', 'pod', 'kept', '--wait=true')
+  })
+
   test('a static pod runs from its file, is shown, comes back when deleted, and goes with its file', async () => {
     const file = join(manifests(), 'web.yaml')
     writeFileSync(file, `{apiVersion: v1, kind: Pod, metadata: {name: web, labels: {app: static}}, spec: {containers: [{name: main, image: "tools:v1", command: [sh, -c, "echo static; ${FOREVER}"]}]}}`)
@@ -123,7 +142,8 @@ describe('features of pods on a node', { skip: cannotRunContainers() }, () => {
     assert.equal((await failed('unsafe')).status?.reason, 'SysctlForbidden')
     assert.match(await site.kubectl('get', 'pods', 'fat', 'unsafe', '--no-headers'), /fat\s+0\/1\s+Error[^\n]*\nunsafe\s+0\/1\s+SysctlForbidden/)
     assert.match(await site.kubectl('describe', 'pod', 'userns'), /FailedCreatePodSandBox[^\n]*user namespaces are not supported by this node/)
-    assert.match(await site.kubectl('describe', 'pod', 'gvisor'), /runtimeclass.node.k8s.io "gvisor" not found|RuntimeClass/)
+    assert.match(await site.kubectl('describe', 'pod', 'micro'), /FailedCreatePodSandBox[^\n]*no runtime for "none-such" is configured/)
+    assert.deepEqual((await pod('micro')).spec?.overhead, { memory: '8Mi' })
   })
 })
 
@@ -206,6 +226,7 @@ securityContext: {capabilities: {drop: [ALL], add: [NET_BIND_SERVICE]}, seccompP
     one('fat', 'volumes: [{name: scratch, emptyDir: {sizeLimit: 1Mi}}]', 'volumeMounts: [{name: scratch, mountPath: /scratch}]', `cat /bin/busybox /bin/busybox >/scratch/file; ${FOREVER}`),
     one('unsafe', 'securityContext: {sysctls: [{name: kernel.msgmax, value: "65536"}]}', 'env: []'),
     one('userns', 'hostUsers: false', 'env: []'),
-    one('gvisor', 'runtimeClassName: gvisor', 'env: []'),
+    '\napiVersion: node.k8s.io/v1\nkind: RuntimeClass\nmetadata: {name: micro}\nhandler: none-such\noverhead: {podFixed: {memory: 8Mi}}\n',
+    one('micro', 'runtimeClassName: micro', 'env: []'),
   ].join('---')
 }

@@ -37,6 +37,12 @@ test('a pod that is refused fails at once and nothing of it is made', async () =
   assert.equal(n.api.pod('web').status?.reason, 'SysctlForbidden')
   assert.ok(n.said.some((e) => e.startsWith('Warning SysctlForbidden web')))
   await n.pass(2000)
+  const before = n.api.pod('web').status
+  await n.stop()
+  n.start()
+  await n.agent.ready
+  await n.pass(2000)
+  assert.deepEqual(n.api.pod('web').status, before, 'also after a restart of the agent')
   assert.deepEqual(n.runtime.calls.filter((c) => c.startsWith('sandboxes.run')), [])
 })
 

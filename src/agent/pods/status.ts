@@ -2,10 +2,10 @@
  * The status of a pod as the kubelet would write it, computed from what the runtime shows and what the worker remembers.
  * Pure; the order of `containerStatuses` follows the spec, and nothing changes when nothing happened, so that equal means equal.
  */
-import type { ContainerState, ContainerStatus, Pod, PodCondition, PodStatus } from '../../api/gen/types.ts'
+import type { Container as ContainerSpec, ContainerState, ContainerStatus, Pod, PodCondition, PodStatus } from '../../api/gen/types.ts'
 import type { Container } from '../../cri/mod.ts'
 import { byAttempt, finished, latest, restarts, type Observed } from './planner.ts'
-import { ANNOTATION_RESTARTS, containersOf, formerStatus, type NamedContainer } from './names.ts'
+import { ANNOTATION_RESTARTS, containersOf, formerStatus, isTerminal, type NamedContainer } from './names.ts'
 import { qosOf } from './quantities.ts'
 
 export interface Waiting {
@@ -46,6 +46,8 @@ export interface StatusInput {
 export function podStatus(input: StatusInput): PodStatus {
   const { pod } = input
   if (input.verdict?.refused) return refusedStatus(input, input.verdict)
+  // Ended for good, and nothing is left here to say more than was said.
+  if (pod.status && isTerminal(pod) && input.observed.containers.length === 0) return pod.status
   const all = containersOf(pod)
   const statuses = new Map(all.map((item) => [item.spec.name, containerStatus(input, item, all)]))
   const phase = phaseOf(input, all, statuses)
@@ -125,6 +127,7 @@ function containerStatus(input: StatusInput, item: NamedContainer, all: readonly
     imageID: now.imageRef,
     containerID: idOf(now),
     restartCount: restartsOf(now),
+    ...mountsOf(spec),
     lastState: before?.state === 'exited' ? terminated(before) : (lastOf(former, now) ?? {}),
   }
   if (now.state === 'running') {
@@ -135,6 +138,12 @@ function containerStatus(input: StatusInput, item: NamedContainer, all: readonly
   // Ended: either for good, or waiting for its next start with the end moved to lastState.
   if (wait && !input.stopped) return { ...common, state: waiting(wait), lastState: terminated(now) }
   return { ...common, state: terminated(now), ready: item.kind === 'init' && now.exitCode === 0 }
+}
+
+/** What of the pod's volumes a container sees. */
+function mountsOf(spec: ContainerSpec): Pick<ContainerStatus, 'volumeMounts'> {
+  const volumeMounts = (spec.volumeMounts ?? []).map(({ name, mountPath, readOnly }) => ({ name, mountPath, ...(readOnly ? { readOnly, recursiveReadOnly: 'Disabled' } : {}) }))
+  return volumeMounts.length === 0 ? {} : { volumeMounts }
 }
 
 /** lastState of a container whose predecessor the runtime has forgotten: as the API had it, unless that was this very one. */
@@ -218,7 +227,7 @@ function conditions(input: StatusInput, all: readonly NamedContainer[], statuses
   list.push({ type: 'Ready', ok: containersReady && gates.length === 0, ...(containersReady ? (gates.length > 0 ? gated : {}) : why) })
   list.push({ type: 'ContainersReady', ok: containersReady, ...(containersReady ? {} : why) })
   if (input.verdict?.disrupts) list.push({ type: 'DisruptionTarget', ok: true, reason: 'TerminationByKubelet', message: input.verdict.message })
-  if (!pod.status?.conditions?.some((c) => c.type === 'PodScheduled')) list.push({ type: 'PodScheduled', ok: true })
+  list.push({ type: 'PodScheduled', ok: true })
   return merge(input, list)
 }
 
