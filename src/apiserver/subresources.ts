@@ -1,6 +1,6 @@
 /** Subresources: status and its like, scale, binding, token, approval, eviction, and the streams of pods. Used by the pipeline. */
 import type { ApiResponse } from '../api/contract.ts'
-import { badRequest, conflict, invalid, fieldRequired, methodNotAllowed, notFound, pathNotFound, tooManyRequests, unavailable } from '../api/status.ts'
+import { badRequest, conflict, fieldNotSupported, fieldRequired, invalid, methodNotAllowed, notFound, pathNotFound, unavailable } from '../api/status.ts'
 import { requestToken } from './authn/token-request.ts'
 import { readObject } from './body.ts'
 import { answer, type Call, type Core } from './core.ts'
@@ -13,14 +13,13 @@ import type { Obj } from './stored-text.ts'
 import { patch } from './verbs/patch.ts'
 import { get } from './verbs/read.ts'
 import { changeObject, update } from './verbs/write.ts'
-import { removeObject } from './verbs/delete.ts'
 
 const STATUS_LIKE = new Set(['status', 'ephemeralcontainers', 'resize', 'approval', 'finalize'])
 const NODE_PAGES = new Set(['/metrics', '/metrics/resource', '/stats/summary', '/healthz'])
 const STREAMS = new Set(['log', 'exec', 'attach', 'portforward'])
 
 /** Answers a request below an object. @throws ApiError 404 for a subresource the kind has not, 405 for a verb it has not */
-export function subresourceCall(core: Core, call: Call): Promise<ApiResponse> {
+export async function subresourceCall(core: Core, call: Call): Promise<ApiResponse> {
   const { def, info } = call
   const name = info.subresource as string
   const sub = def.subresources.find((s) => s.name === name)
@@ -36,7 +35,7 @@ export function subresourceCall(core: Core, call: Call): Promise<ApiResponse> {
     if (verb === 'patch') return scalePatch(core, call)
   } else if (name === 'binding' && verb === 'create') return bind(core, call)
   else if (name === 'token' && verb === 'create') return requestToken(core, call)
-  else if (name === 'eviction' && verb === 'create') return evict(core, call)
+  else if (name === 'eviction' && verb === 'create') return (await import('./eviction.ts')).evict(core, call)
   else if (name === 'log' && verb === 'get') return podLog(core, call)
   else if (name === 'proxy' && def.resource === 'nodes' && verb === 'get') return nodePage(core, call)
   else if (name === 'proxy' && def.resource !== 'nodes') return proxy(core, call)
@@ -48,8 +47,9 @@ export function subresourceCall(core: Core, call: Call): Promise<ApiResponse> {
 async function bind(core: Core, call: Call): Promise<ApiResponse> {
   const { def, info } = call
   const binding = (await readObject(call)).sent as Partial<Obj> & { target?: { kind?: string; name?: string } }
-  const node = binding?.target?.name
-  if (!node || (binding.target?.kind ?? 'Node') !== 'Node') throw invalid({ group: '', resource: 'bindings', kind: 'Binding' }, info.name as string, [fieldRequired('target.name')])
+  const { kind = '', name: node = '' } = binding?.target ?? {}
+  const wrong = [...(kind === '' || kind === 'Node' ? [] : [fieldNotSupported('target.kind', kind, ['Node', '<empty>'])]), ...(node === '' ? [fieldRequired('target.name')] : [])]
+  if (wrong.length > 0) throw invalid({ group: '', resource: 'bindings', kind: 'Binding' }, info.name as string, wrong)
   const at = new Date(core.clock.now()).toISOString().replace(/\.\d+Z$/, 'Z')
   await changeObject(core, call, async (pod) => {
     const spec = pod.spec as { nodeName?: string; schedulingGates?: unknown[] }
@@ -68,29 +68,6 @@ async function bind(core: Core, call: Call): Promise<ApiResponse> {
     }
   }, { whole: true })
   return answer(call, 201, JSON.stringify({ kind: 'Status', apiVersion: 'v1', metadata: {}, status: 'Success', code: 201 }))
-}
-
-async function evict(core: Core, call: Call): Promise<ApiResponse> {
-  const { def, info } = call
-  const eviction = (await readObject(call)).sent as { deleteOptions?: object } | undefined
-  const pods = core.cache.resource('pods')
-  const pod = pods.get(keyOf(def, info.namespace, info.name))?.parsed()
-  if (!pod) throw notFound(def, info.name as string)
-  if (blockedByBudget(core, pod)) throw tooManyRequests('Cannot evict pod as it would violate the pod\'s disruption budget.', 10)
-  await removeObject(core, call, info.name as string, eviction?.deleteOptions ?? {})
-  return answer(call, 201, JSON.stringify({ kind: 'Status', apiVersion: 'v1', metadata: {}, status: 'Success', code: 201 }))
-}
-
-/** True when a PodDisruptionBudget of the namespace selects the pod and allows no disruption now. */
-function blockedByBudget(core: Core, pod: Readonly<Obj>): boolean {
-  const budgets = core.cache.resource('poddisruptionbudgets.policy')
-  for (const entry of budgets.scan(`${budgets.prefix}${pod.metadata.namespace}/`)) {
-    const budget = entry.parsed() as Obj
-    const labels = (budget.spec as { selector?: { matchLabels?: Record<string, string> } } | undefined)?.selector?.matchLabels
-    if (!labels || !Object.entries(labels).every(([k, v]) => pod.metadata.labels?.[k] === v)) continue
-    if (((budget.status as { disruptionsAllowed?: number } | undefined)?.disruptionsAllowed ?? 0) < 1) return true
-  }
-  return false
 }
 
 async function podLog(core: Core, call: Call): Promise<ApiResponse> {
