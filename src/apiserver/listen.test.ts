@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { connect as connectH2 } from 'node:http2'
 import type { ServerResponse } from 'node:http'
 import { request } from 'node:https'
+import { connect as connectTcp } from 'node:net'
 import { connect as connectTls, type TLSSocket } from 'node:tls'
 import { after, before, test } from 'node:test'
 import { ALPN_API_H2, ALPN_LINK } from '../api/contract.ts'
@@ -114,6 +115,19 @@ test('a taken port says which and what to do', async () => {
     listen({ port: server.listener.port, bindAddress: '127.0.0.1', key: admin.keyPem, cert: admin.certPem, ca: server.ca.certPem, api: server.harness.api }),
     (e) => e instanceof AppError && e.code === 'exists' && e.message.includes(String(server.listener.port)) && /--port/.test(e.message),
   )
+})
+
+test('closes though a connection never says a word, and one has gone over to HTTP/2', { timeout: 10_000 }, async () => {
+  const own = await startTls()
+  const { port } = own.listener
+  const cert = await own.client('system:node:n1', ['system:nodes'])
+  const silent = connectTcp(port, '127.0.0.1')
+  const h2 = connectTls({ host: '127.0.0.1', port, ca: own.ca.certPem, cert: cert.certPem, key: cert.keyPem, ALPNProtocols: [ALPN_API_H2] })
+  const ended = Promise.all([silent, h2].map((s) => new Promise((resolve) => s.resume().on('error', () => undefined).on('close', resolve))))
+  await Promise.all([new Promise((resolve) => silent.on('connect', resolve)), new Promise((resolve) => h2.on('secureConnect', resolve))])
+  await own.listener.close(100)
+  await ended
+  await own[Symbol.asyncDispose]()
 })
 
 test('a watch over TLS delivers as it happens and its end frees the server', async () => {

@@ -104,6 +104,12 @@ export async function listen(options: ListenOptions): Promise<Listener> {
     await route.handler(req, res, { user, path, query: new URLSearchParams(mark < 0 ? '' : url.slice(mark + 1)) })
   }
 
+  // All of them: also those in a handshake, upgraded ones, and those whose peer went without a word.
+  const connections = new Set<Socket>()
+  server.on('connection', (socket: Socket) => {
+    connections.add(socket)
+    socket.once('close', () => connections.delete(socket))
+  })
   const sessions = new Set<Http2Session>()
   const h2 = createHttp2Server({ settings: { initialWindowSize: 4 << 20, maxConcurrentStreams: 1_000 }, maxHeaderListPairs: 200 })
   h2.on('request', onRequest)
@@ -163,6 +169,7 @@ export async function listen(options: ListenOptions): Promise<Listener> {
     const timer = setTimeout(() => {
       server.closeAllConnections()
       for (const session of sessions) session.destroy()
+      for (const socket of connections) socket.destroy()
     }, graceMs)
     await closed
     clearTimeout(timer)

@@ -51,6 +51,20 @@ test('a cut link is noticed at once and back within 2 s of its return', { timeou
   await door.close()
 })
 
+test('a machine whose address has changed dials anew, though its old connection says nothing', { timeout: 15_000 }, async () => {
+  await using hub = testHub()
+  const door = await frontDoor(pki, (s, n) => hub.accept(s, n))
+  const addresses = new Set(['127.0.0.1', '::ffff:127.0.0.1'])
+  await using link = startLink(door.url, await pki.client('a'), hello, { addresses: () => addresses })
+  await until(() => hub.links().length === 1)
+  addresses.clear()
+  await until(() => link.states.some((s) => /this machine has its address .*127\.0\.0\.1 no more/.test(error(s))), 5_000)
+  addresses.add('127.0.0.1').add('::ffff:127.0.0.1')
+  await until(() => hub.links().length === 1, 5_000)
+  await link.stop()
+  await door.close()
+})
+
 test('a node told of two servers goes to the other when its own is away', { timeout: 15_000 }, async () => {
   const addresses: string[] = []
   await using one = testHub({ servers: () => addresses })

@@ -5,6 +5,7 @@
  * connecting. Waits follow `policy.ts`. Silence ends the link, so a half-open connection is noticed on this side too.
  */
 import { performServerHandshake, type IncomingHttpHeaders, type ServerHttp2Session, type ServerHttp2Stream } from 'node:http2'
+import { networkInterfaces } from 'node:os'
 import type { TLSSocket } from 'node:tls'
 import type { Clock, Timer } from '../base/clock.ts'
 import { AppError, isAbort, messageOf, type ErrorCode } from '../base/errors.ts'
@@ -39,6 +40,8 @@ export class LinkProbe {
 }
 
 const PROBE_MS = 5_000
+/** How often a connected node looks whether it still has the address it dialled from, ms. */
+const MOVED_MS = 3_000
 /** More addresses than that are not kept. */
 const MAX_SERVERS = 16
 
@@ -55,7 +58,14 @@ export interface LinkOptions {
   readonly probe?: LinkProbe | undefined
   /** The server said where all servers of the cluster are; at each connection and when that changes. */
   readonly onServers?: ((servers: readonly string[]) => void) | undefined
+  /** Addresses of this machine. @default as its network interfaces have them */
+  readonly addresses?: (() => ReadonlySet<string>) | undefined
   readonly signal: AbortSignal
+}
+
+/** As sockets name them: IPv4 plain, also where IPv6 wraps it. */
+function ownAddresses(): ReadonlySet<string> {
+  return new Set(Object.values(networkInterfaces()).flatMap((list) => (list ?? []).flatMap(({ address, scopeid }) => [address, `::ffff:${address}`, ...(scopeid ? [`${address}%${scopeid}`] : [])])))
 }
 
 /** Keeps the link up until the signal aborts; resolves when the last connection is closed. Rejects only on a programming error. */
@@ -157,6 +167,16 @@ function serve(socket: TLSSocket, server: string, options: LinkOptions): Promise
         probe = undefined
       })
     })
+    // A machine that has moved to another network hears nothing of its old connections: it need not wait for their silence.
+    const from = socket.localAddress
+    let moved: Timer | undefined
+    const lookAround = (): void => {
+      moved = clock.timer('link address', MOVED_MS, () => {
+        if (from !== undefined && !(options.addresses ?? ownAddresses)().has(from)) end(new AppError('unavailable', `link to ${server}: this machine has its address ${from} no more`))
+        else lookAround()
+      })
+    }
+    lookAround()
     const onAbort = (): void => end(signal.reason)
     signal.addEventListener('abort', onAbort, { once: true })
     http.on('ping', () => watch(silenceMs))
@@ -190,6 +210,7 @@ function serve(socket: TLSSocket, server: string, options: LinkOptions): Promise
     http.once('close', () => {
       timer.cancel()
       probe?.cancel()
+      moved?.cancel()
       options.probe?.attach(undefined)
       signal.removeEventListener('abort', onAbort)
       socket.destroy()
