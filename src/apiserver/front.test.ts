@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { once } from 'node:events'
 import { Agent, request } from 'node:https'
 import { after, before, test } from 'node:test'
 import { Worker } from 'node:worker_threads'
@@ -70,10 +71,10 @@ test('a flood of lists by one user keeps neither nodes nor other users waiting, 
   const [flood, alice, node] = await Promise.all([server.client('flood'), server.client('alice'), server.client('system:node:n1', ['system:nodes'])])
   const [asAlice, asNode] = [agentOf(alice), agentOf(node)]
   await using worker = new Worker(FLOOD, { eval: true, workerData: { ...flood, ca: server.ca.certPem, port: server.listener.port, path: CM } })
-  const counts = (): Promise<Record<string, number>> => new Promise((resolve, reject) => {
-    worker.once('message', resolve).once('error', reject)
+  const counts = async (): Promise<Record<string, number>> => {
     worker.postMessage('counts')
-  })
+    return ((await once(worker, 'message')) as [Record<string, number>])[0]
+  }
   // The flood goes on for as long as this takes: until it has been refused, the others are served, and it has been refused more.
   while (((await counts())['429'] ?? 0) === 0);
   const before = await counts()

@@ -27,6 +27,7 @@ import { Rbac } from './authz/rbac.ts'
 import { cleanDefinitions, serveDefinitions } from './crds.ts'
 import { SELF, writeFirstObjects } from './bootstrap.ts'
 import type { Core } from './core.ts'
+import { allottedMs, within } from './deadline.ts'
 import { Discovery } from './discovery.ts'
 import { FlowControl, listWidth, type Leave } from './flow.ts'
 import { GIT_VERSION, healthPath } from './health.ts'
@@ -149,8 +150,11 @@ export async function createApiServer(options: ApiServerOptions): Promise<ApiSer
       checkMethod(method, req.url ?? '')
       const body = method === 'GET' || method === 'HEAD' ? undefined : await readBody(req)
       const request = toApiRequest(req, body)
-      leave = await flow.enter(user, widthOf(requestInfo(method, request.path, request.query), request.query), abort.signal)
-      answer = await present(request, await serve(noteSource(request, req.socket?.remoteAddress), user, abort.signal))
+      const info = requestInfo(method, request.path, request.query)
+      const allotted = allottedMs(info, request.query)
+      leave = await flow.enter(user, widthOf(info, request.query), abort.signal)
+      const served = serve(noteSource(request, req.socket?.remoteAddress), user, abort.signal)
+      answer = await present(request, await within(clock, allotted, served, ({ body }) => void (typeof body === 'string' ? undefined : body[Symbol.asyncIterator]().return?.())))
       // What may last for hours is not under way any more once it has begun.
       if (typeof answer.body !== 'string' && !(answer.body instanceof ListText)) leave()
       else if (answer.body instanceof ListText) hold = clock.timer('slow-reader', SLOW_READER_MS, leave)
