@@ -6,8 +6,8 @@ import { readFileSync } from 'node:fs'
 import { AppError, messageOf } from '../base/errors.ts'
 import type { EtcdAddress } from '../store/mod.ts'
 
-/** `sealed`: Secrets are encrypted in it. */
-export type StoreChoice = { readonly kind: 'sqlite'; readonly sealed?: boolean } | { readonly kind: 'etcd'; readonly address: EtcdAddress }
+/** `encrypted`: patterns of the resources that are sealed in it. @default none */
+export type StoreChoice = ({ readonly kind: 'sqlite' } | { readonly kind: 'etcd'; readonly address: EtcdAddress }) & { readonly encrypted?: readonly string[] }
 
 const PARTS = ['ca', 'cert', 'key', 'user', 'password-file']
 const EXAMPLE = 'etcd://10.0.0.1:2379,10.0.0.2:2379?ca=/etc/etcd/ca.crt&cert=/etc/etcd/client.crt&key=/etc/etcd/client.key'

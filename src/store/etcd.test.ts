@@ -49,6 +49,15 @@ describe('etcd', { skip: noEtcd }, () => {
 
   storeSuite('etcd', ({ maxWatchLag }) => openEtcdStore({ address: etcd.address(), maxWatchLag }), { remote: true })
 
+  it('keeps records, and replaces one only by who knows what stands there', async () => {
+    await using store = await openEtcdStore({ address: etcd.address() })
+    assert.equal(await store.createRecord('replaced', 'a'), 'a')
+    assert.equal(await store.replaceRecord('replaced', 'x', 'b'), false)
+    const both = await Promise.all([store.replaceRecord('replaced', 'a', 'b'), store.replaceRecord('replaced', 'a', 'c')])
+    assert.deepEqual(both.toSorted(), [false, true])
+    assert.equal(await store.readRecord('replaced'), both[0] ? 'b' : 'c')
+  })
+
   it('shows two servers the same changes in the same order, and each what the other has just acknowledged', async () => {
     const address = etcd.address()
     await using one = await openEtcdStore({ address })

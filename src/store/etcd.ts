@@ -213,6 +213,18 @@ class EtcdStore implements Store, StoreStats, StoreRecords, StoreReclaim {
     return answer.succeeded ? value : (answer.responses[0]?.responseRange?.kvs[0]?.value.toString() ?? value)
   }
 
+  async replaceRecord(name: string, former: string, value: string): Promise<boolean> {
+    const key = this.#layout.record(name)
+    const there = (await this.#client.call<RangeAnswer>('Range', { key }, { again: true })).kvs[0]
+    if (there?.value.toString() !== former) return false
+    const answer = await this.#client.call<TxnAnswer>('Txn', {
+      compare: [{ result: 0, target: 2, key, modRevision: there.modRevision }],
+      success: [{ requestPut: { key, value: Buffer.from(value) } }],
+      failure: [],
+    })
+    return answer.succeeded
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     if (this.#closed) return
     this.#closed = new AppError('unavailable', 'use store: it is closed', { retryable: false })

@@ -86,9 +86,11 @@ export interface StoreReclaim {
   reclaim(): Promise<void>
 }
 
-/** What a store that several servers share can keep for them beside the data: small texts that are written once. */
+/** What a store that several servers share can keep for them beside the data: small texts that change rarely. */
 export interface StoreRecords {
   readRecord(name: string): Promise<string | undefined>
   /** Keeps `value` under `name` unless there is one; resolves to what stands there now. */
   createRecord(name: string, value: string): Promise<string>
+  /** Puts `value` in the place of `former`. Resolves to false when something else stands there. */
+  replaceRecord(name: string, former: string, value: string): Promise<boolean>
 }

@@ -21,7 +21,9 @@ export const serverCommand: Command = {
     { name: 'write-kubeconfig', type: 'string', value: 'PATH', help: 'also write the admin kubeconfig here' },
     { name: 'store', type: 'string', value: 'URL', help: 'sqlite, or etcd://host:port[,...]?ca=FILE&cert=FILE&key=FILE, which several servers can share', default: 'sqlite' },
     { name: 'cluster-token-file', type: 'string', value: 'PATH', help: "for a further server of one etcd: a copy of the first one's server/cluster-token" },
-    { name: 'secrets-encryption', type: 'boolean', help: 'encrypt Secrets in the store, with the key in server/tls/secrets-encryption.json (sqlite only)', default: false },
+    { name: 'secrets-encryption', type: 'boolean', help: 'encrypt Secrets in the store, with a key in server/tls/secrets-encryption.json, or in a shared etcd with one sealed by the cluster token', default: false },
+    { name: 'encrypt', type: 'list', value: 'RESOURCE', help: 'encrypt these too (repeat): configmaps, deployments.apps, *.apps, *.* for everything but events' },
+    { name: 'encryption-provider-config', type: 'string', value: 'FILE', help: "Kubernetes' file of providers: not read here, see --encrypt; there is no key service (KMS)" },
     { name: 'audit-policy', type: 'string', value: 'FILE', help: 'record requests as this policy (audit.k8s.io/v1, YAML) says' },
     { name: 'audit-log', type: 'string', value: 'FILE', help: 'where they are recorded; server/audit.log in the data directory by default' },
     { name: 'audit-log-maxsize', type: 'number', value: 'MB', help: 'size at which the audit log is put aside; 100 by default' },
@@ -43,8 +45,8 @@ export const serverCommand: Command = {
     if (settings['no-agent'] !== true && process.getuid?.() !== 0) {
       throw new AppError('forbidden', `start server: user id ${process.getuid?.()} is not root, and this machine's own agent needs root: run it with sudo, or give --no-agent`)
     }
-    const sealed = settings['secrets-encryption'] === true
-    if (sealed && store.kind !== 'sqlite') throw new AppError('unsupported', 'start server: --secrets-encryption works with the sqlite store only: servers that share an etcd do not share a key; let etcd encrypt its disk')
+    if (settings['encryption-provider-config'] !== undefined) throw new AppError('unsupported', 'start server: --encryption-provider-config is not read: providers (kms, aescbc, secretbox) cannot be chosen. Name resources with --secrets-encryption and --encrypt; keys are made here (AES-256-GCM) and changed with `skerry store rotate-secrets-key`')
+    const encrypted = [...(settings['secrets-encryption'] === true ? ['secrets'] : []), ...(settings['encrypt'] as readonly string[])]
     const auditPolicy = settings['audit-policy'] as string | undefined
     for (const name of ['audit-log', 'audit-log-maxsize', 'audit-log-maxbackup', 'audit-webhook-config']) {
       if (auditPolicy === undefined && settings[name] !== undefined) throw new AppError('invalid', `start server: --${name} records nothing without --audit-policy`)
@@ -55,7 +57,7 @@ export const serverCommand: Command = {
     const { startServer } = await import('../wire/server.ts')
     const server = await startServer({
       dataDir: dataDirOf(settings),
-      store: sealed ? { kind: 'sqlite', sealed } : store,
+      store: { ...store, encrypted },
       clusterTokenFile,
       port,
       bindAddress: String(settings['bind-address']),

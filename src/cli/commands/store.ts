@@ -97,13 +97,22 @@ export const storeCommands: readonly Command[] = [
   },
   {
     name: 'store rotate-secrets-key',
-    help: 'make a new key for Secrets; the server seals them with it at its next start with --secrets-encryption',
-    flags: [DATA_DIR],
+    help: 'make a new key for what is encrypted; the server uses it from its next start on',
+    flags: [DATA_DIR, STORE],
     async run({ settings, print }) {
-      const { addKey, keyFile } = await import('../wire/secrets.ts')
-      const path = keyFile(sqlitePath(settings))
-      const keys = await addKey(path)
-      print(`key ${keys[0]?.id} is the newest of ${keys.length} in ${path}; start the server again, then \`skerry store compact\` to forget what older keys sealed`)
+      const { addKey, keyFile, keysInFile, keysInStore } = await import('../wire/secrets.ts')
+      const choice = storeOf(settings)
+      const told = 'start the servers again, one after the other, then `skerry store compact` to forget what older keys sealed'
+      if (choice.kind === 'sqlite') {
+        const path = keyFile(sqlitePath(settings))
+        const { keys } = await addKey(keysInFile(path))
+        print(`key ${keys[0]?.id} is the newest of ${keys.length} in ${path}; ${told}`)
+        return
+      }
+      const { openEtcdStore } = await import('../../store/mod.ts')
+      await using store = await openEtcdStore({ address: choice.address, clock: systemClock })
+      const { keys } = await addKey(keysInStore(store, dataDirOf(settings)))
+      print(`key ${keys[0]?.id} is the newest of ${keys.length} in the store, sealed with the cluster token; ${told}`)
     },
   },
   {

@@ -5,7 +5,7 @@ import { AppError, messageOf } from '../../base/errors.ts'
 import { logger } from '../../base/log.ts'
 import { openEtcdStore, openSqliteStore, type Store, type StoreReclaim, type StoreRecords, type StoreStats } from '../../store/mod.ts'
 import type { StoreChoice } from '../store-url.ts'
-import { sealSecrets } from './secrets.ts'
+import { keyFile, keysInFile, sealSecrets, type KeyPlace } from './secrets.ts'
 
 const log = logger('server.store')
 
@@ -27,13 +27,13 @@ export async function openServerStore(choice: StoreChoice, path: string, clock: 
       throw new AppError('conflict', `open store "${path}": it was moved to etcd: start with the same --store etcd://…, or rename "${path}.moved" back to begin where it was left`)
     }
     const store = await openSqliteStore({ path, clock })
-    return { store: await sealed(store, path, choice.sealed ?? false), records: undefined, upkeep: store }
+    return { store: await sealed(store, keysInFile(keyFile(path)), choice.encrypted ?? []), records: undefined, upkeep: store }
   }
   const started = clock.monotonic()
   for (let told = false; ; ) {
     try {
       const store = await openEtcdStore({ address: choice.address, clock })
-      return { store: await sealed(store, path, false), records: store, upkeep: store }
+      return { store, records: store, upkeep: store }
     } catch (error) {
       const away = error instanceof AppError && (error.code === 'unavailable' || error.code === 'timeout')
       if (!away || clock.monotonic() - started > WAIT_MS) throw error
@@ -44,10 +44,10 @@ export async function openServerStore(choice: StoreChoice, path: string, clock: 
   }
 }
 
-/** With Secrets as `wanted`; a store whose Secrets cannot be read is closed again. */
-async function sealed(store: Store, path: string, wanted: boolean): Promise<Store> {
+/** With what `encrypted` names sealed; a store whose values cannot be read is closed again. For a shared store once the cluster token is there. */
+export async function sealed(store: Store, keys: KeyPlace, encrypted: readonly string[]): Promise<Store> {
   try {
-    return await sealSecrets(store, path, wanted)
+    return await sealSecrets(store, keys, encrypted)
   } catch (error) {
     await store[Symbol.asyncDispose]()
     throw error

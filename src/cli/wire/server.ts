@@ -38,7 +38,8 @@ import { lockDirectory } from './lock.ts'
 import { NodeGate } from './node-gate.ts'
 import { nodeServing } from './node-serving.ts'
 import { createPeers, peerUrl, type Peers } from './peers.ts'
-import { openServerStore } from './server-store.ts'
+import { keysInStore } from './secrets.ts'
+import { openServerStore, sealed } from './server-store.ts'
 import { shareIdentity } from './shared-identity.ts'
 import { compactRoute } from './store-routes.ts'
 
@@ -92,9 +93,10 @@ export async function startServer(settings: ServerSettings): Promise<RunningServ
   try {
     scope.onClose(await lockDirectory(join(paths.data, 'server/lock'), 'server'))
     const bound = settings.bindAddress === '0.0.0.0' || settings.bindAddress === '::' ? undefined : settings.bindAddress
-    const { store, records: shared, upkeep } = await openServerStore(settings.store, paths.store, clock)
-    scope.onClose(() => store[Symbol.asyncDispose]())
+    const { store: opened, records: shared, upkeep } = await openServerStore(settings.store, paths.store, clock)
+    scope.onClose(() => opened[Symbol.asyncDispose]())
     if (shared) await shareIdentity(paths.data, shared, settings.clusterTokenFile)
+    const store = shared ? await sealed(opened, keysInStore(shared, paths.data), settings.store.encrypted ?? []) : opened
     const loadIdentity = (): Promise<ServerIdentity> => loadServerIdentity(paths.data, serverSans([...settings.advertise, ...(bound ? [bound] : [])]))
     let identity = await loadIdentity()
     const metrics = new Metrics()

@@ -21,6 +21,7 @@ function records(): StoreRecords & { text: () => string; replace: (text: string)
       if (!kept.has(name)) kept.set(name, value)
       return kept.get(name) ?? ''
     },
+    replaceRecord: async (name, former, value) => kept.get(name) === former && Boolean(kept.set(name, value)),
     text: () => [...kept.values()].join(),
     replace: (text) => void kept.set('identity', text),
   }

@@ -45,7 +45,7 @@ export async function shareIdentity(dataDir: string, records: StoreRecords, toke
   if (token === undefined) {
     throw new AppError('forbidden', `join the servers of this store: the cluster token is missing: copy server/cluster-token from the data directory of one of them, and name it with --cluster-token-file`)
   }
-  const common = await unseal(sealed, token)
+  const common = await unseal<Identity>(sealed, token)
   if (local && FILES.some((name) => local[name].trim() !== common[name].trim())) {
     throw new AppError('conflict', `join the servers of this store: "${join(dataDir, 'server', 'tls')}" holds the CA of another cluster: give an empty --data-dir, or the --store of that cluster`)
   }
@@ -63,7 +63,8 @@ async function keepToken(path: string, token: string): Promise<void> {
   await writeFileAtomic(path, `${token}\n`)
 }
 
-async function readToken(path: string): Promise<string> {
+/** The token in a file. @throws AppError `invalid` */
+export async function readToken(path: string): Promise<string> {
   let token: string
   try {
     token = (await readFile(path, 'utf8')).trim()
@@ -88,15 +89,16 @@ async function make(): Promise<Identity> {
 }
 
 /** AES-256-GCM under a key made of the token; the salt and nonce are beside it. */
-async function seal(identity: Identity, token: string): Promise<string> {
+export async function seal(value: unknown, token: string): Promise<string> {
   const [salt, iv] = [randomBytes(16), randomBytes(12)]
   const cipher = createCipheriv('aes-256-gcm', await derive(token, salt, 32), iv)
-  const text = Buffer.concat([cipher.update(JSON.stringify(identity), 'utf8'), cipher.final()])
+  const text = Buffer.concat([cipher.update(JSON.stringify(value), 'utf8'), cipher.final()])
   const b64 = (b: Buffer): string => b.toString('base64')
   return JSON.stringify({ format: 1, salt: b64(salt), iv: b64(iv), tag: b64(cipher.getAuthTag()), text: b64(text) })
 }
 
-async function unseal(sealed: string, token: string): Promise<Identity> {
+/** @throws AppError `forbidden` for another token, `corrupt` for what this version does not write */
+export async function unseal<T>(sealed: string, token: string): Promise<T> {
   const refuse = (code: 'corrupt' | 'forbidden', why: string, cause: unknown): AppError => new AppError(code, `read the cluster's identity in the store: ${why}`, { cause })
   const part = (name: string): Buffer => Buffer.from(String(parsed[name] ?? ''), 'base64')
   let parsed: Record<string, unknown>
@@ -109,7 +111,7 @@ async function unseal(sealed: string, token: string): Promise<Identity> {
   try {
     const decipher = createDecipheriv('aes-256-gcm', await derive(token, part('salt'), 32), part('iv'))
     decipher.setAuthTag(part('tag'))
-    return JSON.parse(Buffer.concat([decipher.update(part('text')), decipher.final()]).toString()) as Identity
+    return JSON.parse(Buffer.concat([decipher.update(part('text')), decipher.final()]).toString()) as T
   } catch (error) {
     throw refuse('forbidden', 'the cluster token does not open it: use server/cluster-token of a server that runs', error)
   }
