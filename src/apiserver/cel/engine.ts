@@ -1,102 +1,80 @@
 /**
- * The CEL engine with Kubernetes' function libraries, and expressions compiled with a budget. Only this folder knows the
- * engine; it is loaded with the first CRD that has rules or the first webhook with match conditions.
+ * CEL with Kubernetes' libraries: a text compiled against the variables it may name, its cost estimated, and run within a
+ * limit. Loaded with the first CRD that has rules or the first webhook with match conditions.
  */
-import { Environment, type EnvironmentOptions } from '@marcbachmann/cel-js'
-import { registerCollections } from './lib-collections.ts'
-import { registerNetwork } from './lib-network.ts'
-import { registerNumbers } from './lib-numbers.ts'
+import { check, CelIssues, type Checked, type Issue } from './checker.ts'
+import { estimate } from './cost.ts'
+import { program, type Program } from './evaluate.ts'
+import { Functions } from './functions.ts'
+import { CelSyntaxError } from './lexer.ts'
+import { defineAuthorizer } from './lib-authorizer.ts'
+import { defineCore } from './lib-core.ts'
+import { defineLists } from './lib-lists.ts'
+import { defineNetwork } from './lib-network.ts'
+import { defineNumbers } from './lib-numbers.ts'
+import { defineText } from './lib-text.ts'
+import { parse, type Node } from './parser.ts'
+import { defineTime } from './time.ts'
+import type { Type } from './type.ts'
 
-/** Steps that one object may spend on all its rules together; a step is one turn of a loop or one evaluation. Kubernetes' own unit differs. */
-export const OBJECT_BUDGET = 1_000_000
-const OPTIONS: EnvironmentOptions = { enableOptionalTypes: true, homogeneousAggregateLiterals: false, limits: { maxAstNodes: 10_000, maxDepth: 100 } }
+/** What one evaluation may cost; Kubernetes' own limit, in its unit. */
+export const CALL_LIMIT = 1_000_000
+/** What all rules of one object may cost together. */
+export const OBJECT_BUDGET = 10_000_000
+/** Characters; a longer text is no rule that a person wrote. */
+const MAX_TEXT = 100_000
 
-/** What is left for one object; shared by its rules. */
-export interface Budget {
-  left: number
+export interface Compiled {
+  readonly program: Program
+  /** What it may cost at most, by the sizes its variables' types allow. */
+  readonly maxCost: number
+  /** Variables that it names. */
+  readonly names: ReadonlySet<string>
 }
 
-/** A compiled expression. @throws Error of the engine, in its words, and {@link BudgetError} */
-export type Expression = (variables: Readonly<Record<string, unknown>>, budget: Budget) => unknown
+/** A text that does not compile; the message is cel-go's drawing of each fault. */
+export class CompileError extends Error {}
 
-/** The rules of one object took more steps than it may spend. */
-export class BudgetError extends Error {}
+let table: Functions | undefined
 
-let base: Environment | undefined
-
-/** A fresh environment with every library, for variables and types of its own. */
-export function environment(): Environment {
-  if (!base) {
-    base = new Environment(OPTIONS)
-    registerCollections(base)
-    registerNetwork(base)
-    registerNumbers(base)
+function functions(): Functions {
+  if (!table) {
+    table = new Functions()
+    for (const define of [defineCore, defineTime, defineText, defineLists, defineNetwork, defineNumbers, defineAuthorizer]) define(table)
   }
-  return base.clone()
+  return table
 }
 
-/** Compiles and checks types. @throws Error with the engine's one-line reason, also when the result is not of type `wanted` */
-export function compile(env: Environment, text: string, wanted: 'bool' | 'string'): Expression {
-  const budget: { now: Budget } = { now: { left: OBJECT_BUDGET } }
-  const program = env.parse(text)
-  const { valid, type, error } = program.check()
-  if (!valid) throw new Error(oneLine(error))
-  if (type !== wanted && type !== 'dyn') throw new Error(`must evaluate to a ${wanted}, not ${type}`)
-  meter(program.ast, () => {
-    if (--budget.now.left < 0) throw new BudgetError('out of budget')
-  })
-  return (variables, left) => {
-    budget.now = left
-    left.left--
-    try {
-      const value: unknown = program(variables)
-      if (left.left < 0) throw new BudgetError('out of budget')
-      if (typeof value !== wanted.replace('bool', 'boolean')) throw new Error(`must evaluate to a ${wanted}`)
-      return value
-    } catch (error) {
-      // A quantifier swallows errors of single turns, and with them the end of the budget.
-      throw left.left < 0 ? new BudgetError('out of budget') : new Error(oneLine(error))
-    }
+/** @throws CompileError; also with Kubernetes' words when the result is not of type `wanted` */
+export function compile(text: string, variables: Readonly<Record<string, Type>>, wanted: 'bool' | 'string'): Compiled {
+  let checked: Checked
+  let node: Node
+  try {
+    if (text.length > MAX_TEXT) throw new CelSyntaxError(`expression code point size exceeds limit: size: ${text.length}, limit ${MAX_TEXT}`, 0)
+    node = parse(text)
+    checked = check({ variables: new Map(Object.entries(variables)), functions: functions() }, node)
+  } catch (error) {
+    if (error instanceof CelSyntaxError) throw new CompileError(drawn(text, [{ at: error.at, message: error.message }]))
+    if (error instanceof CelIssues) throw new CompileError(drawn(text, error.issues))
+    throw error
   }
+  const { kind } = checked.type
+  if (kind !== wanted && kind !== 'dyn') throw new CompileError('')
+  const names = new Set<string>()
+  for (const [n] of checked.types) if (n.k === 'id') names.add(n.name)
+  return { program: program(checked), maxCost: estimate(checked).max, names }
 }
 
-/** The engine's message without its drawing of the source. */
-function oneLine(error: unknown): string {
-  const summary = (error as { summary?: unknown } | undefined)?.summary
-  return typeof summary === 'string' ? summary : String((error as Error)?.message ?? error).split('\n')[0] as string
-}
-
-interface Step {
-  evaluate(evaluator: unknown, node: unknown, context: unknown): unknown
-}
-
-/** Counts every turn of every loop of a checked expression. Walks the engine's tree, whose macros hang their expansion below `meta`. */
-function meter(root: unknown, tick: () => void): void {
-  const seen = new Set<unknown>()
-  const walk = (value: unknown): void => {
-    if (typeof value !== 'object' || value === null || seen.has(value)) return
-    seen.add(value)
-    if (Array.isArray(value)) {
-      for (const item of value) walk(item)
-      return
-    }
-    const node = value as { op?: unknown; args?: unknown; meta?: { alternate?: unknown; macro?: object } }
-    if (node.op === 'comprehension') {
-      const loop = node.args as { iterable: unknown; step: Step }
-      walk(loop.iterable)
-      walk(loop.step)
-      const { step } = loop
-      loop.step = {
-        evaluate(evaluator, _node, context) {
-          tick()
-          return step.evaluate(evaluator, step, context)
-        },
-      }
-      return
-    }
-    walk(node.args)
-    walk(node.meta?.alternate)
-    if (node.meta?.macro) for (const part of Object.values(node.meta.macro)) walk(part)
-  }
-  walk(root)
+/** `ERROR: <input>:1:5: …` with the line and an arrow under the place. */
+function drawn(text: string, issues: readonly Issue[]): string {
+  const sorted = issues.toSorted((a, b) => a.at - b.at)
+  return sorted
+    .map(({ at, message }) => {
+      const before = text.slice(0, at)
+      const line = before.split('\n').length
+      const column = Array.from(before.slice(before.lastIndexOf('\n') + 1)).length
+      const source = text.split('\n')[line - 1] ?? ''
+      return `ERROR: <input>:${line}:${column + 1}: ${message}\n | ${source}\n | ${'.'.repeat(column)}^`
+    })
+    .join('\n')
 }

@@ -1,100 +1,122 @@
 /** Kubernetes' CEL functions on URLs, IP addresses and CIDRs. Used by the engine. */
-import type { Environment } from '@marcbachmann/cel-js'
 import { isCidr, isIpv4, isIpv6 } from '../../api/formats.ts'
-import { registerNamespace } from './namespace.ts'
+import { ONE, plus, reading, scaled, TRAVERSE, type Functions, type Size } from './functions.ts'
+import { CelError, Opaque } from './values.ts'
 
 /** An address as its bits. */
-class Ip {
+class Ip extends Opaque {
+  readonly type = 'net.IP'
   readonly bits: bigint
   readonly width: 32 | 128
   constructor(bits: bigint, width: 32 | 128) {
+    super()
     this.bits = bits
     this.width = width
   }
-  toString(): string {
+  equals(other: unknown): boolean {
+    return other instanceof Ip && this.bits === other.bits && this.width === other.width
+  }
+  override toString(): string {
     return textOf(this)
   }
 }
 
-class Cidr {
+class Cidr extends Opaque {
+  readonly type = 'net.CIDR'
   readonly ip: Ip
   readonly length: number
   constructor(ip: Ip, length: number) {
+    super()
     this.ip = ip
     this.length = length
   }
-  toString(): string {
+  equals(other: unknown): boolean {
+    return other instanceof Cidr && String(this) === String(other)
+  }
+  override toString(): string {
     return `${textOf(this.ip)}/${this.length}`
   }
 }
 
-/** Registers them. */
-export function registerNetwork(env: Environment): void {
-  urls(env)
-  addresses(env)
-  cidrs(env)
-}
-
-function urls(env: Environment): void {
-  const read = (text: string): URL | undefined => {
-    // Go's ParseRequestURI, which Kubernetes uses, also takes an absolute path.
-    if (text.startsWith('/')) return URL.canParse(text, 'none://') ? new URL(text, 'none://') : undefined
-    return URL.canParse(text) ? new URL(text) : undefined
+class Url extends Opaque {
+  readonly type = 'kubernetes.URL'
+  readonly url: URL
+  /** The host as written; URLs without one have an empty one. */
+  readonly host: string
+  constructor(url: URL, text: string) {
+    super()
+    this.url = url
+    this.host = /^[a-z][a-z0-9+.-]*:\/\/(?:[^/?#@]*@)?([^/?#]*)/i.exec(text)?.[1] ?? ''
   }
-  env.registerType('kubernetes.URL', URL)
-  env.registerFunction('isURL(string): bool', (t: string) => read(t) !== undefined)
-  env.registerFunction('url(string): kubernetes.URL', (t: string) => {
+  equals(other: unknown): boolean {
+    return other instanceof Url && this.url.href === other.url.href
+  }
+}
+
+/** Defines them. */
+export function defineNetwork(f: Functions): void {
+  urls(f)
+  addresses(f)
+  cidrs(f)
+}
+
+function urls(f: Functions): void {
+  const read = (text: string): Url | undefined => {
+    // Go's ParseRequestURI, which Kubernetes uses, takes absolute URLs and absolute paths.
+    const url = text.startsWith('/') ? `none:${text.startsWith('//') ? '' : '//'}${text}` : text
+    if (!URL.canParse(url) || !/^([a-z][a-z0-9+.-]*:|\/)/i.test(text) || /[\s\x7f]/.test(text)) return undefined
+    return new Url(new URL(url), text)
+  }
+  f.define('isURL(string): bool', (t: string) => read(t) !== undefined, { cost: reading(0) })
+  f.define('url(string): kubernetes.URL', (t: string) => {
     const url = read(t)
-    if (!url) throw new Error(`URL parse error during conversion from string: parse "${t}": invalid URI for request`)
+    if (!url) throw new CelError(`URL parse error during conversion from string: parse ${JSON.stringify(t)}: invalid URI for request`)
     return url
-  })
-  const bare = (u: URL): boolean => u.protocol === 'none:'
-  const host = (u: URL): string => (bare(u) ? '' : u.host)
-  env.registerFunction('kubernetes.URL.getScheme(): string', (u: URL) => (bare(u) ? '' : u.protocol.slice(0, -1)))
-  env.registerFunction('kubernetes.URL.getHost(): string', host)
-  env.registerFunction('kubernetes.URL.getHostname(): string', (u: URL) => host(u).replace(/:\d+$/, '').replace(/^\[(.*)\]$/, '$1'))
-  env.registerFunction('kubernetes.URL.getPort(): string', (u: URL) => u.port)
-  env.registerFunction('kubernetes.URL.getEscapedPath(): string', (u: URL) => u.pathname)
-  env.registerFunction('kubernetes.URL.getQuery(): map<string, list<string>>', (u: URL) => Object.fromEntries([...new Set(u.searchParams.keys())].map((k) => [k, u.searchParams.getAll(k)])))
-  env.registerOperator('kubernetes.URL == kubernetes.URL', (a: URL, b: URL) => a.href === b.href)
+  }, { cost: reading(0) })
+  f.define('kubernetes.URL!getScheme(): string', ({ url }: Url) => (url.protocol === 'none:' ? '' : url.protocol.slice(0, -1)))
+  f.define('kubernetes.URL!getHost(): string', ({ host }: Url) => host)
+  f.define('kubernetes.URL!getHostname(): string', ({ host }: Url) => host.replace(/:\d*$/, '').replace(/^\[(.*)\]$/, '$1'))
+  f.define('kubernetes.URL!getPort(): string', ({ host }: Url) => /:(\d+)$/.exec(host)?.[1] ?? '')
+  f.define('kubernetes.URL!getEscapedPath(): string', ({ url }: Url) => url.pathname)
+  f.define('kubernetes.URL!getQuery(): map<string, list<string>>', ({ url }: Url) => new Map([...new Set(url.searchParams.keys())].map((k) => [k, url.searchParams.getAll(k)])))
 }
 
-function addresses(env: Environment): void {
-  env.registerType('net.IP', Ip)
-  env.registerFunction('isIP(string): bool', (t: string) => isIpv4(t) || isIpv6(t))
-  env.registerFunction('ip(string): net.IP', parseIp)
-  env.registerFunction('string(net.IP): string', textOf)
-  registerNamespace(env, 'ip', 'net.IPNamespace')
-  env.registerFunction('net.IPNamespace.isCanonical(string): bool', (_: unknown, t: string) => textOf(parseIp(t)) === t)
-  env.registerFunction('net.IP.family(): int', (ip: Ip) => (ip.width === 32 ? 4n : 6n))
-  env.registerFunction('net.IP.isUnspecified(): bool', (ip: Ip) => ip.bits === 0n)
-  env.registerFunction('net.IP.isLoopback(): bool', (ip: Ip) => inside(ip, '127.0.0.0/8', '::1/128'))
-  env.registerFunction('net.IP.isLinkLocalMulticast(): bool', (ip: Ip) => inside(ip, '224.0.0.0/24', 'ff02::/16'))
-  env.registerFunction('net.IP.isLinkLocalUnicast(): bool', (ip: Ip) => inside(ip, '169.254.0.0/16', 'fe80::/10'))
-  env.registerFunction('net.IP.isGlobalUnicast(): bool', (ip: Ip) =>
+function addresses(f: Functions): void {
+  const parsed = { cost: reading(0) }
+  f.define('isIP(string): bool', (t: string) => isIpv4(t) || isIpv6(t), parsed)
+  f.define('ip(string): net.IP', parseIp, parsed)
+  f.define('string(net.IP): string', textOf)
+  f.define('ip.isCanonical(string): bool', (t: string) => textOf(parseIp(t)) === t, { cost: reading(0, 2) })
+  f.define('net.IP!family(): int', (ip: Ip) => (ip.width === 32 ? 4n : 6n))
+  f.define('net.IP!isUnspecified(): bool', (ip: Ip) => ip.bits === 0n)
+  f.define('net.IP!isLoopback(): bool', (ip: Ip) => inside(ip, '127.0.0.0/8', '::1/128'))
+  f.define('net.IP!isLinkLocalMulticast(): bool', (ip: Ip) => inside(ip, '224.0.0.0/24', 'ff02::/16'))
+  f.define('net.IP!isLinkLocalUnicast(): bool', (ip: Ip) => inside(ip, '169.254.0.0/16', 'fe80::/10'))
+  f.define('net.IP!isGlobalUnicast(): bool', (ip: Ip) =>
     ip.bits !== 0n && !(ip.width === 32 && ip.bits === 0xffffffffn) && !inside(ip, '127.0.0.0/8', '::1/128') && !inside(ip, '224.0.0.0/4', 'ff00::/8') && !inside(ip, '169.254.0.0/16', 'fe80::/10'))
-  env.registerOperator('net.IP == net.IP', (a: Ip, b: Ip) => a.bits === b.bits && a.width === b.width)
 }
 
-function cidrs(env: Environment): void {
+function cidrs(f: Functions): void {
   const holds = (c: Cidr, ip: Ip): boolean => contains(c, new Cidr(ip, ip.width))
-  env.registerType('net.CIDR', Cidr)
-  env.registerFunction('isCIDR(string): bool', isCidr)
-  env.registerFunction('cidr(string): net.CIDR', parseCidr)
-  env.registerFunction('string(net.CIDR): string', (c: Cidr) => String(c))
-  env.registerFunction('net.CIDR.ip(): net.IP', (c: Cidr) => c.ip)
-  env.registerFunction('net.CIDR.prefixLength(): int', (c: Cidr) => BigInt(c.length))
-  env.registerFunction('net.CIDR.masked(): net.CIDR', (c: Cidr) => new Cidr(new Ip(network(c.ip, c.length), c.ip.width), c.length))
-  env.registerFunction('net.CIDR.containsIP(string): bool', (c: Cidr, t: string) => holds(c, parseIp(t)))
-  env.registerFunction('net.CIDR.containsIP(net.IP): bool', holds)
-  env.registerFunction('net.CIDR.containsCIDR(string): bool', (c: Cidr, t: string) => contains(c, parseCidr(t)))
-  env.registerFunction('net.CIDR.containsCIDR(net.CIDR): bool', contains)
-  env.registerOperator('net.CIDR == net.CIDR', (a: Cidr, b: Cidr) => String(a) === String(b))
+  // Two addresses of at most 16 bytes are compared; a text is read first.
+  const bytes: Size = { min: 4, max: 16 }
+  const compared = scaled(plus(bytes, bytes), TRAVERSE)
+  const wider = plus(compared, plus(scaled(bytes, TRAVERSE), ONE))
+  f.define('isCIDR(string): bool', isCidr, { cost: reading(0) })
+  f.define('cidr(string): net.CIDR', parseCidr, { cost: reading(0) })
+  f.define('string(net.CIDR): string', (c: Cidr) => String(c))
+  f.define('net.CIDR!ip(): net.IP', (c: Cidr) => c.ip)
+  f.define('net.CIDR!prefixLength(): int', (c: Cidr) => BigInt(c.length))
+  f.define('net.CIDR!masked(): net.CIDR', (c: Cidr) => new Cidr(new Ip(network(c.ip, c.length), c.ip.width), c.length))
+  f.define('net.CIDR!containsIP(string): bool', (c: Cidr, t: string) => holds(c, parseIp(t)), { cost: (z) => plus(compared, reading(1)(z)) })
+  f.define('net.CIDR!containsIP(net.IP): bool', holds, { cost: () => compared })
+  f.define('net.CIDR!containsCIDR(string): bool', (c: Cidr, t: string) => contains(c, parseCidr(t)), { cost: (z) => plus(wider, reading(1)(z)) })
+  f.define('net.CIDR!containsCIDR(net.CIDR): bool', contains, { cost: () => wider })
 }
 
 function parseIp(text: string): Ip {
   if (isIpv4(text)) return new Ip(text.split('.').reduce((sum, part) => sum * 256n + BigInt(part), 0n), 32)
-  if (!isIpv6(text)) throw new Error(`IP Address ${JSON.stringify(text)} parse error during conversion from string`)
+  if (!isIpv6(text)) throw new CelError(`IP Address ${JSON.stringify(text)} parse error during conversion from string`)
   const tail = /^(.*:)([\d.]+\.[\d.]+)$/.exec(text)
   const low = tail ? parseIp(tail[2] as string).bits : 0n
   const plain = tail ? `${tail[1]}${(low >> 16n).toString(16)}:${(low & 0xffffn).toString(16)}` : text
@@ -106,7 +128,7 @@ function parseIp(text: string): Ip {
 }
 
 function parseCidr(text: string): Cidr {
-  if (!isCidr(text)) throw new Error(`network address parse error during conversion from string: ${JSON.stringify(text)}`)
+  if (!isCidr(text)) throw new CelError(`network address parse error during conversion from string: ${JSON.stringify(text)}`)
   const slash = text.lastIndexOf('/')
   return new Cidr(parseIp(text.slice(0, slash)), Number(text.slice(slash + 1)))
 }

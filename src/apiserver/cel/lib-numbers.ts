@@ -1,73 +1,89 @@
 /** Kubernetes' CEL functions on quantities and semantic versions. Used by the engine. */
-import type { Environment } from '@marcbachmann/cel-js'
 import { parseQuantity, quantityNumber, quantityText, tryParseQuantity, type Quantity } from '../../api/quantity.ts'
+import { messageOf } from '../../base/errors.ts'
+import { reading, type Functions } from './functions.ts'
+import { CelError, Opaque } from './values.ts'
 
 const NANO = 1_000_000_000n
 const MAX_INT = 2n ** 63n - 1n
 const SEMVER = /^(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)(?:-([0-9A-Za-z-]+(?:\.[0-9A-Za-z-]+)*))?(?:\+[0-9A-Za-z-]+(?:\.[0-9A-Za-z-]+)*)?$/
 
-class Amount {
+class Amount extends Opaque {
+  readonly type = 'kubernetes.Quantity'
   readonly q: Quantity
   constructor(q: Quantity) {
+    super()
     this.q = q
   }
-  toString(): string {
+  equals(other: unknown): boolean {
+    return other instanceof Amount && other.q.nano === this.q.nano
+  }
+  override toString(): string {
     return quantityText(this.q)
   }
 }
 
-class Semver {
+class Semver extends Opaque {
+  readonly type = 'kubernetes.Semver'
   readonly numbers: readonly bigint[]
   readonly pre: readonly string[]
   constructor(numbers: readonly bigint[], pre: readonly string[]) {
+    super()
     this.numbers = numbers
     this.pre = pre
   }
+  equals(other: unknown): boolean {
+    return other instanceof Semver && compareSemver(this, other) === 0n
+  }
 }
 
-/** Registers them. */
-export function registerNumbers(env: Environment): void {
+/** Defines them. */
+export function defineNumbers(env: Functions): void {
   quantities(env)
   versions(env)
 }
 
-function quantities(env: Environment): void {
-  env.registerType('kubernetes.Quantity', Amount)
-  env.registerFunction('isQuantity(string): bool', (t: string) => tryParseQuantity(t) !== undefined)
-  env.registerFunction('quantity(string): kubernetes.Quantity', (t: string) => new Amount(parseQuantity(t)))
+function quantities(env: Functions): void {
+  env.define('isQuantity(string): bool', (t: string) => tryParseQuantity(t) !== undefined, { cost: reading(0) })
+  env.define('quantity(string): kubernetes.Quantity', (t: string) => new Amount(readQuantity(t)), { cost: reading(0) })
   const whole = (a: Amount): bigint => {
-    if (a.q.nano % NANO !== 0n || a.q.nano / NANO > MAX_INT || a.q.nano / NANO < -MAX_INT - 1n) throw new Error('cannot convert value to integer')
+    if (a.q.nano % NANO !== 0n || a.q.nano / NANO > MAX_INT || a.q.nano / NANO < -MAX_INT - 1n) throw new CelError('cannot convert value to integer')
     return a.q.nano / NANO
   }
   const order = (a: Amount, b: Amount): bigint => (a.q.nano < b.q.nano ? -1n : a.q.nano > b.q.nano ? 1n : 0n)
   const plus = (a: Amount, nano: bigint): Amount => new Amount({ nano: a.q.nano + nano, format: a.q.format })
   const of = 'kubernetes.Quantity'
-  env.registerFunction(`${of}.sign(): int`, (a: Amount) => (a.q.nano > 0n ? 1n : a.q.nano < 0n ? -1n : 0n))
-  env.registerFunction(`${of}.isInteger(): bool`, (a: Amount) => a.q.nano % NANO === 0n && a.q.nano / NANO <= MAX_INT)
-  env.registerFunction(`${of}.asInteger(): int`, whole)
-  env.registerFunction(`${of}.asApproximateFloat(): double`, (a: Amount) => quantityNumber(a.q))
-  env.registerFunction(`${of}.isGreaterThan(${of}): bool`, (a: Amount, b: Amount) => order(a, b) > 0n)
-  env.registerFunction(`${of}.isLessThan(${of}): bool`, (a: Amount, b: Amount) => order(a, b) < 0n)
-  env.registerFunction(`${of}.compareTo(${of}): int`, order)
-  env.registerFunction(`${of}.add(${of}): ${of}`, (a: Amount, b: Amount) => plus(a, b.q.nano))
-  env.registerFunction(`${of}.add(int): ${of}`, (a: Amount, b: bigint) => plus(a, b * NANO))
-  env.registerFunction(`${of}.sub(${of}): ${of}`, (a: Amount, b: Amount) => plus(a, -b.q.nano))
-  env.registerFunction(`${of}.sub(int): ${of}`, (a: Amount, b: bigint) => plus(a, -b * NANO))
-  env.registerOperator(`${of} == ${of}`, (a: Amount, b: Amount) => a.q.nano === b.q.nano)
+  env.define(`${of}!sign(): int`, (a: Amount) => (a.q.nano > 0n ? 1n : a.q.nano < 0n ? -1n : 0n))
+  env.define(`${of}!isInteger(): bool`, (a: Amount) => a.q.nano % NANO === 0n && a.q.nano / NANO <= MAX_INT)
+  env.define(`${of}!asInteger(): int`, whole)
+  env.define(`${of}!asApproximateFloat(): double`, (a: Amount) => quantityNumber(a.q))
+  env.define(`${of}!isGreaterThan(${of}): bool`, (a: Amount, b: Amount) => order(a, b) > 0n)
+  env.define(`${of}!isLessThan(${of}): bool`, (a: Amount, b: Amount) => order(a, b) < 0n)
+  env.define(`${of}!compareTo(${of}): int`, order)
+  env.define(`${of}!add(${of}): ${of}`, (a: Amount, b: Amount) => plus(a, b.q.nano))
+  env.define(`${of}!add(int): ${of}`, (a: Amount, b: bigint) => plus(a, b * NANO))
+  env.define(`${of}!sub(${of}): ${of}`, (a: Amount, b: Amount) => plus(a, -b.q.nano))
+  env.define(`${of}!sub(int): ${of}`, (a: Amount, b: bigint) => plus(a, -b * NANO))
 }
 
-function versions(env: Environment): void {
+function versions(env: Functions): void {
   const of = 'kubernetes.Semver'
-  env.registerType(of, Semver)
-  env.registerFunction('isSemver(string): bool', (t: string) => SEMVER.test(t))
-  env.registerFunction('isSemver(string, bool): bool', (t: string, loose: boolean) => SEMVER.test(loose ? normal(t) : t))
-  env.registerFunction(`semver(string): ${of}`, (t: string) => parseSemver(t))
-  env.registerFunction(`semver(string, bool): ${of}`, (t: string, loose: boolean) => parseSemver(loose ? normal(t) : t))
-  for (const [i, name] of ['major', 'minor', 'patch'].entries()) env.registerFunction(`${of}.${name}(): int`, (v: Semver) => v.numbers[i] as bigint)
-  env.registerFunction(`${of}.isGreaterThan(${of}): bool`, (a: Semver, b: Semver) => compareSemver(a, b) > 0n)
-  env.registerFunction(`${of}.isLessThan(${of}): bool`, (a: Semver, b: Semver) => compareSemver(a, b) < 0n)
-  env.registerFunction(`${of}.compareTo(${of}): int`, compareSemver)
-  env.registerOperator(`${of} == ${of}`, (a: Semver, b: Semver) => compareSemver(a, b) === 0n)
+  env.define('isSemver(string): bool', (t: string) => SEMVER.test(t))
+  env.define('isSemver(string, bool): bool', (t: string, loose: boolean) => SEMVER.test(loose ? normal(t) : t))
+  env.define(`semver(string): ${of}`, (t: string) => parseSemver(t))
+  env.define(`semver(string, bool): ${of}`, (t: string, loose: boolean) => parseSemver(loose ? normal(t) : t))
+  for (const [i, name] of ['major', 'minor', 'patch'].entries()) env.define(`${of}!${name}(): int`, (v: Semver) => v.numbers[i] as bigint)
+  env.define(`${of}!isGreaterThan(${of}): bool`, (a: Semver, b: Semver) => compareSemver(a, b) > 0n)
+  env.define(`${of}!isLessThan(${of}): bool`, (a: Semver, b: Semver) => compareSemver(a, b) < 0n)
+  env.define(`${of}!compareTo(${of}): int`, compareSemver)
+}
+
+function readQuantity(text: string): Quantity {
+  try {
+    return parseQuantity(text)
+  } catch (error) {
+    throw new CelError(messageOf(error))
+  }
 }
 
 /** As the `normalize` argument asks: a leading `v`, leading zeros and missing parts are put right. */
@@ -78,7 +94,7 @@ function normal(text: string): string {
 
 function parseSemver(text: string): Semver {
   const m = SEMVER.exec(text)
-  if (!m) throw new Error(`invalid semantic version ${JSON.stringify(text)}`)
+  if (!m) throw new CelError(`invalid semantic version ${JSON.stringify(text)}`)
   return new Semver([m[1], m[2], m[3]].map((n) => BigInt(n as string)), m[4]?.split('.') ?? [])
 }
 

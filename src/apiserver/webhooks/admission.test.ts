@@ -85,7 +85,7 @@ test('selectors, rules and match conditions say which writes are shown', async (
   await using hook = await startHook(() => ({ allowed: false }))
   await using h = await startHarness()
   await h.call('PATCH', '/api/v1/namespaces/default', { metadata: { labels: { env: 'prod' } } }, { headers: { 'content-type': 'application/merge-patch+json' } })
-  await register(h, 'validating', [{ clientConfig: hook.config('/'), rules: [{ ...RULE, operations: ['CREATE'] }], namespaceSelector: { matchLabels: { env: 'prod' } }, objectSelector: { matchLabels: { show: 'yes' } }, matchConditions: [{ name: 'not-admin', expression: 'request.userInfo.username != "admin" || object.data.size() > 0' }] }])
+  await register(h, 'validating', [{ clientConfig: hook.config('/'), rules: [{ ...RULE, operations: ['CREATE'] }], namespaceSelector: { matchLabels: { env: 'prod' } }, objectSelector: { matchLabels: { show: 'yes' } }, matchConditions: [{ name: 'not-admin', expression: 'request.userInfo.username != "admin" || object.data.size() > 0' }, { name: 'may', expression: 'authorizer.group("").resource("secrets").namespace("default").check("get").allowed() && authorizer.requestResource.check("create").allowed()' }] }])
   const show = { show: 'yes' }
   assert.equal((await h.call('POST', CONFIGMAPS, map('a', { k: 'v' }))).status, 201)
   const refused = await h.call<Said>('POST', CONFIGMAPS, map('b', { k: 'v' }, show))
@@ -94,6 +94,9 @@ test('selectors, rules and match conditions say which writes are shown', async (
   assert.equal((await h.call('POST', '/api/v1/namespaces/kube-system/configmaps', map('d', { k: 'v' }, show))).status, 201)
   assert.equal((await h.call('POST', '/api/v1/namespaces/default/secrets', { metadata: { name: 'e', labels: show } })).status, 201)
   assert.equal(hook.seen.length, 1)
+  const wrong = { metadata: { name: 'wrong' }, webhooks: [{ name: 'a.b.c', admissionReviewVersions: ['v1'], sideEffects: 'None', rules: [RULE], clientConfig: hook.config('/'), matchConditions: [{ name: 'm', expression: 'objekt.a' }] }] }
+  const told = await h.call<Said>('POST', '/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations', wrong)
+  assert.match(told.body.message, /webhooks\[0\]\.matchConditions\[0\]\.expression: Invalid value: "objekt\.a": compilation failed: ERROR: <input>:1:1: undeclared reference to 'objekt'/)
 })
 
 test('a webhook that fails refuses or is passed over, as its policy says', async () => {
@@ -117,7 +120,7 @@ test('a webhook that fails refuses or is passed over, as its policy says', async
     assert.match((await attempt({ clientConfig: { service: { namespace: 'ns', name: 'svc' } } })).message, /failed to call webhook: Post "https:\/\/svc\.ns\.svc:443\/\?timeout=1s": service "svc" not found$/)
     assert.match((await attempt({ clientConfig: hook.config('/garbage'), sideEffects: 'NoneOnDryRun' }, '?dryRun=All')).message, /is not JSON/)
     assert.equal(hook.seen.at(-1)?.review.request.dryRun, true)
-    assert.match((await attempt({ clientConfig: hook.config('/'), matchConditions: [{ name: 'm', expression: 'object.gone.deep == 1' }] })).message, /match condition "m": No such key: gone/)
+    assert.match((await attempt({ clientConfig: hook.config('/'), matchConditions: [{ name: 'm', expression: 'object.gone.deep == 1' }] })).message, /match condition "m": no such key: gone$/)
   } finally {
     setLogSink(former)
   }

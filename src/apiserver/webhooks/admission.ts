@@ -13,7 +13,7 @@ import { logger } from '../../base/log.ts'
 import { annotate } from '../audit/annotations.ts'
 import { SELF } from '../bootstrap.ts'
 import type { AdmissionEvent, AdmissionPlugin } from '../admission/chain.ts'
-import type { Conditions } from '../cel/conditions.ts'
+import type { Conditions, Input } from '../cel/conditions.ts'
 import { convertObject } from '../conversion.ts'
 import { isDryRun, type Core } from '../core.ts'
 import { decodeObject } from '../kind-rules.ts'
@@ -173,10 +173,25 @@ async function conditionsHold(event: AdmissionEvent, hook: Hook, shown: Resource
   try {
     hook.conditions ??= import('../cel/conditions.ts').then((m) => m.compileConditions(conditions))
     const view = await viewOf(event, shown)
-    return (await hook.conditions).hold({ object: view.object, oldObject: view.old, request: admissionRequest(event, view, '') })
+    return (await hook.conditions).hold({ object: view.object, oldObject: view.old, request: admissionRequest(event, view, ''), ...questions(event) })
   } catch (error) {
     fails(event, hook, kind === 'mutating' ? 'mutation' : 'validating', place, `failed calling webhook "${hook.hook.name}": ${messageOf(error)}`)
     return false
+  }
+}
+
+/** What conditions may ask of the authorizer, for the user of the request or a service account. */
+function questions({ core, call }: AdmissionEvent): Pick<Input, 'ask' | 'requested'> {
+  const { def, info, user } = call
+  const part = <K extends string>(key: K, value: string | undefined): { [P in K]?: string } => (value === undefined || value === '' ? {} : ({ [key]: value } as { [P in K]: string }))
+  return {
+    requested: { group: def.group, resource: def.resource, ...part('subresource', info.subresource), ...part('namespace', info.namespace), ...part('name', info.name) },
+    ask({ serviceAccount, path, group, resource, verb, ...rest }) {
+      const who = serviceAccount === undefined ? user : { name: serviceAccount, groups: ['system:serviceaccounts', `system:serviceaccounts:${serviceAccount.split(':')[2] ?? ''}`, 'system:authenticated'] }
+      const attributes = path === undefined ? { verb: verb ?? '', group: group ?? '', resource: resource ?? '', ...rest } : { verb: verb ?? '', path }
+      const { allowed } = core.authorizer.authorize(who, attributes)
+      return { allowed, reason: '' }
+    },
   }
 }
 
