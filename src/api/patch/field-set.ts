@@ -16,8 +16,14 @@ function combine(a: Fields, b: Fields, keep: (inA: boolean, inB: boolean) => boo
   const out: MutableFields = {}
   for (const key of new Set([...Object.keys(a), ...Object.keys(b)])) {
     if (key === '.') continue
-    const children = combine(a[key] ?? {}, b[key] ?? {}, keep) as MutableFields
-    const member = keep(isMember(a[key]), isMember(b[key]))
+    const [inA, inB] = [a[key], b[key]]
+    if (inA === undefined || inB === undefined) {
+      // Only one of them goes on here: all of that stays, or none of it.
+      if (keep(inA !== undefined, inB !== undefined)) out[key] = (inA ?? inB) as MutableFields
+      continue
+    }
+    const children = combine(inA, inB, keep) as MutableFields
+    const member = keep(isMember(inA), isMember(inB))
     const hasChildren = Object.keys(children).length > 0
     if (member && hasChildren) children['.'] = {}
     if (member || hasChildren) out[key] = children

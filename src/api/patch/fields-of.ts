@@ -90,24 +90,36 @@ export function compare(a: unknown, b: unknown, schema: Schema): Difference {
   return { changed, removed }
 }
 
+/** Calls `visit` for each field or item; a second item of the same key, which cannot be told from the first one, may come too. */
+function eachPart(value: unknown, shape: Shape, schema: Schema, visit: (key: string, value: unknown, schema: Schema) => void): void {
+  if (shape === 'fields' && isObject(value)) {
+    const entries = typeof schema.additionalProperties === 'object' ? factsOf(schema.additionalProperties) : NO_SCHEMA
+    for (const k of Object.keys(value)) {
+      const v = value[k]
+      if (v !== undefined) visit(`f:${k}`, v, isNamed(schema, k) ? factsOf(schema.properties?.[k]) : entries)
+    }
+  } else if (Array.isArray(value)) {
+    const items = factsOf(schema.items)
+    for (const v of value) visit(itemKey(schema, v), v, items)
+  }
+}
+const NO_SCHEMA: Schema = {}
+
 type Parts = Map<string, readonly [value: unknown, schema: Schema]>
 
 function partsOf(value: unknown, shape: Shape, schema: Schema): Parts {
   const out: Parts = new Map()
-  if (shape === 'fields' && isObject(value)) {
-    for (const [k, v] of Object.entries(value)) if (v !== undefined) out.set(`f:${k}`, [v, childSchema(schema, k)])
-  } else if (Array.isArray(value)) {
-    const items = factsOf(schema.items)
-    for (const v of value) {
-      const key = itemKey(schema, v)
-      // A second item of the same key cannot be told from the first one.
-      if (!out.has(key)) out.set(key, [v, items])
-    }
-  }
+  eachPart(value, shape, schema, (key, v, child) => {
+    if (!out.has(key)) out.set(key, [v, child])
+  })
   return out
 }
 
-const isBare = (value: unknown): boolean => value === null || (typeof value === 'object' && Object.keys(value).length === 0)
+function isBare(value: unknown): boolean {
+  if (typeof value !== 'object' || value === null) return value === null
+  for (const _key in value) return false
+  return true
+}
 
 /** Both are there; null stands for an empty container of whatever the other one is. */
 function differ(a: unknown, b: unknown, schema: Schema): { changed?: Fields; removed?: Fields } {
@@ -143,7 +155,9 @@ function whole(value: unknown, schema: Schema): Fields {
   const shape = shapeOf(schema, value)
   if (shape === 'whole' || isBare(value)) return {}
   const out: MutableFields = { '.': {} }
-  for (const [key, [v, child]] of partsOf(value, shape, schema)) out[key] = whole(v, child) as MutableFields
+  eachPart(value, shape, schema, (key, v, child) => {
+    out[key] ??= whole(v, child) as MutableFields
+  })
   return out
 }
 
