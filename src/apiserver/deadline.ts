@@ -38,16 +38,17 @@ export function within<T>(clock: Clock, ms: number | undefined, work: Promise<T>
       over = true
       reject(timeout('Timeout: request did not complete within requested timeout - context deadline exceeded'))
     })
-    work.then(
-      (outcome) => {
-        timer.cancel()
+    const settle = async (): Promise<void> => {
+      try {
+        const outcome = await work
         if (over) late(outcome)
         else resolve(outcome)
-      },
-      (error: unknown) => {
-        timer.cancel()
+      } catch (error) {
         reject(error)
-      },
-    )
+      } finally {
+        timer.cancel()
+      }
+    }
+    void settle()
   })
 }
