@@ -60,7 +60,7 @@ export const KINDS = {
     short: 'po', categories: ALL, sub: 'attach binding ephemeralcontainers eviction exec log portforward proxy resize status',
     served: 'full', fields: POD_FIELDS, printer: core.pods,
   }),
-  PodTemplate: row('v1', 'PodTemplate', 'podtemplates', { printer: core.podTemplates }),
+  PodTemplate: row('v1', 'PodTemplate', 'podtemplates', { served: 'full', printer: core.podTemplates }),
   ReplicationController: row('v1', 'ReplicationController', 'replicationcontrollers', {
     short: 'rc', categories: ALL, sub: 'scale status', fields: { 'status.replicas': (o) => fieldText('status.replicas')(o) || '0' },
     printer: core.replicationControllers,
@@ -113,7 +113,7 @@ export const KINDS = {
   CustomResourceDefinition: row('apiextensions.k8s.io/v1', 'CustomResourceDefinition', 'customresourcedefinitions', {
     cluster: true, short: 'crd crds', categories: EXT, sub: 'status', served: 'full',
   }),
-  APIService: row('apiregistration.k8s.io/v1', 'APIService', 'apiservices', { cluster: true, categories: EXT, sub: 'status', printer: extension.apiServices }),
+  APIService: row('apiregistration.k8s.io/v1', 'APIService', 'apiservices', { cluster: true, categories: EXT, sub: 'status', served: 'full', printer: extension.apiServices }),
   MutatingWebhookConfiguration: row(WEBHOOK_GROUP, 'MutatingWebhookConfiguration', 'mutatingwebhookconfigurations', {
     served: 'full',
     cluster: true, categories: EXT, printer: extension.webhookConfigurations,

@@ -17,6 +17,7 @@ import { admissionPlugins } from './admission/plugins.ts'
 import { keepQuotaStatus } from './admission/quota-status.ts'
 import { annotate } from './audit/annotations.ts'
 import { audited, auditRefused, auditStream, noteRefusedUser, noteSource } from './audit/audit.ts'
+import { ensureApiServices, keepApiServices } from './api-services.ts'
 import { ANONYMOUS, Authenticator, impersonate } from './authn/authenticator.ts'
 import { ServiceAccountTokens } from './authn/service-account.ts'
 import { keepTokenSecrets } from './authn/token-secrets.ts'
@@ -219,14 +220,17 @@ export async function createApiServer(options: ApiServerOptions): Promise<ApiSer
   }
 
   const close = (): Promise<void> => scope.close()
+  const asSelf = (request: ApiRequest): Promise<ApiResponse> => serve(request, SELF, scope.signal)
   try {
     await writeFirstObjects({
-      handle: (request) => serve(request, SELF, scope.signal),
+      handle: asSelf,
       cache,
       serviceIp: firstAddress(options.serviceCidr),
       advertise: options.advertise,
     })
+    await ensureApiServices(core, asSelf)
     await cache.refresh()
+    scope.run('apiservices', (signal) => keepApiServices(core, asSelf, signal))
   } catch (error) {
     await close()
     throw error

@@ -4,7 +4,7 @@
  */
 import { prepareCreate, prepareUpdate } from '../api/prepare.ts'
 import { acceptDefinition } from './crd-status.ts'
-import type { Call, Core } from './core.ts'
+import { stamp, type Call, type Core } from './core.ts'
 import { allocate } from './service-allocation.ts'
 import type { Obj } from './stored-text.ts'
 
@@ -34,6 +34,12 @@ const STRATEGIES: Readonly<Record<string, Strategy>> = {
     },
     update(_core, _call, next, old) {
       next.spec = old.spec
+    },
+  },
+  'apiregistration.k8s.io/apiservices': {
+    create(core, _call, object) {
+      if ((object.spec as { service?: object } | undefined)?.service) return
+      object.status = { conditions: [{ type: 'Available', status: 'True', lastTransitionTime: stamp(core), reason: 'Local', message: 'Local APIServices are always available' }] }
     },
   },
   'apiextensions.k8s.io/customresourcedefinitions': {

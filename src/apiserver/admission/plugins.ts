@@ -1,7 +1,9 @@
 /** The admission plugins in their order, and the smallest among them. */
 import { KINDS } from '../../api/kinds.ts'
+import { certificateDoors } from './certificates.ts'
 import type { AdmissionPlugin } from './chain.ts'
 import { customRules } from './custom-rules.ts'
+import { defaultIngressClass } from './default-ingress-class.ts'
 import { escalation } from './escalation.ts'
 import { namespaceLifecycle } from './namespace-lifecycle.ts'
 import { nodeRestriction } from './node-restriction.ts'
@@ -26,7 +28,7 @@ const serveAtOnce: AdmissionPlugin = {
 /** The list, written out: order matters for `admit`. */
 export function admissionPlugins(): AdmissionPlugin[] {
   return [
-    namespaceLifecycle, limitRanger, serviceAccount, priority, runtimeClass, defaultStorageClass, storageProtection, mutatingWebhooks,
-    customRules, nodeRestriction, escalation, podSecurity, certificateSubject, validatingWebhooks, resourceQuota, serviceClaims, serveAtOnce,
+    namespaceLifecycle, limitRanger, serviceAccount, priority, runtimeClass, defaultStorageClass, storageProtection, defaultIngressClass, mutatingWebhooks,
+    customRules, nodeRestriction, escalation, podSecurity, certificateDoors, certificateSubject, validatingWebhooks, resourceQuota, serviceClaims, serveAtOnce,
   ]
 }
