@@ -6,11 +6,12 @@ import { join } from 'node:path'
 import { mkdir } from 'node:fs/promises'
 import type { Node, Pod, Service } from '../api/gen/types.ts'
 import { ANN_LOCAL_PATH } from '../api/volumes.ts'
-import { messageOf } from '../base/errors.ts'
+import type { KubeObject } from '../api/meta.ts'
+import { hasCode, messageOf } from '../base/errors.ts'
 import { Metrics } from '../base/metrics.ts'
 import { Scope } from '../base/scope.ts'
 import type { NodeHandler } from '../base/stream.ts'
-import { createEventRecorder } from '../client/mod.ts'
+import { createEventRecorder, type ResourceRef } from '../client/mod.ts'
 import { PAUSE_IMAGE } from './containerd/pause.ts'
 import { ImageCollector } from './image-gc.ts'
 import { Images } from './images.ts'
@@ -33,6 +34,7 @@ import { lookAtMachine, resourceMetrics, Stats } from './stats/summary.ts'
 import { StaticPods } from './static/static-pods.ts'
 import { createHandler } from './streams/handler.ts'
 import { runLogRotation } from './streams/log-rotation.ts'
+import type { Fetch } from './volumes/claims.ts'
 import { LocalPath, storageDirectory } from './volumes/local-path.ts'
 import { systemMounter } from './volumes/mounter.ts'
 import { Tokens } from './volumes/tokens.ts'
@@ -71,9 +73,14 @@ export function createAgent(options: AgentOptions): Agent {
   const logDir = (namespace: string, name: string, uid: string): string => join(logRoot, `${namespace}_${name}_${uid}`)
   const pods = caches.cache<Pod>(PODS, { fieldSelector: `spec.nodeName=${nodeName}` })
   const nodes = caches.cache<Node>(NODES, { fieldSelector: `metadata.name=${nodeName}` })
+  const fetch: Fetch = <T extends KubeObject>(ref: ResourceRef, namespace: string | undefined, name: string) =>
+    client.resource<T>(ref).get(name, namespace).catch((error: unknown) => {
+      if (hasCode(error, 'not-found')) return undefined
+      throw error
+    })
   const localPath = new LocalPath({ directory: storageDirectory(dirs.data), nodeName, client, caches, clock })
   const services = caches.cache<Service>(SERVICES)
-  const volumes = new Volumes({ dataDir: dirs.data, runDir: dirs.run, mounter: options.mounter ?? systemMounter, clock, localPath, views: runtime.views })
+  const volumes = new Volumes({ dataDir: dirs.data, runDir: dirs.run, mounter: options.mounter ?? systemMounter, clock, localPath, views: runtime.views, fetch })
   const tokens = new Tokens({ directory: join(dirs.data, 'tokens'), client, clock, seal: options.seal, onToken: options.onToken })
   const statuses = new StatusWriter({ client, clock, mirrorOf: (pod) => fromFiles?.mirrorOf(pod) })
   const cgroups = options.cgroupRoot === undefined ? undefined : new Cgroups(options.cgroupRoot)

@@ -1,21 +1,18 @@
 /**
- * Objects that pods of this node name (ConfigMaps, Secrets, claims and their volumes, runtime classes), each by a watch of its
- * own: a node sees no others. Behind a stash they are known at once on an offline boot. Bounded by what pods of this node have
- * named since the agent started.
+ * Objects that pods of this node name (ConfigMaps, Secrets, runtime classes), each by a watch of its own: a node sees no others.
+ * Behind a stash they are known at once on an offline boot. Bounded by what pods of this node have named since the agent started.
  */
 import type { ConfigMap, Secret } from '../api/gen/types.ts'
 import type { KubeObject } from '../api/meta.ts'
 import { AppError } from '../base/errors.ts'
 import type { Cache, CacheSet, ResourceRef } from '../client/mod.ts'
-import { CONFIG_MAPS, PERSISTENT_VOLUME_CLAIMS, PERSISTENT_VOLUMES, RUNTIME_CLASSES, SECRETS } from './refs.ts'
+import { CONFIG_MAPS, RUNTIME_CLASSES, SECRETS } from './refs.ts'
 
-export type ObjectKind = 'ConfigMap' | 'Secret' | 'PersistentVolumeClaim' | 'PersistentVolume' | 'RuntimeClass'
+export type ObjectKind = 'ConfigMap' | 'Secret' | 'RuntimeClass'
 
 const REFS: Readonly<Record<ObjectKind, ResourceRef>> = {
   ConfigMap: CONFIG_MAPS,
   Secret: SECRETS,
-  PersistentVolumeClaim: PERSISTENT_VOLUME_CLAIMS,
-  PersistentVolume: PERSISTENT_VOLUMES,
   RuntimeClass: RUNTIME_CLASSES,
 }
 

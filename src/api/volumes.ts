@@ -20,6 +20,8 @@ export const ANN_PROVISIONER = 'volume.kubernetes.io/storage-provisioner'
 export const LOCAL_PATH = 'rancher.io/local-path'
 /** On a Node: the directory under which it keeps volumes of {@link LOCAL_PATH}. */
 export const ANN_LOCAL_PATH = 'skerry.io/local-path'
+/** Label of a volume of {@link LOCAL_PATH}: the node whose it is, for that node's watch; see {@link nodeLabel}. */
+export const LABEL_NODE = 'skerry.io/node'
 /** Holds a volume until the node that has its directory removed it. Put there by that node before it makes the directory. */
 export const FINALIZER_LOCAL_PATH = 'skerry.io/local-path'
 export const FINALIZER_CLAIM = 'kubernetes.io/pvc-protection'
@@ -30,6 +32,11 @@ export const ANN_LOCAL_NODE = 'local.path.provisioner/selected-node'
 export const NO_PROVISIONER = 'kubernetes.io/no-provisioner'
 
 const BETA_CLASS = 'volume.beta.kubernetes.io/storage-class'
+
+/** A node's name as the value of a label: itself, or the end of it that fits and begins with a letter or digit. */
+export function nodeLabel(node: string): string {
+  return node.slice(-63).replace(/^[^a-z0-9]+/, '')
+}
 
 /** The claim behind one volume of a pod, by name; undefined for the other kinds of volumes. */
 export function claimNameOf(pod: Readonly<Pod>, volume: Readonly<Volume>): string | undefined {

@@ -20,7 +20,7 @@ import type { Action } from './planner.ts'
 import { qosOf } from './quantities.ts'
 import type { FieldContext } from './fields.ts'
 import type { Written } from './storage-limits.ts'
-import type { VolumeContext } from '../volumes/volumes.ts'
+import type { SourceContext } from '../volumes/sources.ts'
 
 const log = logger('agent.pods')
 /** After a preStop hook has used up the grace, a container still gets this long, seconds: the kubelet's figure. */
@@ -216,7 +216,7 @@ export class Steps {
     return { pod, hostIPs, podIPs: pod.spec?.hostNetwork ? hostIPs : podIPs, allocatable: this.#c.node.allocatable() }
   }
 
-  #sources(): VolumeContext {
+  #sources(): SourceContext {
     const pod = this.#pod
     const ready = this.#c.view.pod(uidOf(pod)).sandboxes.find((s) => s.state === 'ready')
     return {

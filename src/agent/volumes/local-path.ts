@@ -1,12 +1,12 @@
 /**
  * Directories of this machine that serve as volumes made on demand: made when the first pod mounts one, removed when its
  * PersistentVolume goes. Before a directory is made its node holds the volume by a finalizer, so that data never outlives the
- * object unnoticed, nor the other way round. One watch a directory that is there.
+ * object unnoticed, nor the other way round. One watch, of this node's volumes, from the first directory on.
  */
 import { chmod, mkdir, readdir, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { PersistentVolume } from '../../api/gen/types.ts'
-import { ANN_LOCAL_NODE, FINALIZER_LOCAL_PATH, FINALIZER_VOLUME } from '../../api/volumes.ts'
+import { ANN_LOCAL_NODE, FINALIZER_LOCAL_PATH, FINALIZER_VOLUME, LABEL_NODE, nodeLabel } from '../../api/volumes.ts'
 import type { Clock } from '../../base/clock.ts'
 import { hasCode, messageOf } from '../../base/errors.ts'
 import { logger } from '../../base/log.ts'
@@ -26,11 +26,10 @@ export interface LocalPathOptions {
   readonly clock: Clock
 }
 
-/** The volumes on demand of one node; see the header. Bounded by the directories there are. */
+/** The volumes on demand of one node; see the header. Bounded by the volumes the API has of it. */
 export class LocalPath {
   readonly #o: LocalPathOptions
-  /** Volumes that are watched, by name. */
-  readonly #watched = new Set<string>()
+  #watching = false
   readonly #busy = new Set<string>()
   #scope: Scope | undefined
 
@@ -38,10 +37,11 @@ export class LocalPath {
     this.#o = options
   }
 
-  /** Watches the volumes whose directories are here already. */
+  /** Watches the volumes if there are directories already. */
   async start(scope: Scope): Promise<void> {
     this.#scope = scope
-    for (const name of await readdir(this.#o.directory).catch(() => [])) this.#watch(name.split('_')[0] as string)
+    this.#watching = false
+    if ((await readdir(this.#o.directory).catch(() => [])).length > 0) this.#watch()
   }
 
   /** Whether a volume is a directory that this node makes and removes. */
@@ -53,12 +53,12 @@ export class LocalPath {
   /** Makes the directory of a volume that this node {@link owns}, held first. */
   async ensure(volume: Readonly<PersistentVolume>): Promise<void> {
     const path = pathOf(volume) as string
-    if (await stat(path).catch(() => undefined)) return this.#watch(volume.metadata?.name ?? '')
+    if (await stat(path).catch(() => undefined)) return this.#watch()
     await this.#hold(volume)
     await mkdir(path, { recursive: true })
     // Whoever the pod runs as may write, as into an emptyDir.
     await chmod(path, 0o777)
-    this.#watch(volume.metadata?.name ?? '')
+    this.#watch()
   }
 
   async #hold(volume: Readonly<PersistentVolume>): Promise<void> {
@@ -70,11 +70,11 @@ export class LocalPath {
     })
   }
 
-  #watch(name: string): void {
+  #watch(): void {
     const scope = this.#scope
-    if (!scope || name === '' || this.#watched.has(name)) return
-    this.#watched.add(name)
-    const cache = this.#o.caches.cache<PersistentVolume>(PERSISTENT_VOLUMES, { fieldSelector: `metadata.name=${name}` })
+    if (!scope || this.#watching) return
+    this.#watching = true
+    const cache = this.#o.caches.cache<PersistentVolume>(PERSISTENT_VOLUMES, { labelSelector: `${LABEL_NODE}=${nodeLabel(this.#o.nodeName)}` })
     scope.onClose(cache.onChange((now) => now && this.#look(now)))
     for (const volume of cache.list()) this.#look(volume)
   }

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { lstatSync, mkdirSync, readFileSync, readlinkSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
+import { lstatSync, mkdirSync, readFileSync, readlinkSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
 import { mkdtemp, readdir, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -12,26 +12,27 @@ import { FakeApi } from '../testing.ts'
 import { writeAtomicDir } from './atomic-dir.ts'
 import { setOwnership } from './ownership.ts'
 import { Tokens } from './tokens.ts'
-import { Volumes, type VolumeContext } from './volumes.ts'
+import type { SourceContext } from './sources.ts'
+import { Volumes } from './volumes.ts'
 
 const root = await mkdtemp(join(tmpdir(), 'skerry-volumes-'))
 after(() => rm(root, { recursive: true, force: true }))
 const tmpfs: string[] = []
 const mounter = { tmpfs: async (path: string, size: number) => void tmpfs.push(`${path} ${size}`), readOnly: async () => {}, unmountUnder: async () => {} }
-const volumes = new Volumes({ dataDir: join(root, 'data'), runDir: join(root, 'run'), mounter, clock: new FakeClock() })
+const objects = new Map<string, KubeObject>()
+const volumes = new Volumes({ fetch: async (ref, _namespace, name) => objects.get(`${ref.kind}/${name}`) as never, dataDir: join(root, 'data'), runDir: join(root, 'run'), mounter, clock: new FakeClock() })
 
 const pod = (list: Volume[], spec: object = {}): Pod => ({
   metadata: { uid: 'u1', name: 'web', namespace: 'default', labels: { app: 'x' }, annotations: { 'a/b': 'c' } },
   spec: { volumes: list, containers: [{ name: 'main', resources: { limits: { memory: '64Mi' } } }], ...spec },
 })
 const content = new Map([['key', Buffer.from('value')], ['other', Buffer.from('2')]])
-const objects = new Map<string, KubeObject>()
-const context = (p: Pod): VolumeContext => ({
+const context = (p: Pod): SourceContext => ({
   pod: p,
   hostIPs: ['192.0.2.1'],
   podIPs: ['10.0.0.2'],
   allocatable: { cpu: '4' },
-  config: { read: async (_kind, name) => (name === 'none' ? undefined : content), object: async (kind, name) => objects.get(`${kind}/${name}`) as never },
+  config: { read: async (_kind, name) => (name === 'none' ? undefined : content) },
   token: async (r) => `token of ${r.serviceAccount} for ${r.audiences.join() || 'the API'}`,
 })
 const prepare = (list: Volume[], spec: object = {}): Promise<void> => volumes.prepare(pod(list, spec), context(pod(list, spec)))
@@ -143,7 +144,9 @@ test('a torn token file is asked for anew', async () => {
   assert.match(await new Tokens({ directory: dir, client: api.client, clock: new FakeClock(), seal: undefined }).token(request), /^token-/)
 })
 
+const forget = (): void => rmSync(join(root, 'data/pods/u1/claims'), { recursive: true, force: true })
 const claimed = (spec: object, claim: object = {}): void => {
+  forget()
   objects.set('PersistentVolume/pv', { metadata: { name: 'pv' }, spec: { claimRef: { uid: 'c1' }, ...spec } } as KubeObject)
   objects.set('PersistentVolumeClaim/data', { metadata: { name: 'data', uid: 'c1', annotations: { 'pv.kubernetes.io/bind-completed': 'yes' } }, spec: { volumeName: 'pv' }, status: { phase: 'Bound' }, ...claim } as KubeObject)
 }
@@ -165,6 +168,7 @@ test('a claim is mounted where its volume lies; subPaths are made in it, and a r
 
 test('a claim that cannot be mounted says why', async () => {
   objects.clear()
+  forget()
   await assert.rejects(prepare([CLAIM]), why(/persistentvolumeclaim "data" not found/))
   claimed({ local: { path: join(root, 'nowhere') } })
   await assert.rejects(prepare([CLAIM]), why(/path ".*nowhere" does not exist/))
@@ -178,6 +182,9 @@ test('a claim that cannot be mounted says why', async () => {
   await assert.rejects(prepare([CLAIM]), why(/non-bound phase \("Pending"\)/))
   claimed({ local: { path: root } })
   await assert.rejects(prepare([{ name: 'data', ephemeral: {} }]), why(/"web-data" not found/))
+  await prepare([CLAIM])
+  objects.clear()
+  await prepare([CLAIM]) // What a claim is has been kept with the pod: the server may be away.
 })
 
 test('a group is given all files once, and with OnRootMismatch only when the root is wrong', { skip: process.getuid?.() === 0 ? false : 'needs root' }, async () => {

@@ -15,8 +15,7 @@ import { uidOf } from '../pods/names.ts'
 import { amount } from '../pods/quantities.ts'
 import { writeAtomicDir } from './atomic-dir.ts'
 import { claimNameOf } from '../../api/volumes.ts'
-import type { ObjectReader } from '../objects.ts'
-import { claimPlace, type Place } from './claims.ts'
+import { claimPlace, type Fetch, type Place } from './claims.ts'
 import { checkHostPath } from './host-path.ts'
 import type { LocalPath } from './local-path.ts'
 import { mountImage, releaseImages } from './image-volumes.ts'
@@ -28,6 +27,8 @@ export interface VolumesOptions {
   readonly runDir: string
   readonly mounter: Mounter
   readonly clock: Clock
+  /** Asks the API for what a claim is. @default claims are refused as not found */
+  readonly fetch?: Fetch
   /** Images as mounts. @default image volumes are refused */
   readonly views?: ImageViews | undefined
   /** Directories that volumes are made in on demand. @default none are made */
@@ -35,11 +36,6 @@ export interface VolumesOptions {
 }
 
 type Device = ContainerConfig['devices'][number]
-
-/** What volumes are made from: configuration, the pod's fields, and the objects it names. */
-export interface VolumeContext extends Omit<SourceContext, 'config'> {
-  readonly config: ObjectReader
-}
 
 /** Directories and mounts of one node's pods, by uid; see the header. */
 export class Volumes {
@@ -61,7 +57,7 @@ export class Volumes {
   }
 
   /** Makes every volume, or brings the written ones up to date. @throws AppError naming the volume */
-  async prepare(pod: Readonly<Pod>, context: VolumeContext): Promise<void> {
+  async prepare(pod: Readonly<Pod>, context: SourceContext): Promise<void> {
     for (const volume of pod.spec?.volumes ?? []) {
       try {
         await this.#prepareOne(pod, volume, context)
@@ -73,23 +69,23 @@ export class Volumes {
   }
 
   /** Writes again only what comes from API objects; for changes while the pod runs. */
-  async refresh(pod: Readonly<Pod>, context: VolumeContext): Promise<void> {
+  async refresh(pod: Readonly<Pod>, context: SourceContext): Promise<void> {
     for (const volume of pod.spec?.volumes ?? []) await this.#write(pod, volume, context)
   }
 
-  async #prepareOne(pod: Readonly<Pod>, volume: Volume, context: VolumeContext): Promise<void> {
+  async #prepareOne(pod: Readonly<Pod>, volume: Volume, context: SourceContext): Promise<void> {
     if (volume.hostPath) return await checkHostPath(volume.hostPath.path, volume.hostPath.type)
     if (volume.emptyDir) return await this.#emptyDir(pod, volume)
     // Pulled and mounted with the first container that wants it, so that a missing image is told like a container's own.
     if (volume.image) return
-    if (claimNameOf(pod, volume) !== undefined) return await this.#claim(pod, volume, context)
+    if (claimNameOf(pod, volume) !== undefined) return await this.#claim(pod, volume)
     if (await this.#write(pod, volume, context)) return
     const source = Object.keys(volume).find((k) => k !== 'name') ?? 'none'
     throw new AppError('unsupported', `volumes of kind "${source}" are not supported, use a persistentVolumeClaim, emptyDir or hostPath`)
   }
 
   /** True when this kind of volume is written by the agent. */
-  async #write(pod: Readonly<Pod>, volume: Volume, context: VolumeContext): Promise<boolean> {
+  async #write(pod: Readonly<Pod>, volume: Volume, context: SourceContext): Promise<boolean> {
     const files = await volumeFiles(volume, context)
     if (!files) return false
     const gid = pod.spec?.securityContext?.fsGroup
@@ -109,9 +105,10 @@ export class Volumes {
     await chmod(path, gid === undefined ? 0o777 : 0o2777)
   }
 
-  async #claim(pod: Readonly<Pod>, volume: Volume, context: VolumeContext): Promise<void> {
-    const place = await claimPlace(pod, volume, context.config, this.#options.localPath)
+  async #claim(pod: Readonly<Pod>, volume: Volume): Promise<void> {
     const uid = uidOf(pod)
+    const { localPath, fetch = async () => undefined } = this.#options
+    const place = await claimPlace(pod, volume, { localPath, fetch, file: join(this.podDir(uid), 'claims', volume.name) })
     const places = this.#places.get(uid) ?? new Map<string, Place>()
     this.#places.set(uid, places.set(volume.name, place))
     const { fsGroup, fsGroupChangePolicy } = pod.spec?.securityContext ?? {}

@@ -5,7 +5,7 @@
 import type { Node, PersistentVolume, StorageClass } from '../../api/gen/types.ts'
 import { LABEL_HOSTNAME } from '../../api/meta.ts'
 import { KINDS } from '../../api/kinds.ts'
-import { ANN_LOCAL_NODE, ANN_LOCAL_PATH, ANN_PROVISIONED_BY, ANN_SELECTED_NODE, FINALIZER_LOCAL_PATH, LOCAL_PATH } from '../../api/volumes.ts'
+import { ANN_LOCAL_NODE, ANN_LOCAL_PATH, ANN_PROVISIONED_BY, ANN_SELECTED_NODE, FINALIZER_LOCAL_PATH, LABEL_NODE, LOCAL_PATH, nodeLabel } from '../../api/volumes.ts'
 import { hasCode } from '../../base/errors.ts'
 import type { Client } from '../../client/mod.ts'
 import type { Claim, PV, Storage } from './storage.ts'
@@ -56,7 +56,7 @@ export function localVolume(claim: Claim, storageClass: Readonly<StorageClass>, 
   return {
     apiVersion: 'v1',
     kind: 'PersistentVolume',
-    metadata: { name: volume, annotations: { [ANN_PROVISIONED_BY]: LOCAL_PATH, [ANN_LOCAL_NODE]: nodeName } },
+    metadata: { name: volume, labels: { [LABEL_NODE]: nodeLabel(nodeName) }, annotations: { [ANN_PROVISIONED_BY]: LOCAL_PATH, [ANN_LOCAL_NODE]: nodeName } },
     spec: {
       accessModes: claim.spec?.accessModes ?? [],
       capacity: { storage: claim.spec?.resources?.requests?.['storage'] ?? '0' },
