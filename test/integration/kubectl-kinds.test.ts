@@ -39,6 +39,9 @@ function steady(text: string): string {
 
 test('one object of every kind is shown as kubectl users know it', { skip, timeout: 60_000 }, async () => {
   await ok('apply -f -', data('kinds.yaml'))
+  // What the server itself fills in a moment later.
+  await ok('wait --for=condition=Available=False apiservice/v1.x.io --timeout=10s')
+  await ok('wait --for=jsonpath={.status.used.limits\\.cpu}=4 resourcequota/x --timeout=10s')
   const shown = steady(await ok('get -o wide -f -', data('kinds.yaml')))
   assert.equal(shown.trim(), data('kinds.txt').trim())
   // Events have no place for the kind in front of their name, so they are not shown twice.
