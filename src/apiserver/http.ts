@@ -12,6 +12,7 @@ import { drained } from '../base/drained.ts'
 import { MAX_BODY } from './body.ts'
 import { ListText } from './list-text.ts'
 import type { HttpRequest, HttpResponse } from './ports.ts'
+import { WatchStream } from './watch-stream.ts'
 
 const compress = promisify(gzip)
 const decompress = promisify(gunzip)
@@ -102,6 +103,7 @@ export async function sendResponse(res: HttpResponse, response: ApiResponse, acc
   }
   out.writeHead(status, headers)
   out.flushHeaders?.()
+  if (body instanceof WatchStream) return body.into(out)
   await writeAll(out, body)
 }
 

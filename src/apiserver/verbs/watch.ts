@@ -148,8 +148,12 @@ export async function watch(core: Core, call: Call): Promise<ApiResponse> {
     goLive()
   }
   pump()
-  if (live) return answer(call, 200, stream)
-  return answer(call, 200, paced(stream, () => !live && !stream.ended, pump))
+  stream.onTaken(() => {
+    if (live || stream.ended) return false
+    pump()
+    return true
+  })
+  return answer(call, 200, stream)
 }
 
 /** A watch that ends with the reason why it cannot begin. */
@@ -158,18 +162,4 @@ function failed(call: Call, error: AppError): ApiResponse {
   stream.push(Buffer.from(`${JSON.stringify({ type: 'ERROR', object: toStatus(error) })}\n`))
   stream.end()
   return answer(call, 200, stream)
-}
-
-/** The stream, with `pump` called each time the reader has taken all there was, while `more` says so. */
-async function* paced(stream: WatchStream, more: () => boolean, pump: () => void): AsyncGenerator<Uint8Array> {
-  try {
-    for (;;) {
-      const { done, value } = await stream.next()
-      if (done) return
-      yield value
-      if (more()) pump()
-    }
-  } finally {
-    await stream.return()
-  }
 }
