@@ -17,8 +17,8 @@ import { machineArch } from './facts.ts'
 
 const log = logger('agent.node')
 const SCHEDULE: RetrySchedule = { firstMs: 250, factor: 2, maxMs: 15_000, jitter: 0.5 }
-/** The status is written this often even when nothing changed, ms. */
-const REFRESH_MS = 300_000
+/** The status is written this often even when nothing changed, ms: the link tells that the node lives, and this costs its line 12 kB a time. */
+const REFRESH_MS = 1_800_000
 /** A clock that is off by more is told, ms; certificates are made for a day of it, so this is early. */
 const CLOCK_OFF_MS = 300_000
 /** How often the machine is looked at for pressure and addresses, ms. */
