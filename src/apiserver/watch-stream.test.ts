@@ -73,7 +73,7 @@ test('changes wait for a client that does not read, up to the limit; then its wa
   let pushed = 0
   // What the system buffers between the two comes before the queue.
   await until('the queue is full', () => {
-    for (let i = 0; i < 50 && ended === 0; i++) stream.push(text(pushed++, 10_000))
+    for (let i = 0; i < 50 && !stream.ended; i++) stream.push(text(pushed++, 10_000))
     return ended === 1
   })
   assert.ok(stream.ended)
