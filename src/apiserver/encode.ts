@@ -16,6 +16,7 @@ export interface Stored {
 /** A stored object in the shape of `def`, fresh and the caller's to change. */
 export function objectOf(def: ResourceDef, stored: Stored): Obj {
   const object = storedShape(def, stored)
+  if (stored.revision === 0) delete object.metadata.resourceVersion
   return isConverted(def) ? (inShapeOf(def, object) as Obj) : object
 }
 
@@ -40,7 +41,8 @@ export function encodeOne(call: Pick<Call, 'def' | 'accepted' | 'query'>, stored
     case 'meta':
       return JSON.stringify({ kind: 'PartialObjectMetadata', apiVersion: 'meta.k8s.io/v1', metadata: objectOf(def, stored).metadata })
     default:
-      if (isConverted(def)) return JSON.stringify(objectOf(def, stored))
+      // A dry run of a create has no revision to show.
+      if (isConverted(def) || stored.revision === 0) return JSON.stringify(objectOf(def, stored))
       return wireText(stored.text, stored.revision, def.kind, apiVersionOf(def))
   }
 }

@@ -75,7 +75,9 @@ function dispatch(core: Core, call: Call): Promise<ApiResponse> | ApiResponse {
   if (!def.verbs.includes(info.verb) && info.verb !== 'watch') throw methodNotAllowed(def, info.verb)
   // A name belongs to all verbs but these, whose path is the collection's.
   if (!isCollective(info.verb) && (info.name === undefined) !== (info.verb === 'create')) throw methodNotAllowed(def, info.verb)
-  if (def.namespaced && info.namespace === undefined && (info.name !== undefined || info.verb === 'create')) throw pathNotFound()
+  // Across namespaces there are only lists and watches.
+  if (def.namespaced && info.namespace === undefined && (info.verb === 'create' || info.verb === 'deletecollection')) throw methodNotAllowed(def, info.verb)
+  if (def.namespaced && info.namespace === undefined && info.name !== undefined) throw pathNotFound()
   if (!def.namespaced && info.namespace !== undefined && def.resource !== 'namespaces') throw pathNotFound()
   switch (info.verb) {
     case 'get':

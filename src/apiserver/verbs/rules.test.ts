@@ -162,7 +162,10 @@ test('options of writes are checked before anything is done, in the words of the
   refuse(await h.call<Any>('DELETE', `${CM}/a?propagationPolicy=Now`), 'DeleteOptions.meta.k8s.io "" is invalid: propagationPolicy: Unsupported value: "Now": supported values: "Foreground", "Background", "Orphan", "nil"')
   refuse(await h.call<Any>('DELETE', `${CM}/a?propagationPolicy=Orphan&orphanDependents=true`), 'DeleteOptions.meta.k8s.io "" is invalid: propagationPolicy: Invalid value: "Orphan": orphanDependents and deletionPropagation cannot be both set')
   assert.equal((await h.call<Any>('DELETE', `${CM}/a`, { kind: 'ConfigMap' })).body.message, 'decoded object cannot be converted to DeleteOptions')
+  const dry = await h.call('POST', `${CM}?dryRun=All`, { metadata: { name: 'new' } })
+  assert.deepEqual([dry.status, dry.body.kind, dry.body.metadata.resourceVersion, typeof dry.body.metadata.uid], [201, 'ConfigMap', undefined, 'string'])
   assert.equal((await h.call('DELETE', `${CM}/a?dryRun=All`)).status, 200)
+  assert.deepEqual([(await h.call('POST', '/api/v1/configmaps', body)).status, (await h.call('DELETE', '/api/v1/configmaps')).status, (await h.call('GET', '/api/v1/configmaps/a')).status], [405, 405, 404])
   assert.equal((await h.call('GET', `${CM}/a`)).status, 200)
 })
 
