@@ -30,6 +30,24 @@ test('maps, bytes, lists, quantities, int-or-string and zeros that count survive
   assert.deepEqual(deployment.spec, { replicas: 0 })
 })
 
+test('storage kinds of CSI sidecars are read', () => {
+  const named = field(1, text(1, 'x'))
+  const driver = field(2, Buffer.concat([varint(1, 0), text(3, 'Persistent'), text(5, 'File'), field(6, text(1, 'aud'))]))
+  assert.deepEqual(decodeProtobuf(envelope('storage.k8s.io/v1', 'CSIDriver', Buffer.concat([named, driver]))), {
+    kind: 'CSIDriver', apiVersion: 'storage.k8s.io/v1', metadata: { name: 'x' },
+    spec: { attachRequired: false, volumeLifecycleModes: ['Persistent'], fsGroupPolicy: 'File', tokenRequests: [{ audience: 'aud' }] },
+  })
+  const attachment = Buffer.concat([named, field(2, Buffer.concat([text(1, 'd.io'), field(2, text(1, 'pv')), text(3, 'n')])), field(3, varint(1, 1))])
+  assert.deepEqual(decodeProtobuf(envelope('storage.k8s.io/v1', 'VolumeAttachment', attachment)), {
+    kind: 'VolumeAttachment', apiVersion: 'storage.k8s.io/v1', metadata: { name: 'x' },
+    spec: { attacher: 'd.io', source: { persistentVolumeName: 'pv' }, nodeName: 'n' }, status: { attached: true },
+  })
+  const capacity = Buffer.concat([named, text(3, 'slow'), field(4, text(1, '5Gi'))])
+  assert.deepEqual(decodeProtobuf(envelope('storage.k8s.io/v1', 'CSIStorageCapacity', capacity)), {
+    kind: 'CSIStorageCapacity', apiVersion: 'storage.k8s.io/v1', metadata: { name: 'x' }, storageClassName: 'slow', capacity: '5Gi',
+  })
+})
+
 test('free-form objects are the JSON they carry', () => {
   const managed = Buffer.concat([text(1, 'kubectl'), text(2, 'Update'), text(3, 'v1'), text(6, 'FieldsV1'), field(7, text(1, '{"f:data":{}}'))])
   const { metadata } = decodeProtobuf(envelope('v1', 'ConfigMap', field(1, Buffer.concat([text(1, 'c'), field(17, managed)])))) as { metadata: object }

@@ -22,7 +22,7 @@ const ZERO_COUNTS = new Set(
   runAsUser runAsGroup fsGroup runAsNonRoot allowPrivilegeEscalation readOnlyRootFilesystem privileged automountServiceAccountToken enableServiceLinks
   shareProcessNamespace setHostnameAsFQDN hostUsers priority tolerationSeconds defaultMode mode partition suspend immutable optional controller
   blockOwnerDeletion orphanDependents allocateLoadBalancerNodePorts storageClassName ready serving terminating value weight leaseDurationSeconds
-  leaseTransitions stabilizationWindowSeconds currentHealthy disruptionsAllowed desiredHealthy expectedPods allowed allowVolumeExpansion`.split(/\s+/),
+  leaseTransitions attachRequired podInfoOnMount storageCapacity requiresRepublish seLinuxMount stabilizationWindowSeconds currentHealthy disruptionsAllowed desiredHealthy expectedPods allowed allowVolumeExpansion`.split(/\s+/),
 )
 
 let messages: Map<string, readonly string[]> | undefined
