@@ -37,7 +37,7 @@ test('a Node that somebody deleted registers again', async () => {
   await using n = await testNode()
   await n.until('registered', () => n.api.calls.includes('patch nodes n1 status'))
   n.api.remove('nodes', undefined, 'n1')
-  await n.pass(310_000)
+  await n.pass(11_000)
   await n.until('there again', () => n.api.objects.has('nodes//n1'))
 })
 

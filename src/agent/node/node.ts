@@ -93,7 +93,11 @@ export class NodeObject {
   }
 
   async run(signal: AbortSignal): Promise<void> {
-    const stop = this.#o.cache.onChange(() => this.#wake())
+    const stop = this.#o.cache.onChange((now) => {
+      // Deleted by somebody: what was written is gone, and is written again.
+      if (!now) this.#written = undefined
+      this.#wake()
+    })
     let failures = 0
     while (!signal.aborted) {
       await this.look().catch((error: unknown) => log.warn('machine not read', { error }))
