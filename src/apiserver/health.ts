@@ -40,13 +40,7 @@ export function healthPath(parts: HealthParts, path: string, query: URLSearchPar
     case '/openid/v1/jwks':
       return { ...json(parts.tokens.jwks()), headers: { 'content-type': 'application/jwk-set+json', 'cache-control': 'public, max-age=3600' } }
     case '/.well-known/openid-configuration':
-      return json({
-        issuer: parts.tokens.issuer,
-        jwks_uri: `${parts.tokens.issuer}/openid/v1/jwks`,
-        response_types_supported: ['id_token'],
-        subject_types_supported: ['public'],
-        id_token_signing_alg_values_supported: ['ES256'],
-      })
+      return { ...json(parts.tokens.discovery()), headers: { 'content-type': 'application/json', 'cache-control': 'public, max-age=3600' } }
   }
   const [, root, one] = /^\/(healthz|livez|readyz)(?:\/([\w/-]+?))?\/?$/.exec(path) ?? []
   if (root === undefined) return undefined

@@ -58,8 +58,12 @@ export interface ServiceAccountKey {
   readonly publicKeyPem: string
   /** Keys that signed before: their tokens count until they expire. @default none */
   readonly formerPublicKeysPem?: readonly string[]
-  /** @default https://kubernetes.default.svc.cluster.local */
+  /** Named in new tokens. @default https://kubernetes.default.svc.cluster.local */
   readonly issuer?: string
+  /** Issuers named in tokens before, which still count. @default none */
+  readonly formerIssuers?: readonly string[]
+  /** Where the discovery document says the key set is. @default `<issuer>/openid/v1/jwks` */
+  readonly jwksUri?: string
 }
 
 /** A resource that is not kept but made when asked for, e.g. `metrics.k8s.io` pods. Read only. */

@@ -47,7 +47,9 @@ interface VerifyKey {
 }
 
 interface Keys {
-  readonly issuer: string
+  /** The first is named in new tokens, all count. */
+  readonly issuers: readonly [string, ...string[]]
+  readonly jwksUri: string
   readonly signing: CryptoKey
   /** That of `signing` first. */
   readonly verifying: readonly [VerifyKey, ...VerifyKey[]]
@@ -80,7 +82,18 @@ export class ServiceAccountTokens {
   }
 
   get issuer(): string {
-    return this.#keys.issuer
+    return this.#keys.issuers[0]
+  }
+
+  /** What `/.well-known/openid-configuration` says. */
+  discovery(): object {
+    return {
+      issuer: this.issuer,
+      jwks_uri: this.#keys.jwksUri,
+      response_types_supported: ['id_token'],
+      subject_types_supported: ['public'],
+      id_token_signing_alg_values_supported: ['ES256'],
+    }
   }
 
   /** The key set at `/openid/v1/jwks`. */
@@ -131,7 +144,7 @@ export class ServiceAccountTokens {
    * The user behind a token, and the audiences of `wanted` it is good for.
    * @throws AppError `unauthorized` saying what is wrong with it
    */
-  async verify(token: string, wanted: readonly string[] = [this.issuer]): Promise<{ user: UserInfo; audiences: string[] }> {
+  async verify(token: string, wanted: readonly string[] = this.#keys.issuers): Promise<{ user: UserInfo; audiences: string[] }> {
     const payload = await this.#payload(token)
     if (payload.iss === LEGACY_ISSUER) return this.#verifyOfSecret(token, payload, wanted)
     const audiences = [payload.aud ?? []].flat().filter((a) => wanted.includes(a))
@@ -162,7 +175,7 @@ export class ServiceAccountTokens {
     const [namespace, secret, name, uid] = [claim('namespace'), claim('secret.name'), claim('service-account.name'), claim('service-account.uid')]
     if (!namespace || !secret || !name || !uid) throw refuse('it names no Secret and service account')
     // It carries no audience: it is meant for this API alone.
-    const audiences = wanted.filter((a) => a === this.issuer)
+    const audiences = wanted.filter((a) => this.#keys.issuers.includes(a))
     if (audiences.length === 0) throw refuse(`it is for ${JSON.stringify(this.issuer)} only`)
     const path = `${namespace}/${secret}`
     const holder = this.#alive('secrets', path, undefined, 'secret') as { data?: Record<string, string>; metadata: { labels?: Record<string, string> } }
@@ -186,7 +199,7 @@ export class ServiceAccountTokens {
       const { kid } = decodeProtectedHeader(token)
       const key = this.#keys.verifying.find((k) => k.kid === kid)
       if (!key) throw new Error('it is signed by a key that is not known here')
-      const { payload } = await jwtVerify(token, key.key, { issuer: [this.issuer, LEGACY_ISSUER], algorithms: ['ES256'], currentDate: new Date(now), clockTolerance: 5 })
+      const { payload } = await jwtVerify(token, key.key, { issuer: [...this.#keys.issuers, LEGACY_ISSUER], algorithms: ['ES256'], currentDate: new Date(now), clockTolerance: 5 })
       if (payload.iss !== LEGACY_ISSUER && payload.exp === undefined) throw new Error('it has no "exp" claim')
       if (this.#verified.size >= REMEMBERED) this.#verified.delete(this.#verified.keys().next().value as string)
       this.#verified.set(token, payload)
@@ -220,7 +233,8 @@ async function loadKeys(key: ServiceAccountKey): Promise<Keys> {
     // EC keys come as SEC1 or PKCS8 PEM; jose reads the latter.
     const pkcs8 = createPrivateKey(key.privateKeyPem).export({ type: 'pkcs8', format: 'pem' }) as string
     const [first, ...others] = await Promise.all([key.publicKeyPem, ...(key.formerPublicKeysPem ?? [])].map(verifyKey))
-    return { issuer: key.issuer ?? DEFAULT_ISSUER, signing: await importPKCS8(pkcs8, 'ES256'), verifying: [first as VerifyKey, ...others] }
+    const issuer = key.issuer ?? DEFAULT_ISSUER
+    return { issuers: [issuer, ...(key.formerIssuers ?? [])], jwksUri: key.jwksUri ?? `${issuer.replace(/\/$/, '')}/openid/v1/jwks`, signing: await importPKCS8(pkcs8, 'ES256'), verifying: [first as VerifyKey, ...others] }
   } catch (cause) {
     throw new AppError('invalid', 'load service-account key: not an EC P-256 key pair in PEM', { cause })
   }

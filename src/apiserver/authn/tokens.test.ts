@@ -91,6 +91,23 @@ test('keys change: the new one signs, tokens of the former one count until it is
   assert.equal((await who(h, late))?.name, 'system:serviceaccount:default:robot')
 })
 
+test('the issuer is found by discovery; one that was named before still counts', async () => {
+  const key = testKey()
+  await using h = await startHarness({ serviceAccountKey: key })
+  await account(h)
+  const early = (await ask(h, {})).body.status.token
+  await h.api.setServiceAccountKey({ ...key, issuer: 'https://id.example/', formerIssuers: ['https://kubernetes.default.svc.cluster.local'] })
+  const late = (await ask(h, {})).body.status.token
+  const claims = JSON.parse(Buffer.from(late.split('.')[1] as string, 'base64url').toString()) as { iss: string; aud: string[] }
+  assert.deepEqual([claims.iss, claims.aud], ['https://id.example/', ['https://id.example/']])
+  const anonymous = { user: { name: 'system:serviceaccount:x:y', groups: ['system:serviceaccounts', 'system:authenticated'] } }
+  const found = (await h.call<{ issuer: string; jwks_uri: string }>('GET', '/.well-known/openid-configuration', undefined, anonymous)).body
+  assert.deepEqual([found.issuer, found.jwks_uri], ['https://id.example/', 'https://id.example/openid/v1/jwks'])
+  for (const token of [early, late]) assert.equal((await who(h, token))?.name, 'system:serviceaccount:default:robot')
+  await h.api.setServiceAccountKey({ ...key, issuer: 'https://id.example/' })
+  await assert.rejects(who(h, early), /iss/)
+})
+
 test('a Secret for a service account is filled, its token works, is dated, and ends with Secret, label or account', async () => {
   await using h = await startHarness({ rootCaPem: () => 'THE CA' })
   await account(h)

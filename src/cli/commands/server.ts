@@ -21,6 +21,8 @@ export const serverCommand: Command = {
     { name: 'write-kubeconfig', type: 'string', value: 'PATH', help: 'also write the admin kubeconfig here' },
     { name: 'store', type: 'string', value: 'URL', help: 'sqlite, or etcd://host:port[,...]?ca=FILE&cert=FILE&key=FILE, which several servers can share', default: 'sqlite' },
     { name: 'cluster-token-file', type: 'string', value: 'PATH', help: "for a further server of one etcd: a copy of the first one's server/cluster-token" },
+    { name: 'service-account-issuer', type: 'list', value: 'URL', help: 'issuer named in service-account tokens (repeat: further ones were named before and still count)' },
+    { name: 'service-account-jwks-uri', type: 'string', value: 'URL', help: 'where the discovery document says the keys of tokens are; <issuer>/openid/v1/jwks by default' },
     { name: 'secrets-encryption', type: 'boolean', help: 'encrypt Secrets in the store, with a key in server/tls/secrets-encryption.json, or in a shared etcd with one sealed by the cluster token', default: false },
     { name: 'encrypt', type: 'list', value: 'RESOURCE', help: 'encrypt these too (repeat): configmaps, deployments.apps, *.apps, *.* for everything but events' },
     { name: 'encryption-provider-config', type: 'string', value: 'FILE', help: "Kubernetes' file of providers: not read here, see --encrypt; there is no key service (KMS)" },
@@ -47,6 +49,11 @@ export const serverCommand: Command = {
     }
     if (settings['encryption-provider-config'] !== undefined) throw new AppError('unsupported', 'start server: --encryption-provider-config is not read: providers (kms, aescbc, secretbox) cannot be chosen. Name resources with --secrets-encryption and --encrypt; keys are made here (AES-256-GCM) and changed with `skerry store rotate-secrets-key`')
     const encrypted = [...(settings['secrets-encryption'] === true ? ['secrets'] : []), ...(settings['encrypt'] as readonly string[])]
+    const [issuer, ...formerIssuers] = settings['service-account-issuer'] as readonly string[]
+    const jwksUri = settings['service-account-jwks-uri'] as string | undefined
+    for (const [name, url] of [...(settings['service-account-issuer'] as readonly string[]).map((u) => ['service-account-issuer', u] as const), ...(jwksUri === undefined ? [] : [['service-account-jwks-uri', jwksUri] as const])]) {
+      if (!url.startsWith('https://') || !URL.canParse(url) || /[?#]/.test(url)) throw new AppError('invalid', `start server: --${name} "${url}" is not an https address without query, as OpenID discovery needs it`)
+    }
     const auditPolicy = settings['audit-policy'] as string | undefined
     for (const name of ['audit-log', 'audit-log-maxsize', 'audit-log-maxbackup', 'audit-webhook-config']) {
       if (auditPolicy === undefined && settings[name] !== undefined) throw new AppError('invalid', `start server: --${name} records nothing without --audit-policy`)
@@ -64,6 +71,7 @@ export const serverCommand: Command = {
       clusterCidr: String(settings['cluster-cidr']),
       serviceCidr: String(settings['service-cidr']),
       advertise: settings['advertise-address'] as readonly string[],
+      tokens: { ...(issuer === undefined ? {} : { issuer, formerIssuers }), ...(jwksUri === undefined ? {} : { jwksUri }) },
       audit:
         auditPolicy === undefined
           ? undefined

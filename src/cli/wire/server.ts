@@ -9,7 +9,7 @@ import { join } from 'node:path'
 import type { ConfigMap, Secret } from '../../api/gen/types.ts'
 import { ALPN_API_H2, GROUP_MASTERS, nodeUser, PATHS, type UserInfo } from '../../api/contract.ts'
 import { KINDS } from '../../api/kinds.ts'
-import { createApiServer, createPodStreams, listen, type Route } from '../../apiserver/mod.ts'
+import { createApiServer, createPodStreams, listen, type Route, type ServiceAccountKey } from '../../apiserver/mod.ts'
 import { writeFileAtomic } from '../../base/atomic-file.ts'
 import { systemClock } from '../../base/clock.ts'
 import { hasCode } from '../../base/errors.ts'
@@ -56,6 +56,8 @@ export interface ServerSettings {
   readonly serviceCidr: string
   readonly advertise: readonly string[]
   readonly writeKubeconfig: string | undefined
+  /** Who signs service-account tokens, and where its keys are found; Kubernetes' own names by default. */
+  readonly tokens?: Pick<ServiceAccountKey, 'issuer' | 'formerIssuers' | 'jwksUri'>
   /** What is recorded of requests, and where. */
   readonly audit?: AuditSettings | undefined
 }
@@ -99,6 +101,7 @@ export async function startServer(settings: ServerSettings): Promise<RunningServ
     const store = shared ? await sealed(opened, keysInStore(shared, paths.data), settings.store.encrypted ?? []) : opened
     const loadIdentity = (): Promise<ServerIdentity> => loadServerIdentity(paths.data, serverSans([...settings.advertise, ...(bound ? [bound] : [])]))
     let identity = await loadIdentity()
+    const tokenKey = (): ServiceAccountKey => ({ ...identity.serviceAccount, ...settings.tokens })
     const metrics = new Metrics()
 
     let peers: Peers | undefined
@@ -110,7 +113,7 @@ export async function startServer(settings: ServerSettings): Promise<RunningServ
       store,
       clock,
       metrics,
-      serviceAccountKey: identity.serviceAccount,
+      serviceAccountKey: tokenKey(),
       rootCaPem: () => identity.caBundle,
       serviceCidr: settings.serviceCidr,
       podStreams,
@@ -226,7 +229,7 @@ export async function startServer(settings: ServerSettings): Promise<RunningServ
     const use = async (next: ServerIdentity): Promise<void> => {
       identity = next
       listener.setCertificate({ key: next.serving.keyPem, cert: next.serving.certPem, ca: next.caBundle })
-      await api.setServiceAccountKey(next.serviceAccount)
+      await api.setServiceAccountKey(tokenKey())
       await writeAccess()
       await publishRootCa(client, next.caBundle)
     }
