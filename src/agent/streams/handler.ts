@@ -6,7 +6,7 @@
 import { finished, pipeline } from 'node:stream/promises'
 import { Readable, type Duplex } from 'node:stream'
 import { join } from 'node:path'
-import type { Pod } from '../../api/gen/types.ts'
+import type { ContainerStatus, Pod } from '../../api/gen/types.ts'
 import type { Clock } from '../../base/clock.ts'
 import { AppError, isAbort, messageOf, type ErrorCode } from '../../base/errors.ts'
 import { logger } from '../../base/log.ts'
@@ -124,18 +124,25 @@ function runningOf(options: HandlerOptions, pod: Readonly<Pod>, name: string): C
 
 const PULLS: Readonly<Record<string, string>> = { ErrImagePull: "image can't be pulled", ImagePullBackOff: 'trying and failing to pull image' }
 
+function statusOf(pod: Readonly<Pod>, name: string): ContainerStatus | undefined {
+  const { initContainerStatuses = [], containerStatuses = [], ephemeralContainerStatuses = [] } = pod.status ?? {}
+  return [...initContainerStatuses, ...containerStatuses, ...ephemeralContainerStatuses].find((s) => s.name === name)
+}
+
 /** Why a container has not started, in a kubelet's words. */
 function waitingFor(pod: Readonly<Pod>, name: string): string {
-  const all = [...(pod.status?.initContainerStatuses ?? []), ...(pod.status?.containerStatuses ?? []), ...(pod.status?.ephemeralContainerStatuses ?? [])]
-  const reason = all.find((s) => s.name === name)?.state?.waiting?.reason ?? 'ContainerCreating'
+  const reason = statusOf(pod, name)?.state?.waiting?.reason ?? 'ContainerCreating'
   return PULLS[reason] ?? reason
 }
+
+/** Id of the container that the status calls the last one: while the next is waited for, that is the newest there is. */
+const lastEnded = (pod: Readonly<Pod>, name: string): string | undefined => statusOf(pod, name)?.lastState?.terminated?.containerID?.split('://')[1]
 
 async function logs(options: HandlerOptions, pod: Readonly<Pod>, name: string, params: URLSearchParams, respond: Respond): Promise<void> {
   const query = parseLogQuery(params, options.clock.now())
   const made = attempts(options, pod, name).filter((c) => c.state !== 'created')
   const previous = params.get('previous') === 'true'
-  const chosen = made[previous ? 1 : 0]
+  const chosen = previous ? (made.find((c) => c.id === lastEnded(pod, name)) ?? made[1]) : made[0]
   if (!chosen) {
     const words = previous ? `previous terminated container "${name}" in pod "${pod.metadata?.name}" not found` : `container "${name}" in pod "${pod.metadata?.name}" is waiting to start: ${waitingFor(pod, name)}`
     throw new AppError('invalid', words)

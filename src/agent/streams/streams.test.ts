@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Duplex, PassThrough } from 'node:stream'
 import test, { after } from 'node:test'
+import type { ContainerStatus } from '../../api/gen/types.ts'
 import { FakeClock, systemClock } from '../../base/clock.ts'
 import { setLogSink } from '../../base/log.ts'
 import { AppError } from '../../base/errors.ts'
@@ -140,6 +141,21 @@ test('the log of a container that has not started says what it waits for', async
   n.api.put('pods', testPod('web', { containers: [{ name: 'main', image: 'nobody-has-it', imagePullPolicy: 'Always' }] }))
   await n.until('the failed pull', () => n.api.pod('web').status?.containerStatuses?.[0]?.state?.waiting?.reason === 'ErrImagePull')
   assert.match(await ask(n, '/containerLogs/default/web/main').text, /"main" in pod "web" is waiting to start: image can't be pulled$/)
+})
+
+test('the previous log of a container that waits for its next start is that of its last', async () => {
+  await using n = await testNode({ app: { exitAfterMs: 1_000, exitCode: 3 } })
+  n.api.put('pods', testPod('web'))
+  const current = (): ContainerStatus | undefined => n.api.pod('web').status?.containerStatuses?.[0]
+  for (const restarts of [0, 1]) {
+    await n.until(`run ${restarts}`, () => current()?.state?.running !== undefined && current()?.restartCount === restarts)
+    await n.pass(1_000)
+  }
+  await n.until('the wait', () => current()?.state?.waiting?.reason === 'CrashLoopBackOff')
+  const logs = join(n.dirs.data, 'logs', 'pods', 'default_web_uid-web', 'main')
+  mkdirSync(logs, { recursive: true })
+  for (const run of [0, 1]) writeFileSync(join(logs, `${run}.log`), line(1, `run ${run}`))
+  assert.equal(await ask(n, '/containerLogs/default/web/main?previous=true').text, 'run 1\n')
 })
 
 test('a request for what is not there is refused with its reason', async () => {
