@@ -72,7 +72,7 @@ export const KINDS = {
     short: 'svc', categories: ALL, sub: 'proxy status', served: 'full', fields: 'spec.clusterIP spec.type', printer: core.services,
   }),
   // Workloads.
-  ControllerRevision: row('apps/v1', 'ControllerRevision', 'controllerrevisions', { printer: apps.controllerRevisions }),
+  ControllerRevision: row('apps/v1', 'ControllerRevision', 'controllerrevisions', { served: 'full', printer: apps.controllerRevisions }),
   DaemonSet: row('apps/v1', 'DaemonSet', 'daemonsets', { short: 'ds', categories: ALL, sub: 'status', printer: apps.daemonSets }),
   Deployment: row('apps/v1', 'Deployment', 'deployments', {
     short: 'deploy', categories: ALL, sub: 'scale status', served: 'full', printer: apps.deployments,
@@ -134,13 +134,13 @@ export const KINDS = {
     short: 'ev', served: 'full', schema: 'EventsEvent', storage: 'events', fields: EVENT_FIELDS('regarding'), printer: core.events,
   }),
   EndpointSlice: row('discovery.k8s.io/v1', 'EndpointSlice', 'endpointslices', { printer: network.endpointSlices }),
-  IngressClass: row('networking.k8s.io/v1', 'IngressClass', 'ingressclasses', { cluster: true, printer: network.ingressClasses }),
+  IngressClass: row('networking.k8s.io/v1', 'IngressClass', 'ingressclasses', { cluster: true, served: 'full', printer: network.ingressClasses }),
   Ingress: row('networking.k8s.io/v1', 'Ingress', 'ingresses', { short: 'ing', sub: 'status', printer: network.ingresses }),
   IPAddress: row('networking.k8s.io/v1', 'IPAddress', 'ipaddresses', { cluster: true, short: 'ip', printer: network.ipAddresses }),
   NetworkPolicy: row('networking.k8s.io/v1', 'NetworkPolicy', 'networkpolicies', { short: 'netpol', printer: network.networkPolicies }),
   ServiceCIDR: row('networking.k8s.io/v1', 'ServiceCIDR', 'servicecidrs', { cluster: true, sub: 'status', printer: network.serviceCidrs }),
   // Nodes, scheduling, storage, devices of DRA, flow control.
-  RuntimeClass: row('node.k8s.io/v1', 'RuntimeClass', 'runtimeclasses', { cluster: true, printer: extension.runtimeClasses }),
+  RuntimeClass: row('node.k8s.io/v1', 'RuntimeClass', 'runtimeclasses', { cluster: true, served: 'full', printer: extension.runtimeClasses }),
   PriorityClass: row('scheduling.k8s.io/v1', 'PriorityClass', 'priorityclasses', { served: 'full', cluster: true, short: 'pc', printer: extension.priorityClasses }),
   CSIDriver: row('storage.k8s.io/v1', 'CSIDriver', 'csidrivers', { cluster: true, printer: storage.csiDrivers }),
   CSINode: row('storage.k8s.io/v1', 'CSINode', 'csinodes', { cluster: true, printer: storage.csiNodes }),
