@@ -65,6 +65,12 @@ export interface CustomParts {
   readonly storageVersion: string
   /** Who converts between versions that differ in more than name; absent: nobody has to. */
   readonly converter?: { readonly client: WebhookClient; readonly reviews: readonly string[] }
+  /** Objects written after this revision of the store were written by this very definition. Absent: unknown. */
+  readonly since?: number
+  /** All versions have one schema. */
+  readonly uniform?: boolean
+  /** Objects are shown as they are stored, in the version they are stored in: for the server's own use. */
+  readonly keepsMark?: boolean
   /** Sent with every answer of a deprecated version. */
   readonly warning?: string
   /** Dotted paths of the scale subresource. */

@@ -9,10 +9,15 @@ import { internalError } from '../api/status.ts'
 import { messageOf } from '../base/errors.ts'
 import { annotationErrors, labelErrors } from '../api/validate/meta.ts'
 import type { Core } from './core.ts'
-import type { Obj } from './stored-text.ts'
+import { customText, markVersion, splitVersion } from './custom-text.ts'
+import { textOf, type Stored } from './encode.ts'
+import { toStored as asText, type Obj } from './stored-text.ts'
 
 /** Kubernetes' own time for one conversion. */
 const TIMEOUT_MS = 30_000
+
+/** Converted objects kept for a definition: a watcher asks for what a list has just shown. */
+const KEPT = 512
 
 interface Review {
   readonly response?: { readonly uid?: string; readonly result?: { readonly status?: string; readonly message?: string; readonly reason?: string }; readonly convertedObjects?: unknown[] }
@@ -80,4 +85,51 @@ function settle(before: Obj, after: unknown, apiVersion: string): Obj | string {
   // Of metadata a webhook may change labels and annotations, nothing else.
   const { labels: _l, annotations: _a, ...kept } = before.metadata
   return { ...object, metadata: { ...kept, ...(labels && Object.keys(labels).length > 0 ? { labels } : {}), ...(annotations && Object.keys(annotations).length > 0 ? { annotations } : {}) } } as Obj
+}
+
+/** True when a webhook stands between the versions of a resource. */
+export function hasConverter(def: ResourceDef): boolean {
+  return def.custom?.converter !== undefined && def.custom.keepsMark !== true
+}
+
+/** Converted texts by definition (its converter's own object), object, revision and version; oldest out first. */
+const kept = new WeakMap<object, Map<string, string>>()
+
+/** Stored objects in the version of `def`; what is in it already, or needs nobody to convert it, is given back as it is. */
+export async function inVersion<T extends Stored>(core: Core, def: ResourceDef, items: readonly T[], signal: AbortSignal): Promise<(T | Stored)[]> {
+  const converter = def.custom?.converter
+  if (!converter || !hasConverter(def)) return [...items]
+  const wanted = apiVersionOf(def)
+  const stored = apiVersionOf({ group: def.group, version: def.custom?.storageVersion ?? def.version })
+  let memory = kept.get(converter)
+  if (!memory) kept.set(converter, (memory = new Map()))
+  const parsed = items.map((item) => {
+    const { text, apiVersion = stored } = splitVersion(item.text)
+    if (apiVersion === wanted) return undefined
+    const object = { apiVersion, kind: def.kind, ...(JSON.parse(text) as Obj) }
+    return { object, key: `${wanted} ${apiVersion} ${object.metadata.uid ?? ''} ${item.revision}` }
+  })
+  const missing = parsed.filter((p) => p !== undefined && !memory.has(p.key)) as { object: Obj; key: string }[]
+  const converted = await convertCustom(core, def, missing.map((m) => m.object), signal)
+  const fresh = new Map(missing.map((m, i) => [m.key, markVersion(asText(converted[i] as Obj), wanted)]))
+  return items.map((item, i) => {
+    const key = parsed[i]?.key
+    if (key === undefined) return item
+    const text = fresh.get(key) ?? (memory.get(key) as string)
+    memory.delete(key)
+    memory.set(key, text)
+    if (memory.size > KEPT) memory.delete(memory.keys().next().value as string)
+    return { text, revision: item.revision }
+  })
+}
+
+/** What to store for an object, and what to answer with: the same text, save where a webhook stands between both versions. */
+export async function textsOf(core: Core, def: ResourceDef, object: Obj, signal: AbortSignal): Promise<{ readonly text: string; readonly shown: string }> {
+  const version = def.custom?.storageVersion
+  if (!hasConverter(def) || version === undefined || version === def.version) {
+    const text = textOf(def, object)
+    return { text, shown: text }
+  }
+  const [stored] = await convertCustom(core, { ...def, version }, [{ ...object, apiVersion: apiVersionOf(def), kind: def.kind }], signal)
+  return { text: customText(def, stored as Obj), shown: customText(def, object, def.version) }
 }

@@ -11,6 +11,7 @@ import { SELF } from './bootstrap.ts'
 import { CLEANUP, condition, couldBeAccepted, isTrue, type Crd } from './crd-status.ts'
 import type { Call, Core } from './core.ts'
 import { storageName } from './resources.ts'
+import type { CacheEntry } from './watch-cache.ts'
 import { removeObject } from './verbs/delete.ts'
 import { changeObject } from './verbs/write.ts'
 
@@ -18,6 +19,20 @@ const log = logger('apiserver.crds')
 const DEF: ResourceDef = KINDS.CustomResourceDefinition
 /** How often deletion of instances is looked at again while some hold finalizers, ms. */
 const RETRY_MS = 1_000
+
+/** By the entry they came from, so that what is compiled for a definition lasts as long as it does not change. */
+const rows = new WeakMap<CacheEntry, ResourceDef[]>()
+
+function rowsOf(entry: CacheEntry): ResourceDef[] {
+  let found = rows.get(entry)
+  if (!found) {
+    const crd = entry.parsed(true) as unknown as CustomResourceDefinition
+    const uniform = new Set(crd.spec.versions.map((v) => JSON.stringify(v.schema))).size === 1
+    found = resourceFromCrd(crd).map((d) => (d.custom ? { ...d, custom: { ...d.custom, since: entry.revision, uniform } } : d))
+    rows.set(entry, found)
+  }
+  return found
+}
 
 /** Serves what the stored definitions say, now and after each change. Returns how to stop. */
 export function serveDefinitions(core: Core): () => void {
@@ -28,7 +43,7 @@ export function serveDefinitions(core: Core): () => void {
       const crd = entry.parsed(true) as unknown as Crd
       if (!isTrue(crd, 'Established')) continue
       try {
-        defs.push(...resourceFromCrd(crd as unknown as CustomResourceDefinition))
+        defs.push(...rowsOf(entry))
       } catch (error) {
         log.error('definition cannot be served', { crd: entry.name, error })
       }
@@ -91,7 +106,9 @@ export async function cleanDefinitions(core: Core, signal: AbortSignal): Promise
 
 /** True when the definition may go and was let go. */
 async function cleanOne(core: Core, crd: Crd, signal: AbortSignal): Promise<boolean> {
-  const def = core.resources.custom.find((d) => d.custom?.crd === crd.metadata.name)
+  const mine = core.resources.custom.filter((d) => d.custom?.crd === crd.metadata.name)
+  // In the version they are stored in, objects need nobody to convert them.
+  const def = mine.find((d) => d.version === d.custom?.storageVersion) ?? mine[0]
   if (def) {
     if (!isTrue(crd, 'Terminating')) await tell(core, crd, condition(core, crd, 'Terminating', 'True', 'InstanceDeletionInProgress', 'CustomResource deletion is in progress'), signal)
     const instances = [...core.cache.resource(storageName(def)).scan()]

@@ -3,6 +3,7 @@ import { fromStored as inShapeOf, isConverted, toStored as inStoredShape } from 
 import type { ResourceDef } from '../api/kinds.ts'
 import { tableOf } from '../api/table.ts'
 import type { Call } from './core.ts'
+import { customText, settledText } from './custom-text.ts'
 import { ListText } from './list-text.ts'
 import { apiVersionOf } from './resources.ts'
 import { fromStored, itemText, toStored, wireText, type Obj } from './stored-text.ts'
@@ -22,11 +23,11 @@ export function objectOf(def: ResourceDef, stored: Stored): Obj {
 
 /** The text to store for an object in the shape of `def`. */
 export function textOf(def: ResourceDef, object: Obj): string {
-  return toStored(inStoredShape(def, object) as Obj)
+  return def.custom ? customText(def, object) : toStored(inStoredShape(def, object) as Obj)
 }
 
 function storedShape(def: ResourceDef, stored: Stored): Obj {
-  return fromStored(stored.text, stored.revision, def.kind, apiVersionOf(def))
+  return fromStored(settledText(def, stored).text, stored.revision, def.kind, apiVersionOf(def))
 }
 
 /** The body for one object in the caller's shape. `first` false leaves a Table's column definitions out. */
@@ -43,7 +44,7 @@ export function encodeOne(call: Pick<Call, 'def' | 'accepted' | 'query'>, stored
     default:
       // A dry run of a create has no revision to show.
       if (isConverted(def) || stored.revision === 0) return JSON.stringify(objectOf(def, stored))
-      return wireText(stored.text, stored.revision, def.kind, apiVersionOf(def))
+      return wireText(settledText(def, stored).text, stored.revision, def.kind, apiVersionOf(def))
   }
 }
 
@@ -74,7 +75,7 @@ export function encodeList(call: Pick<Call, 'def' | 'accepted' | 'query'>, items
     return JSON.stringify({ kind: 'PartialObjectMetadataList', apiVersion: 'meta.k8s.io/v1', metadata, items: partial })
   }
   const apiVersion = apiVersionOf(def)
-  const text = isConverted(def) ? (i: Stored) => JSON.stringify(objectOf(def, i)) : def.custom ? (i: Stored) => wireText(i.text, i.revision, def.kind, apiVersion) : (i: Stored) => itemText(i.text, i.revision)
+  const text = isConverted(def) ? (i: Stored) => JSON.stringify(objectOf(def, i)) : def.custom ? (i: Stored) => wireText(settledText(def, i).text, i.revision, def.kind, apiVersion) : (i: Stored) => itemText(i.text, i.revision)
   const head = `{"kind":"${def.listKind}","apiVersion":"${apiVersion}","metadata":${JSON.stringify(metadata)},"items":[`
   let size = 0
   for (const item of items) size += item.text.length

@@ -14,6 +14,7 @@ import { since } from '../api/columns/column.ts'
 import { cloneJson } from '../base/json.ts'
 import { mediaType, readObject } from './body.ts'
 import { answer, stamp, type Call, type Core } from './core.ts'
+import { inVersion } from './conversion.ts'
 import { objectOf, type Stored } from './encode.ts'
 import { schemaFor, versionsOf, writerOf } from './managed-fields.ts'
 import { keyOf } from './resources.ts'
@@ -39,7 +40,8 @@ export async function scaleGet(core: Core, call: Call): Promise<ApiResponse> {
   const { def, info } = call
   const stored = await core.cache.read(keyOf(def, info.namespace, info.name))
   if (!stored) throw notFound(def, info.name as string)
-  return scaleAnswer(core, call, stored)
+  const [shown] = await inVersion(core, def, [stored], call.signal)
+  return scaleAnswer(core, call, shown as Stored)
 }
 
 /** PUT of a Scale; its resourceVersion and uid are preconditions. */

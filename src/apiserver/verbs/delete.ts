@@ -8,7 +8,8 @@ import { hasCode } from '../../base/errors.ts'
 import { readObject } from '../body.ts'
 import { answer, isDryRun, type Call, type Core } from '../core.ts'
 import { markDeleted, removable, type DeleteOptions } from '../deletion.ts'
-import { encodeList, encodeOne, objectOf, textOf, type Stored } from '../encode.ts'
+import { hasConverter, inVersion, textsOf } from '../conversion.ts'
+import { encodeList, encodeOne, objectOf, type Stored } from '../encode.ts'
 import { keyOf, storageName } from '../resources.ts'
 import { selection } from '../selection.ts'
 import { checkDeleteOptions, checkListOptions, flag, wholeNumber } from './options.ts'
@@ -63,7 +64,8 @@ export async function removeObject(core: Core, call: Call, name: string, options
   for (;;) {
     const current = await core.cache.read(key)
     if (!current) throw notFound(def, name)
-    const old = objectOf(def, current)
+    const seen = hasConverter(def) ? ((await inVersion(core, def, [current], call.signal))[0] as Stored) : current
+    const old = objectOf(def, seen)
     const { uid, resourceVersion } = options.preconditions ?? {}
     if (uid !== undefined && uid !== old.metadata.uid) {
       throw conflict(def, name, `Precondition failed: UID in precondition: ${uid}, UID in object meta: ${old.metadata.uid}`)
@@ -74,13 +76,13 @@ export async function removeObject(core: Core, call: Call, name: string, options
     await core.admission.validate({ core, call, verb: 'delete', object: old, old })
     const next = markDeleted(def, old, options, core.clock.now())
     const gone = removable(def, next)
-    const text = textOf(def, next)
-    if (dryRun || (!gone && text === current.text)) return { stored: dryRun && gone ? current : { text, revision: current.revision }, gone }
+    const { text, shown } = await textsOf(core, def, next, call.signal)
+    if (dryRun || (!gone && text === current.text)) return { stored: dryRun && gone ? seen : { text: shown, revision: current.revision }, gone }
     const event = { core, call, verb: 'delete' as const, object: next, old }
     try {
       const revision = gone ? await core.store.delete(key, current.revision) : await core.store.put(key, text, current.revision)
       await core.admission.after(gone ? event : { ...event, verb: 'update' }, revision)
-      return { stored: { text: gone ? current.text : text, revision }, gone }
+      return { stored: { text: gone ? seen.text : shown, revision }, gone }
     } catch (error) {
       if (hasCode(error, 'not-found')) throw notFound(def, name)
       if (!hasCode(error, 'conflict')) throw error

@@ -7,10 +7,11 @@ import type { ApiResponse } from '../../api/contract.ts'
 import { ApiError, badRequest, expired, notFound, tooLargeResourceVersion } from '../../api/status.ts'
 import { AppError, hasCode } from '../../base/errors.ts'
 import { answer, type Call, type Core } from '../core.ts'
+import { hasConverter, inVersion } from '../conversion.ts'
 import { encodeList, encodeOne, type Stored } from '../encode.ts'
 import { keyOf, storageName } from '../resources.ts'
 import { selection, type Selection } from '../selection.ts'
-import { checkListOptions, wholeNumber } from './options.ts'
+import { checkListOptions, checkTable, wholeNumber } from './options.ts'
 import { CacheEntry } from '../watch-cache.ts'
 
 /** Entries read from the store at a time when a selector thins them out. */
@@ -20,6 +21,7 @@ const PAGE = 500
 export async function get(core: Core, call: Call): Promise<ApiResponse> {
   const { def, info, query } = call
   const key = keyOf(def, info.namespace, info.name as string)
+  checkTable(call)
   const asked = revisionOf(query.get('resourceVersion'))
   let stored: Stored | undefined
   if (asked === undefined) {
@@ -29,7 +31,8 @@ export async function get(core: Core, call: Call): Promise<ApiResponse> {
     stored = core.cache.resource(storageName(def)).get(key)
   }
   if (!stored) throw notFound(def, info.name as string)
-  return answer(call, 200, encodeOne(call, stored, core.clock.now()))
+  if (hasConverter(def)) [stored] = await inVersion(core, def, [stored], call.signal)
+  return answer(call, 200, encodeOne(call, stored as Stored, core.clock.now()))
 }
 
 /** Position in a chunked list, as an opaque text. `rv` -1: the snapshot was lost, go on from the key in the newest state. */
@@ -38,13 +41,21 @@ interface Continue {
   readonly key: string
 }
 
+/** Selectors that hold in every version. */
+function withoutFields(query: URLSearchParams): URLSearchParams {
+  const out = new URLSearchParams(query)
+  out.delete('fieldSelector')
+  return out
+}
+
 /** GET of a collection. @throws ApiError 400, 410, 504 by the rules of resourceVersion */
 export async function list(core: Core, call: Call): Promise<ApiResponse> {
   const { def, info, query } = call
   checkListOptions(query, false)
+  checkTable(call)
   const limit = Math.max(0, wholeNumber(query.get('limit')) ?? 0)
   const prefix = keyOf(def, info.namespace)
-  const select = selection(def, query)
+  const select = selection(def, hasConverter(def) ? withoutFields(query) : query)
   const match = query.get('resourceVersionMatch')
   const asked = revisionOf(query.get('resourceVersion'))
   const token = query.get('continue')
@@ -70,7 +81,17 @@ export async function list(core: Core, call: Call): Promise<ApiResponse> {
     ...(page.next === undefined ? {} : { continue: encodeContinue({ rv: page.revision, key: page.next }) }),
     ...(page.next === undefined || select ? {} : { remaining: page.remaining }),
   }
-  return answer(call, 200, encodeList(call, page.items, end, core.clock.now()))
+  return answer(call, 200, encodeList(call, await shownItems(core, call, page.items), end, core.clock.now()))
+}
+
+/** The items in the caller's version. Selectors on fields are judged on what a conversion webhook made, so the page may be shorter. */
+async function shownItems(core: Core, call: Call, items: readonly Stored[]): Promise<readonly Stored[]> {
+  const { def, query } = call
+  if (!hasConverter(def)) return items
+  const converted = await inVersion(core, def, items, call.signal)
+  const select = query.get('fieldSelector') ? selection(def, query) : undefined
+  if (!select) return converted
+  return converted.filter((one, i) => select.matches(new CacheEntry((items[i] as CacheEntry).key, one.text, one.revision, one.revision)))
 }
 
 interface Page {

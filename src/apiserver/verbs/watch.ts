@@ -8,12 +8,14 @@ import type { ApiResponse } from '../../api/contract.ts'
 import { expired, toStatus } from '../../api/status.ts'
 import { AppError } from '../../base/errors.ts'
 import { answer, type Call, type Core } from '../core.ts'
+import { hasConverter } from '../conversion.ts'
 import { encodeOne, type Stored } from '../encode.ts'
 import { apiVersionOf, keyOf, storageName } from '../resources.ts'
 import { selection } from '../selection.ts'
 import type { CacheEvent } from '../watch-cache.ts'
 import { WatchStream } from '../watch-stream.ts'
-import { checkListOptions, flag, wholeNumber } from './options.ts'
+import { checkListOptions, checkTable, flag, wholeNumber } from './options.ts'
+import { watchConverted } from './watch-converted.ts'
 import { reach, revisionOf } from './read.ts'
 
 const QUEUE_BYTES = 4 << 20
@@ -31,6 +33,8 @@ const NODE_BOOKMARK_MS = 600_000
 export async function watch(core: Core, call: Call): Promise<ApiResponse> {
   const { def, info, query, accepted } = call
   checkListOptions(query, true)
+  checkTable(call)
+  if (hasConverter(def)) return watchConverted(core, call, watch)
   const select = selection(def, query)
   const cache = core.cache.resource(storageName(def))
   const key = keyOf(def, info.namespace, info.name)

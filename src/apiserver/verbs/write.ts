@@ -12,7 +12,8 @@ import type { ResourceDef } from '../../api/kinds.ts'
 import { bodyText, duplicateKeys, mediaType, readObject } from '../body.ts'
 import { answer, isDryRun, stamp, type Call, type Core } from '../core.ts'
 import { removable } from '../deletion.ts'
-import { encodeOne, objectOf, textOf, type Stored } from '../encode.ts'
+import { hasConverter, inVersion, textsOf } from '../conversion.ts'
+import { encodeOne, objectOf, type Stored } from '../encode.ts'
 import { checkCreate, checkUpdate, decodeObject } from '../kind-rules.ts'
 import { beforeCreate, beforeUpdate } from '../strategies.ts'
 import { keyOf } from '../resources.ts'
@@ -46,7 +47,7 @@ export interface Change {
 export interface ChangeOptions {
   /** The change is a server-side apply: its managedFields are already right. */
   readonly applied?: boolean
-  /** The change is the server's own and complete: no part of the old state is put back, no rule of updates applies. */
+  /** The change is the server's own and complete: no part of the old state is put back, no rule of updates applies, no field changes its owner. */
   readonly whole?: boolean
 }
 
@@ -113,15 +114,15 @@ export async function createObject(core: Core, call: Call, object: Obj, options:
     await core.admission.validate({ core, call, verb: 'create', object: next, old: undefined })
     setManaged(next, options.applied ? (object.metadata.managedFields ?? []) : managedAfterWrite(core, call, undefined, next, now))
     const key = keyOf(def, info.namespace, next.metadata.name as string)
-    const text = boundedText(def, next)
+    const { text, shown } = await boundedTexts(core, call, next)
     if (isDryRun(query)) {
       if ((await core.store.get(key)).entry) throw alreadyExists(def, next.metadata.name as string)
-      return { text, revision: 0 }
+      return { text: shown, revision: 0 }
     }
     try {
       const revision = await core.store.put(key, text, 0, def.storage === 'events' ? { ttlSeconds: EVENT_TTL_SECONDS } : {})
       await core.admission.after({ core, call, verb: 'create', object: next, old: undefined }, revision)
-      return { text, revision }
+      return { text: shown, revision }
     } catch (error) {
       if (!hasCode(error, 'exists')) throw error
       if (!generated) throw alreadyExists(def, next.metadata.name as string)
@@ -167,9 +168,10 @@ export async function changeObject(core: Core, call: Call, change: Change, optio
   for (let attempt = 0; ; attempt++) {
     const current = await core.cache.read(key)
     if (!current) throw notFound(def, name)
-    const old = objectOf(def, current)
+    const seen = hasConverter(def) ? ((await inVersion(core, def, [current], call.signal))[0] as Stored) : current
+    const old = objectOf(def, seen)
     const sent = await change(cloneJson(old))
-    if (!sent) return current
+    if (!sent) return seen
     const wanted = sent.metadata.resourceVersion
     if (wanted !== undefined && wanted !== '' && wanted !== '0' && wanted !== old.metadata.resourceVersion) throw conflict(def, name)
     if (sent.metadata.uid && sent.metadata.uid !== old.metadata.uid) {
@@ -177,20 +179,20 @@ export async function changeObject(core: Core, call: Call, change: Change, optio
     }
     const now = stamp(core)
     const next = await nextState(core, call, old, sent, options.whole ?? false)
-    setManaged(next, options.applied ? (sent.metadata.managedFields ?? []) : managedAfterWrite(core, call, old, next, now))
-    const text = boundedText(def, next)
-    if (text === current.text) return current
-    if (isDryRun(query)) return { text, revision: current.revision }
+    setManaged(next, options.applied ? (sent.metadata.managedFields ?? []) : options.whole ? (old.metadata.managedFields ?? []) : managedAfterWrite(core, call, old, next, now))
+    const { text, shown } = await boundedTexts(core, call, next)
+    if (text === current.text) return seen
+    if (isDryRun(query)) return { text: shown, revision: current.revision }
     const event = { core, call, verb: 'update' as const, object: next, old }
     try {
       if (removable(def, next)) {
         const revision = await core.store.delete(key, current.revision)
         await core.admission.after({ ...event, verb: 'delete' }, revision)
-        return { text, revision }
+        return { text: shown, revision }
       }
       const revision = await core.store.put(key, text, current.revision, def.storage === 'events' ? { ttlSeconds: EVENT_TTL_SECONDS } : {})
       await core.admission.after(event, revision)
-      return { text, revision }
+      return { text: shown, revision }
     } catch (error) {
       if (hasCode(error, 'not-found')) throw notFound(def, name)
       if (!hasCode(error, 'conflict')) throw error
@@ -220,12 +222,12 @@ function setManaged(object: Obj, entries: ManagedFieldsEntry[]): void {
   else delete object.metadata.managedFields
 }
 
-/** The text to store, without the owners of fields when these make it too long. */
-function boundedText(def: ResourceDef, object: Obj): string {
-  const text = textOf(def, object)
-  if (text.length <= MAX_OWNED || object.metadata.managedFields === undefined) return text
+/** The texts to store and to answer with, without the owners of fields when these make it too long. */
+async function boundedTexts(core: Core, { def, signal }: Call, object: Obj): ReturnType<typeof textsOf> {
+  const texts = await textsOf(core, def, object, signal)
+  if (texts.text.length <= MAX_OWNED || object.metadata.managedFields === undefined) return texts
   delete object.metadata.managedFields
-  return textOf(def, object)
+  return textsOf(core, def, object, signal)
 }
 
 function noUniqueName(def: ResourceDef, name: string): ApiError {
