@@ -111,6 +111,7 @@ volumes: [{name: data, persistentVolumeClaim: {claimName: manual}}, {name: files
     const views = async (): Promise<string[]> =>
       (await site.on(NODE, 'ctr', ['-a', join(pathsOf(site.data(NODE)).run, 'containerd.sock'), '-n', 'k8s.io', 'snapshots', '--snapshotter', 'overlayfs', 'list'])).out.split('\n').filter((l) => l.startsWith('skerry-volume-'))
     assert.equal((await views()).length, 1)
+    assert.equal(await inside('imaged', 'id', '-g'), '3000', 'a group without a user')
     await site.kubectl('delete', 'pod', 'imaged', '--wait=true')
     assert.deepEqual(await views(), [])
     await eventually('the missing image to be told', async () => /unpulled\s+0\/1\s+(ErrImagePull|ImagePullBackOff|ErrImageNeverPull)/.test(await site.kubectl('get', 'pods')))
@@ -220,7 +221,7 @@ securityContext: {capabilities: {drop: [ALL], add: [NET_BIND_SERVICE]}, seccompP
     image: tools:v1
     securityContext: {seccompProfile: {type: Localhost, localhostProfile: no-mkdir.json}}
 `,
-    one('imaged', 'volumes: [{name: files, image: {reference: "tools:v1"}}]', 'volumeMounts: [{name: files, mountPath: /files}, {name: files, mountPath: /page, subPath: www}]'),
+    one('imaged', 'securityContext: {runAsGroup: 3000}\nvolumes: [{name: files, image: {reference: "tools:v1"}}]', 'volumeMounts: [{name: files, mountPath: /files}, {name: files, mountPath: /page, subPath: www}]'),
     one('unpulled', 'volumes: [{name: files, image: {reference: "none-such:v1", pullPolicy: Never}}]', 'volumeMounts: [{name: files, mountPath: /files}]'),
     one('late', 'activeDeadlineSeconds: 3', 'env: []'),
     one('fat', 'volumes: [{name: scratch, emptyDir: {sizeLimit: 1Mi}}]', 'volumeMounts: [{name: scratch, mountPath: /scratch}]', `cat /bin/busybox /bin/busybox >/scratch/file; ${FOREVER}`),

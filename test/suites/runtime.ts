@@ -207,6 +207,17 @@ export function runtimeSuite(name: string, make: () => Promise<RuntimeFixture>):
       await runtime.sandboxes.remove(sandbox)
     })
 
+    test('shows the files of an image as a mount until it is released, where it can', async (t) => {
+      const { views } = f.runtime
+      if (!views) return t.skip('this runtime shows images in containers only')
+      const key = `view-${process.pid}`
+      const mount = await views.view(key, f.images.runs)
+      assert.ok(mount.type !== '' && mount.source !== '', JSON.stringify(mount))
+      assert.deepEqual(await views.view(key, f.images.runs), mount, 'the same view again')
+      await views.release(key)
+      await views.release(key)
+    })
+
     test('knows which images are present, and creates nothing from one that is not', async () => {
       const present = await runtime.images.find(f.images.runs)
       assert.ok(present?.tags.includes(f.images.runs), "the image is found by its name")

@@ -100,3 +100,15 @@ test('a pod needs its containers with its sidecars, or an init container with th
   assert.equal(podLimit({ containers: [{ name: 'free' }], resources: { limits: { memory: '64' } }, overhead: { memory: '6' } }, 'memory'), 70)
   assert.equal(podRequest({ containers: [c('10')], overhead: { memory: '6' } }, 'memory'), 16)
 })
+
+test('a group without a user goes with the user of the image', () => {
+  const of = (imageUser: string, security: object = { runAsGroup: 3000 }) => {
+    const { runAsUser, runAsUserName, runAsGroup } = containerSecurity(pod({ securityContext: security }), { name: 'c' }, imageUser)
+    return [runAsUser, runAsUserName, runAsGroup]
+  }
+  assert.deepEqual(of(''), [0, undefined, 3000])
+  assert.deepEqual(of('1000'), [1000, undefined, 3000])
+  assert.deepEqual(of('app'), [undefined, 'app', 3000])
+  assert.deepEqual(of('app', { runAsGroup: 3000, runAsUser: 7 }), [7, undefined, 3000])
+  assert.deepEqual(of('1000', {}), [undefined, undefined, undefined], 'left to the image, its group included')
+})

@@ -7,16 +7,20 @@ import type { LinuxSecurity } from '../../cri/mod.ts'
 export function containerSecurity(pod: Readonly<Pod>, spec: ContainerSpec, imageUser: string): LinuxSecurity {
   const p = pod.spec?.securityContext
   const c = spec.securityContext
-  const runAsUser = c?.runAsUser ?? p?.runAsUser
-  if (c?.runAsNonRoot ?? p?.runAsNonRoot) checkNonRoot(runAsUser, imageUser)
+  const runAsGroup = c?.runAsGroup ?? p?.runAsGroup
+  // A group alone is nothing to the runtime: the image's user goes with it.
+  const image = runAsGroup === undefined ? {} : userOf(imageUser)
+  const asked = c?.runAsUser ?? p?.runAsUser
+  const runAsUser = asked ?? image.id
+  if (c?.runAsNonRoot ?? p?.runAsNonRoot) checkNonRoot(asked, imageUser)
   const privileged = c?.privileged === true
   const unmasked = privileged || c?.procMount === 'Unmasked'
   const caps: Capabilities = c?.capabilities ?? {}
   return {
     privileged,
     runAsUser,
-    runAsUserName: undefined,
-    runAsGroup: c?.runAsGroup ?? p?.runAsGroup,
+    runAsUserName: runAsUser === undefined ? image.name : undefined,
+    runAsGroup,
     supplementalGroups: groups(pod),
     readOnlyRoot: c?.readOnlyRootFilesystem === true,
     noNewPrivileges: c?.allowPrivilegeEscalation === false,
@@ -27,6 +31,12 @@ export function containerSecurity(pod: Readonly<Pod>, spec: ContainerSpec, image
     maskedPaths: unmasked ? [] : undefined,
     readonlyPaths: unmasked ? [] : undefined,
   }
+}
+
+/** The user an image is made for; root when it names none. */
+function userOf(imageUser: string): { readonly id?: number; readonly name?: string } {
+  const user = imageUser.split(':')[0] ?? ''
+  return user === '' ? { id: 0 } : /^\d+$/.test(user) ? { id: Number(user) } : { name: user }
 }
 
 /** The sandbox is privileged when a container is, or it could not be. */

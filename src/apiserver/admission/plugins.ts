@@ -2,6 +2,7 @@
 import { KINDS } from '../../api/kinds.ts'
 import { certificateDoors } from './certificates.ts'
 import type { AdmissionPlugin } from './chain.ts'
+import { claimResize } from './claim-resize.ts'
 import { customRules } from './custom-rules.ts'
 import { defaultIngressClass } from './default-ingress-class.ts'
 import { escalation } from './escalation.ts'
@@ -29,6 +30,6 @@ const serveAtOnce: AdmissionPlugin = {
 export function admissionPlugins(): AdmissionPlugin[] {
   return [
     namespaceLifecycle, limitRanger, serviceAccount, priority, runtimeClass, defaultStorageClass, storageProtection, defaultIngressClass, mutatingWebhooks,
-    customRules, nodeRestriction, escalation, podSecurity, certificateDoors, certificateSubject, validatingWebhooks, resourceQuota, serviceClaims, serveAtOnce,
+    customRules, nodeRestriction, claimResize, escalation, podSecurity, certificateDoors, certificateSubject, validatingWebhooks, resourceQuota, serviceClaims, serveAtOnce,
   ]
 }
