@@ -69,6 +69,13 @@ function watchErrors(match: string, initial: string | null, query: URLSearchPara
   ]
 }
 
+/** @throws ApiError 400 for rows that cannot be made */
+export function checkTable({ accepted, query }: Pick<Call, 'accepted' | 'query'>): void {
+  if (accepted.shape !== 'table') return
+  const asked = query.get('includeObject') ?? ''
+  if (!['', 'None', 'Metadata', 'Object'].includes(asked)) throw badRequest(`unrecognized includeObject value: ${JSON.stringify(asked)}`)
+}
+
 /** A whole number of a query; undefined when it is not given. @throws ApiError 400 */
 export function wholeNumber(text: string | null): number | undefined {
   if (text === null || text === '') return undefined

@@ -259,6 +259,13 @@ test('an Accept that cannot be met is refused; clients that ask for protobuf alo
   const get = (accept: string): Promise<Answer<Any>> => h.call<Any>('GET', CM, undefined, { headers: { accept } })
   const refused = await get('text/html')
   assert.deepEqual([refused.status, refused.body.reason], [406, 'NotAcceptable'])
+  const table = 'application/json;as=Table;v=v1;g=meta.k8s.io'
+  for (const [include, rows] of [['None', undefined], ['Object', 'Node'], ['Metadata', 'PartialObjectMetadata']] as const) {
+    await h.call('POST', '/api/v1/nodes', { metadata: { name: 'n' } })
+    const { body } = await h.call<{ rows: { object?: Obj }[] }>('GET', `/api/v1/nodes?includeObject=${include}`, undefined, { headers: { accept: table } })
+    assert.equal(body.rows[0]?.object?.kind, rows)
+  }
+  assert.equal((await h.call<Any>('GET', `${CM}?includeObject=All`, undefined, { headers: { accept: table } })).body.message, 'unrecognized includeObject value: "All"')
   const plain = await get('application/vnd.kubernetes.protobuf')
   assert.deepEqual([plain.status, plain.headers['content-type'], plain.body.kind], [200, 'application/json', 'ConfigMapList'])
   for (const [accept, kind] of [
