@@ -23,6 +23,12 @@ import { virtualCreate } from './reviews.ts'
 
 const log = logger('apiserver')
 
+/** Core kinds that Kubernetes warns of whenever they are used, in its words. */
+const DEPRECATED: Readonly<Record<string, string>> = {
+  ComponentStatus: 'v1 ComponentStatus is deprecated in v1.19+',
+  Endpoints: 'v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice',
+}
+
 /** Answers paths that are not resources; undefined when there is no such path. */
 export type PathHandler = (path: string, request: ApiRequest & { readonly query: URLSearchParams }) => Promise<ApiResponse | undefined>
 
@@ -53,7 +59,8 @@ export function createPipeline(core: Core, paths: PathHandler, provided: readonl
     }
     const def = core.resources.find(info.group, info.version, info.resource)
     if (!def) throw pathNotFound()
-    const call: Call = { def, info, user, query, headers, body: request.body, accepted: negotiate(headers.accept), signal, warnings: [] }
+    const old = def.group === '' ? DEPRECATED[def.kind] : undefined
+    const call: Call = { def, info, user, query, headers, body: request.body, accepted: negotiate(headers.accept), signal, warnings: old === undefined ? [] : [old] }
     const made = provided.find((p) => p.def === def)
     return made ? await provide(made, call, core.clock.now()) : dispatch(core, call)
   }

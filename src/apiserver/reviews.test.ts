@@ -89,3 +89,14 @@ test('kubectl auth can-i and whoami', { skip: existsSync(KUBECTL) ? false : 'kub
   assert.match(who, /credential-id\s+\[X509SHA256=[0-9a-f]{64}\]/)
   assert.match(await run('get', 'pods', '--as', 'mallory'), /Error from server \(Forbidden\): pods is forbidden: User "mallory" cannot list resource "pods" in API group "" in the namespace "default"/)
 })
+
+test('old core kinds are answered with a warning, and there are no component statuses', async () => {
+  await using h = await startHarness()
+  const all = await h.call('GET', '/api/v1/componentstatuses', undefined, { headers: { accept: 'application/json;as=Table;v=v1;g=meta.k8s.io' } })
+  assert.deepEqual([all.status, all.body.kind], [200, 'Table'])
+  assert.match(all.headers.warning ?? '', /v1 ComponentStatus is deprecated in v1\.19\+/)
+  assert.equal((await h.call('GET', '/api/v1/componentstatuses/scheduler')).status, 404)
+  const endpoints = await h.call('GET', '/api/v1/namespaces/default/endpoints')
+  assert.match(endpoints.headers.warning ?? '', /v1 Endpoints is deprecated in v1\.33\+; use discovery\.k8s\.io\/v1 EndpointSlice/)
+  assert.equal((await h.call('GET', '/api/v1/namespaces/default/pods')).headers.warning, undefined)
+})

@@ -1,12 +1,13 @@
 /** Kinds that are answered at once and never kept: token and access reviews. Used by the pipeline. */
 import type { ApiResponse, UserInfo } from '../api/contract.ts'
-import { badRequest, fieldInvalid, fieldRequired, invalid, methodNotAllowed, type FieldError } from '../api/status.ts'
+import { badRequest, fieldInvalid, fieldRequired, invalid, methodNotAllowed, notFound, type FieldError } from '../api/status.ts'
 import { AppError, messageOf } from '../base/errors.ts'
 import { nodeName } from './authz/node.ts'
 import { readObject } from './body.ts'
 import { answer, type Call, type Core } from './core.ts'
 import { decodeObject } from './kind-rules.ts'
 import type { Attributes } from './ports.ts'
+import { provide } from './provided.ts'
 import type { Obj } from './stored-text.ts'
 
 interface Selector {
@@ -27,7 +28,7 @@ interface AccessSpec {
 /** Answers a create of a kind that is never kept. @throws ApiError 400, 405 */
 export async function virtualCreate(core: Core, call: Call): Promise<ApiResponse> {
   const { def, info } = call
-  if (def.kind === 'ComponentStatus') return answer(call, 200, JSON.stringify({ kind: 'ComponentStatusList', apiVersion: 'v1', metadata: {}, items: [] }))
+  if (def.kind === 'ComponentStatus') return await provide({ def, get: (name) => Promise.reject(notFound(def, name)), list: () => Promise.resolve([]) }, call, core.clock.now())
   if (info.verb !== 'create') throw methodNotAllowed(def, info.verb)
   const object = decodeObject(call, (await readObject(call)).sent)
   const done = (status: object): ApiResponse => answer(call, 201, JSON.stringify({ ...object, status }))
