@@ -28,7 +28,7 @@ export type LinkStatus =
 export class LinkProbe {
   #ask: (() => void) | undefined
 
-  /** Ends the connection within 5 s when nothing comes back. No connection: nothing happens. */
+  /** Ends the connection within 8 s when nothing comes back. No connection: nothing happens. */
   check(): void {
     this.#ask?.()
   }
@@ -39,7 +39,8 @@ export class LinkProbe {
   }
 }
 
-const PROBE_MS = 5_000
+/** The kernel needs about 6.5 s to find the packet size of a line that swallows large ones; a ping waits behind those. */
+const PROBE_MS = 8_000
 /** How often a connected node looks whether it still has the address it dialled from, ms. */
 const MOVED_MS = 3_000
 /** More addresses than that are not kept. */

@@ -23,7 +23,8 @@ const log = logger('tunnel.session')
 const KEEPALIVE_MS = 110_000
 /** A request after this much silence takes a probe along. */
 const STALE_MS = 30_000
-const PROBE_MS = 5_000
+/** The kernel needs about 6.5 s to find the packet size of a line that swallows large ones; a ping waits behind those. */
+const PROBE_MS = 8_000
 /** A request without an answer for so long takes a probe along: a slow server answers pings all the same. */
 const UNANSWERED_MS = 3_000
 const CONNECT_MS = 5_000

@@ -21,6 +21,7 @@ import { wireLocalApi } from './local-api.ts'
 import { lockDirectory } from './lock.ts'
 import { ensureNodeIdentity, joinedName, saveNodeIdentity, type NodeIdentity } from './node-identity.ts'
 import { NodeServers } from './node-servers.ts'
+import { probePathMtu } from './path-mtu.ts'
 import { podState, serveNodeStatus, type AgentStatus } from './node-status.ts'
 import { Renewal } from './renewal.ts'
 import { beginWipe, isWiping, wipePods, wipeStore } from './revoked.ts'
@@ -63,6 +64,7 @@ async function runNode(settings: AgentSettings, signal: AbortSignal): Promise<vo
   await using scope = new Scope('agent', signal)
   scope.onClose(await lockDirectory(join(paths.data, 'agent/lock'), 'agent'))
   await mkdir(paths.run, { recursive: true, mode: 0o711 })
+  await probePathMtu()
   const proxy = (server: string): string | undefined => proxyFor(server, settings.env['HTTPS_PROXY'] ?? settings.env['https_proxy'], settings.env['NO_PROXY'] ?? settings.env['no_proxy'])
 
   // A wipe that was cut short after the identity had gone: there is nothing left to run with.

@@ -35,6 +35,7 @@ import { installRoutes } from './install.ts'
 import { usageResources } from './usage.ts'
 import { runLeading } from './leading.ts'
 import { lockDirectory } from './lock.ts'
+import { probePathMtu } from './path-mtu.ts'
 import { NodeGate } from './node-gate.ts'
 import { nodeServing } from './node-serving.ts'
 import { createPeers, peerUrl, type Peers } from './peers.ts'
@@ -89,6 +90,7 @@ const as = (name: string): UserInfo => ({ name, groups: [GROUP_MASTERS, 'system:
 
 /** Starts everything; resolves when the server is ready. @throws AppError with the way out */
 export async function startServer(settings: ServerSettings): Promise<RunningServer> {
+  await probePathMtu()
   const paths = pathsOf(settings.dataDir)
   const clock = systemClock
   const scope = new Scope('server')
