@@ -111,3 +111,9 @@ test('walking twice finds nothing more: what is left fits the schema', () => {
     }),
   )
 })
+
+test('a null in a list or map of a built-in kind is the empty value of its type, as decoding in Kubernetes has it', () => {
+  const deployment = { spec: { template: { metadata: { labels: { a: null } }, spec: { containers: [null], imagePullSecrets: [null] } } }, metadata: { finalizers: [null] } }
+  assert.deepEqual(walk(schemaOf('Deployment'), deployment).errors, [])
+  assert.deepEqual(deployment, { spec: { template: { metadata: { labels: { a: '' } }, spec: { containers: [{}], imagePullSecrets: [{}] } } }, metadata: { finalizers: [''] } })
+})

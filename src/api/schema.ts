@@ -7,10 +7,11 @@
  */
 import { cloneJson } from '../base/json.ts'
 import { hasFormat } from './formats.ts'
+import { equal } from './patch/json-patch.ts'
 import { quantityText, tryParseQuantity } from './quantity.ts'
 import { resolve } from './schema-table.ts'
 import type { Schema } from './schema-types.ts'
-import { badRequest, fieldDuplicate, fieldInvalid, fieldNotSupported, fieldRequired, fieldTooLong, fieldTooMany, fieldTypeInvalid } from './status.ts'
+import { badRequest, fieldDuplicate, fieldInvalid, fieldRequired, fieldTooLong, fieldTooMany, fieldTypeInvalid } from './status.ts'
 import type { ApiError, FieldError } from './status.ts'
 import { checkRules } from './schema-rules.ts'
 
@@ -21,6 +22,8 @@ export interface WalkOptions {
   readonly prune?: boolean
   /** Fill in `default`s. @default true */
   readonly defaults?: boolean
+  /** The value that this one replaces: value rules do not judge what stayed as it was. For the custom dialect. */
+  readonly old?: unknown
   /** Report missing required fields. @default true for custom, false for built-in, whose kinds have rules of their own */
   readonly required?: boolean
 }
@@ -39,7 +42,7 @@ const MAX_DEPTH = 200
 export function walk(schema: Schema, value: unknown, options: WalkOptions = {}, path = ''): WalkResult {
   const dialect = options.dialect ?? 'built-in'
   const walker = new Walker(dialect === 'custom', options.prune ?? true, options.defaults ?? true, options.required ?? dialect === 'custom')
-  walker.visit(schema, value, path, '', 0)
+  walker.visit(schema, value, path, '', 0, options.old)
   return { unknown: walker.unknown, errors: walker.errors }
 }
 
@@ -50,6 +53,8 @@ class Walker {
   readonly #prune: boolean
   readonly #defaults: boolean
   readonly #required: boolean
+  /** Inside of something that did not change. */
+  #frozen = false
 
   constructor(custom: boolean, prune: boolean, defaults: boolean, required: boolean) {
     this.#custom = custom
@@ -59,7 +64,15 @@ class Walker {
   }
 
   /** Returns the value to keep in place of the one given. `owner` names the built-in type around it. */
-  visit(ref: Schema, value: unknown, path: string, owner: string, depth: number): unknown {
+  visit(ref: Schema, value: unknown, path: string, owner: string, depth: number, old?: unknown): unknown {
+    if (old === undefined || this.#frozen) return this.#visit(ref, value, path, owner, depth, undefined)
+    this.#frozen = equal(old, value)
+    const kept = this.#visit(ref, value, path, owner, depth, old)
+    this.#frozen = false
+    return kept
+  }
+
+  #visit(ref: Schema, value: unknown, path: string, owner: string, depth: number, old: unknown): unknown {
     const schema = resolve(ref)
     const type = ref.$ref ?? owner
     if (depth > MAX_DEPTH) {
@@ -68,7 +81,7 @@ class Walker {
     }
     if (value === null) {
       if (this.#custom && schema.nullable !== true && schema.type !== undefined) this.#typeError(schema, value, path, type)
-      return value
+      return this.#custom ? value : zeroOf(schema)
     }
     if (schema['x-kubernetes-int-or-string']) {
       const fits = typeof value === 'string' || (typeof value === 'number' && Number.isInteger(value))
@@ -81,15 +94,16 @@ class Walker {
       this.#typeError(schema, value, path, type)
       return value
     }
-    if (Array.isArray(value)) this.#array(schema, value, path, type, depth)
-    else if (typeof value === 'object') this.#object(schema, value as Record<string, unknown>, path, type, depth)
+    if (Array.isArray(value)) this.#array(schema, value, path, type, depth, old)
+    else if (typeof value === 'object') this.#object(schema, value as Record<string, unknown>, path, type, depth, old)
     else if (typeof value === 'string' && schema.format !== undefined) this.#format(schema.format, value, path)
     if (this.#custom) this.#rules(schema, value, path)
     return value
   }
 
-  #object(schema: Schema, value: Record<string, unknown>, path: string, type: string, depth: number): void {
+  #object(schema: Schema, value: Record<string, unknown>, path: string, type: string, depth: number, old: unknown): void {
     const { properties, additionalProperties } = schema
+    const before = (typeof old === 'object' && old !== null && !Array.isArray(old) ? old : {}) as Readonly<Record<string, unknown>>
     const open = schema['x-kubernetes-preserve-unknown-fields'] === true || additionalProperties === true
     if (this.#defaults && properties) this.#fillDefaults(properties, value)
     for (const key of Object.keys(value)) {
@@ -102,9 +116,9 @@ class Walker {
       const property = properties !== undefined && Object.hasOwn(properties, key) ? properties[key] : undefined
       if (property !== undefined) {
         if (value[key] === null && !this.#custom) delete value[key]
-        else value[key] = this.visit(property, value[key], at, type, depth + 1)
+        else value[key] = this.visit(property, value[key], at, type, depth + 1, before[key])
       } else if (typeof additionalProperties === 'object') {
-        value[key] = this.visit(additionalProperties, value[key], at, type, depth + 1)
+        value[key] = this.visit(additionalProperties, value[key], at, type, depth + 1, before[key])
       } else if (schema['x-kubernetes-embedded-resource'] && (key === 'apiVersion' || key === 'kind' || key === 'metadata')) {
         value[key] = this.visit(key === 'metadata' ? { $ref: 'ObjectMeta' } : { type: 'string' }, value[key], at, type, depth + 1)
       } else if (!open && (properties !== undefined || schema.type === 'object')) {
@@ -128,13 +142,16 @@ class Walker {
     }
   }
 
-  #array(schema: Schema, value: unknown[], path: string, type: string, depth: number): void {
+  #array(schema: Schema, value: unknown[], path: string, type: string, depth: number, old: unknown): void {
     const { items } = schema
-    if (items) for (let i = 0; i < value.length; i++) value[i] = this.visit(items, value[i], `${path}[${i}]`, type, depth + 1)
-    if (!this.#custom) return
     const listType = schema['x-kubernetes-list-type']
-    if (listType !== 'set' && listType !== 'map') return
     const keys = schema['x-kubernetes-list-map-keys'] ?? []
+    // Only the items of a map list are the same thing as before; of other lists nobody knows.
+    const keyOf = (item: unknown): string => JSON.stringify(keys.map((k) => (item as Record<string, unknown> | null)?.[k]))
+    const before = Array.isArray(old) && listType === 'map' ? new Map(old.map((o) => [keyOf(o), o as unknown])) : undefined
+    if (items) for (let i = 0; i < value.length; i++) value[i] = this.visit(items, value[i], `${path}[${i}]`, type, depth + 1, before?.get(keyOf(value[i])))
+    if (!this.#custom) return
+    if (listType !== 'set' && listType !== 'map') return
     const seen = new Set<string>()
     for (const [i, item] of value.entries()) {
       const identity = listType === 'set' ? item : Object.fromEntries(keys.map((k) => [k, (item as Record<string, unknown> | null)?.[k]]))
@@ -153,7 +170,7 @@ class Walker {
 
   #format(format: string, value: string, path: string): void {
     if (hasFormat(format, value)) return
-    if (this.#custom) this.#error(fieldInvalid(path, value, `${path} in body must be of type ${format}: ${JSON.stringify(value)}`))
+    if (this.#custom) this.#judged(fieldTypeInvalid(path, value, `${path} in body must be of type ${format}: ${JSON.stringify(value)}`))
     else if (format === 'date-time') {
       this.#error(fieldInvalid(path, value, `parsing time ${JSON.stringify(value)} as "2006-01-02T15:04:05Z07:00": cannot parse it as a time`))
     } else this.#error(fieldInvalid(path, value, `illegal ${format === 'byte' ? 'base64' : format} data`))
@@ -164,7 +181,7 @@ class Walker {
     const jsonType = seen === 'boolean' ? 'bool' : seen === 'integer' ? 'number' : seen
     const wanted = schema['x-kubernetes-int-or-string'] ? 'integer,string' : (schema.type ?? 'object')
     if (this.#custom) {
-      this.#error(fieldTypeInvalid(path, seen, `${path} in body must be of type ${wanted}: ${JSON.stringify(seen)}`))
+      this.#judged(fieldTypeInvalid(path || '<nil>', seen, `${path} in body must be of type ${wanted}: ${JSON.stringify(seen)}`))
       return
     }
     const plain = path.replace(/\[[^\]]*\]/g, '')
@@ -177,37 +194,67 @@ class Walker {
   }
 
   #rules(schema: Schema, value: unknown, path: string): void {
-    if (schema.enum && !schema.enum.some((e) => JSON.stringify(e) === JSON.stringify(value))) {
-      this.#error(fieldNotSupported(path, value, schema.enum.map((e) => (typeof e === 'string' ? e : JSON.stringify(e)))))
+    if (schema.enum && !schema.enum.some((e) => equal(e, value))) {
+      const known = schema.enum.map((e) => (typeof e === 'string' ? JSON.stringify(e) : JSON.stringify(JSON.stringify(e))))
+      this.#judged({ field: path, reason: 'FieldValueNotSupported', message: `Unsupported value: ${JSON.stringify(value)}: supported values: ${known.join(', ')}` })
     }
-    if (typeof value === 'string' && schema.maxLength !== undefined && [...value].length > schema.maxLength) this.#error(fieldTooLong(path, schema.maxLength))
-    if (Array.isArray(value) && schema.maxItems !== undefined && value.length > schema.maxItems) this.#error(fieldTooMany(path, value.length, schema.maxItems))
-    for (const detail of checkRules(schema, value, path)) this.#error(fieldInvalid(path, value, detail))
+    if (typeof value === 'string' && schema.maxLength !== undefined && [...value].length > schema.maxLength) this.#judged(fieldTooLong(path, schema.maxLength))
+    if (Array.isArray(value) && schema.maxItems !== undefined && value.length > schema.maxItems) this.#judged(fieldTooMany(path, value.length, schema.maxItems))
+    const count = typeof value === 'object' && value !== null && !Array.isArray(value) ? Object.keys(value).length : undefined
+    if (count !== undefined && schema.maxProperties !== undefined && count > schema.maxProperties) this.#judged(fieldTooMany(path, count, schema.maxProperties))
+    for (const detail of checkRules(schema, value, path)) this.#judged(fieldInvalid(path || '<nil>', Array.isArray(value) ? value.length : (count ?? value), detail))
     this.#junctors(schema, value, path)
   }
 
-  /** allOf, anyOf, oneOf and not only judge: they neither prune nor fill in. */
+  /** allOf, anyOf, oneOf and not only judge: they neither prune nor fill in. What the nearest alternative lacked is told too. */
   #junctors(schema: Schema, value: unknown, path: string): void {
-    const holds = (s: Schema): boolean => {
+    if (!schema.allOf && !schema.anyOf && !schema.oneOf && !schema.not) return
+    const faults = (s: Schema): FieldError[] => {
       const probe = new Walker(true, false, false, true)
       probe.visit({ ...s, 'x-kubernetes-preserve-unknown-fields': true }, value, path, '', 0)
-      return probe.errors.length === 0
+      return probe.errors
     }
-    const where = JSON.stringify(path)
-    for (const s of schema.allOf ?? []) {
-      if (!holds(s)) this.#error(fieldInvalid(path, value, `${where} must validate all the schemas (allOf)`))
+    const tell = (found: readonly FieldError[], text: string): void => {
+      for (const fault of found) this.#judged(fault)
+      this.#judged(fieldInvalid('<nil>', '', `${JSON.stringify(path)} must ${text}`))
     }
-    if (schema.anyOf && !schema.anyOf.some(holds)) this.#error(fieldInvalid(path, value, `${where} must validate at least one schema (anyOf)`))
-    if (schema.oneOf) {
-      const valid = schema.oneOf.filter(holds).length
-      const found = valid === 0 ? 'Found none valid' : `Found ${valid} valid alternatives`
-      if (valid !== 1) this.#error(fieldInvalid(path, value, `${where} must validate one and only one schema (oneOf). ${found}`))
-    }
-    if (schema.not && holds(schema.not)) this.#error(fieldInvalid(path, value, `${where} must not validate the schema (not)`))
+    const nearest = (all: readonly FieldError[][]): readonly FieldError[] => all.reduce((a, b) => (b.length < a.length ? b : a))
+    const all = (schema.allOf ?? []).map(faults)
+    if (all.some((f) => f.length > 0)) tell(all.flat(), 'validate all the schemas (allOf)')
+    const any = (schema.anyOf ?? []).map(faults)
+    if (any.length > 0 && any.every((f) => f.length > 0)) tell(nearest(any), 'validate at least one schema (anyOf)')
+    const one = (schema.oneOf ?? []).map(faults)
+    const valid = one.filter((f) => f.length === 0).length
+    if (one.length > 0 && valid !== 1) tell(valid === 0 ? nearest(one) : [], `validate one and only one schema (oneOf). ${valid === 0 ? 'Found none valid' : `Found ${valid} valid alternatives`}`)
+    if (schema.not && faults(schema.not).length === 0) tell([], 'not validate the schema (not)')
+  }
+
+  /** A fault of a value, which may stay when the value does. */
+  #judged(error: FieldError): void {
+    if (!this.#frozen) this.#error(error)
   }
 
   #error(error: FieldError): void {
     if (this.errors.length < MAX_REPORTED) this.errors.push(error)
+  }
+}
+
+/** What Kubernetes' own types make of a null in a list or map, where nothing can be left out. */
+function zeroOf(schema: Schema): unknown {
+  if (schema['x-kubernetes-preserve-unknown-fields'] || schema.format === 'date-time') return null
+  if (schema.format === 'quantity') return '0'
+  switch (schema.type) {
+    case 'object':
+      return {}
+    case 'string':
+      return ''
+    case 'boolean':
+      return false
+    case 'integer':
+    case 'number':
+      return 0
+    default:
+      return null
   }
 }
 
