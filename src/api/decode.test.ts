@@ -4,6 +4,7 @@ import { decode } from './decode.ts'
 import type { KubeObject } from './meta.ts'
 import { KINDS } from './kinds.ts'
 import { resourceFromCrd } from './crd.ts'
+import { validateCreate } from './validate/mod.ts'
 
 const deployment = (spec: object): KubeObject => ({ apiVersion: 'apps/v1', kind: 'Deployment', metadata: { name: 'd' }, spec }) as KubeObject
 const template = { metadata: { labels: { a: 'b' } }, spec: { containers: [{ name: 'c', image: 'x:1' }] } }
@@ -56,7 +57,9 @@ test('custom objects that their schema refuses are invalid, with causes', () => 
   })
   assert.ok(def)
   assert.deepEqual(decode(def, { metadata: { name: 'c', labels: { a: 'b' } }, spec: { x: 1 } } as KubeObject), ['unknown field "spec.x"'])
-  assert.throws(() => decode(def, { metadata: { name: 'c' }, spec: { fps: 'x' } } as KubeObject), {
-    message: 'Cam.x.io "c" is invalid: spec.fps: Invalid value: "string": spec.fps in body must be of type integer: "string"',
-  })
+  assert.throws(() => decode(def, { metadata: { name: 'c', labels: 5 }, spec: {} } as never), { message: /^Cam\.x\.io "c" is invalid: metadata\.labels: Invalid value: "integer": metadata\.labels in body must be of type object: "integer"$/ })
+  // The content is judged beside what it replaces.
+  const sent = { metadata: { name: 'c', namespace: 'd' }, spec: { fps: 'x' } } as KubeObject
+  decode(def, sent)
+  assert.deepEqual(validateCreate(def, sent).map((e) => `${e.field}: ${e.message}`), ['spec.fps: Invalid value: "string": spec.fps in body must be of type integer: "string"'])
 })

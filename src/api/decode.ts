@@ -23,7 +23,7 @@ export interface DecodeOptions {
 
 /**
  * Settles an object; returns the texts for `Warning` headers.
- * @throws ApiError 400 for what does not decode and for strict findings; 422 for a custom object that its schema refuses
+ * @throws ApiError 400 for what does not decode and for strict findings; 422 for a custom object without readable metadata
  */
 export function decode(def: ResourceDef, object: KubeObject, options: DecodeOptions = {}): string[] {
   const validation = options.validation ?? 'Warn'
@@ -38,7 +38,9 @@ export function decode(def: ResourceDef, object: KubeObject, options: DecodeOpti
     if (error) throw error
   }
   if (validation === 'Strict' && texts.length > 0) throw strictError(texts, def.kind, def.version)
-  if (custom && result.errors.length > 0) throw invalid(def, object.metadata?.name ?? '', result.errors)
+  // Its content is judged when it is about to be stored, beside what it replaces; what it is must be readable at once.
+  const identity = custom ? result.errors.filter((e) => /^(metadata|apiVersion|kind)\b/.test(e.field)) : []
+  if (identity.length > 0) throw invalid(def, object.metadata?.name ?? '', identity)
   if (!custom) applyDefaults(type, object)
   return texts
 }

@@ -21,9 +21,7 @@ export function checkRules(schema: Schema, value: unknown, path: string): string
     if (schema.minItems !== undefined && value.length < schema.minItems) wrong.push(`${body} should have at least ${schema.minItems} items`)
     if (schema.uniqueItems && new Set(value.map((v) => JSON.stringify(v))).size < value.length) wrong.push(`${body} shouldn't contain duplicates`)
   } else if (typeof value === 'object' && value !== null) {
-    const count = Object.keys(value).length
-    if (schema.minProperties !== undefined && count < schema.minProperties) wrong.push(`${body} should have at least ${schema.minProperties} properties`)
-    if (schema.maxProperties !== undefined && count > schema.maxProperties) wrong.push(`${body} should have at most ${schema.maxProperties} properties`)
+    if (schema.minProperties !== undefined && Object.keys(value).length < schema.minProperties) wrong.push(`${body} should have at least ${schema.minProperties} properties`)
   }
   return wrong
 }

@@ -116,3 +116,37 @@ test('while a definition ends it says so and takes no new objects', async () => 
   const refused = await h.call<Obj & { message: string }>('POST', WIDGETS, { metadata: { name: 'x' }, spec: { size: 1 } })
   assert.deepEqual([refused.status, refused.body.message], [405, 'create not allowed while custom resource definition is terminating'])
 })
+
+interface Refused {
+  readonly message: string
+  readonly details: { readonly causes: { readonly field: string; readonly message: string }[] }
+}
+
+test('what a newer schema refuses may stay while it does not change', async () => {
+  await using h = await startHarness()
+  const part = (rules: object): object => ({
+    type: 'object',
+    properties: {
+      spec: {
+        type: 'object',
+        properties: { size: { type: 'integer', ...rules }, name: { type: 'string' }, tags: { type: 'array', items: { type: 'string', ...('maximum' in rules ? { maxLength: 2 } : {}) } }, keyed: { type: 'array', 'x-kubernetes-list-type': 'map', 'x-kubernetes-list-map-keys': ['k'], items: { type: 'object', required: ['k'], properties: { k: { type: 'string' }, v: { type: 'integer', ...rules } } } } },
+        ...('maximum' in rules ? { anyOf: [{ required: ['name'] }, { properties: { size: { minimum: 100 } } }] } : {}),
+      },
+    },
+  })
+  const definition = (rules: object): object => {
+    const base = crd()
+    return { ...base, spec: { ...base.spec, versions: [{ name: 'v1', served: true, storage: true, schema: { openAPIV3Schema: part(rules) } }] } }
+  }
+  assert.equal((await h.call('POST', CRDS, definition({}))).status, 201)
+  assert.equal((await h.call('POST', WIDGETS, { metadata: { name: 'w' }, spec: { size: 50, tags: ['long', 'a'], keyed: [{ k: 'x', v: 50 }] } })).status, 201)
+  const merge = { headers: { 'content-type': 'application/merge-patch+json' } }
+  assert.equal((await h.call('PATCH', `${CRDS}/widgets.example.com`, { spec: (definition({ maximum: 10 }) as { spec: object }).spec }, merge)).status, 200)
+  const causes = async (spec: object): Promise<string[]> => ((await h.call<Refused>('PATCH', `${WIDGETS}/w`, { spec }, merge)).body.details?.causes ?? []).map((c) => `${c.field}: ${c.message}`)
+  assert.deepEqual(await causes({ name: 'n' }), [])
+  assert.deepEqual(await causes({ size: 60 }), ['spec.size: Invalid value: 60: spec.size in body should be less than or equal to 10'])
+  assert.deepEqual(await causes({ tags: ['long', 'b'] }), ['spec.tags[0]: Too long: may not be more than 2 bytes'])
+  assert.deepEqual(await causes({ keyed: [{ k: 'y', v: 1 }, { k: 'x', v: 50 }] }), [])
+  assert.deepEqual(await causes({ keyed: [{ k: 'x', v: 51 }] }), ['spec.keyed[0].v: Invalid value: 51: spec.keyed[0].v in body should be less than or equal to 10'])
+  assert.deepEqual(await causes({ name: null }), ['spec.name: Required value', '<nil>: Invalid value: "": "spec" must validate at least one schema (anyOf)'])
+})

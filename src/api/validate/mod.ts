@@ -8,6 +8,8 @@ import type { KubeObject } from '../meta.ts'
 import type { ResourceDef } from '../resource.ts'
 import { walk } from '../schema.ts'
 import { schemaOf } from '../schema-table.ts'
+import type { Schema } from '../schema-types.ts'
+import { fieldInvalid } from '../status.ts'
 import type { FieldError } from '../status.ts'
 import { CORE_RULES } from './core-rules.ts'
 import { metaErrors, metaUpdateErrors } from './meta.ts'
@@ -24,7 +26,7 @@ const rulesOf = (def: ResourceDef): Rules | undefined => RULES[def.schema === 'H
 /** What is wrong with a new object. Its name must be set (generateName resolved). */
 export function validateCreate(def: ResourceDef, sent: KubeObject): FieldError[] {
   const errors = metaErrors(def, sent.metadata ?? {})
-  if (def.custom) return errors
+  if (def.custom) return [...errors, ...customErrors(def.custom.schema, sent, undefined)]
   const rules = rulesOf(def)
   const object = stored(def, sent)
   if (!rules) return [...errors, ...requiredErrors(def, object)]
@@ -37,12 +39,22 @@ export function validateCreate(def: ResourceDef, sent: KubeObject): FieldError[]
  */
 export function validateUpdate(def: ResourceDef, sent: KubeObject, before: KubeObject, subresource?: string): FieldError[] {
   const errors = [...metaErrors(def, sent.metadata ?? {}), ...metaUpdateErrors(sent.metadata ?? {}, before.metadata ?? {})]
-  if (def.custom) return errors
+  if (def.custom) return [...errors, ...customErrors(def.custom.schema, sent, before)]
   const rules = rulesOf(def)
   const [next, old] = [stored(def, sent), stored(def, before)]
   if (subresource !== undefined) return [...errors, ...(rules?.sub?.[subresource]?.(next as never, old as never) ?? [])]
   if (!rules) return [...errors, ...requiredErrors(def, next)]
   return [...errors, ...(rules.always?.(next as never) ?? []), ...(rules.update?.(next as never, old as never) ?? [])]
+}
+
+/** Faults behind which CEL rules cannot tell anything: they are not asked. */
+const BLOCKING = new Set(['FieldValueRequired', 'FieldValueTypeInvalid', 'FieldValueNotSupported', 'FieldValueTooLong', 'FieldValueTooMany'])
+
+/** What the schema of a custom resource says; of an update, only of what changed. */
+function customErrors(schema: Schema, object: KubeObject, old: KubeObject | undefined): FieldError[] {
+  const { errors } = walk(schema, object, { dialect: 'custom', prune: false, defaults: false, old })
+  if (!errors.some((e) => BLOCKING.has(e.reason)) || !JSON.stringify(schema).includes('"x-kubernetes-validations":')) return errors
+  return [...errors, fieldInvalid('<nil>', 'null', 'some validation rules were not checked because the object was invalid; correct the existing errors to complete validation')]
 }
 
 /**
