@@ -22,6 +22,7 @@ export class WatchStream implements AsyncIterable<Uint8Array>, AsyncIterator<Uin
   #wake: (() => void) | undefined
   #sink: ((chunk: Uint8Array) => void) | undefined
   #onTaken: (() => boolean) | undefined
+  #cut: (() => void) | undefined
 
   /** @param maxBytes most bytes waiting for the reader  @param onEnd called once when the watch is over, whoever ended it */
   constructor(maxBytes: number, onEnd: () => void) {
@@ -47,6 +48,7 @@ export class WatchStream implements AsyncIterable<Uint8Array>, AsyncIterator<Uin
     if (this.#bytes > this.#maxBytes && this.#chunks.length > 1) {
       this.#chunks = []
       this.end()
+      this.#cut?.()
     }
     this.#wake?.()
   }
@@ -63,6 +65,8 @@ export class WatchStream implements AsyncIterable<Uint8Array>, AsyncIterator<Uin
   into(out: ServerResponse): Promise<void> {
     const { to, frame } = wayInto(out)
     return new Promise((resolve) => {
+      // Who has not taken what waits will hardly take an orderly end: the connection goes, and with it what its socket holds.
+      this.#cut = () => void out.destroy()
       const sink = (chunk: Uint8Array): void => {
         if (to.write(frame(chunk))) return
         // The client is slower than the changes: from here on they wait in the queue.
