@@ -135,13 +135,22 @@ export function certInfo(pem: string): CertInfo {
     cn: subject.get('CN')?.[0] ?? '',
     o: subject.get('O') ?? [],
     sans: { dns: list('DNS'), ip: list('IP Address') },
-    publicKeyPem: cert.publicKey.export({ type: 'spki', format: 'pem' }) as string,
+    publicKeyPem: publicKeyIn(cert),
     notBefore: Date.parse(cert.validFrom),
     notAfter: Date.parse(cert.validTo),
     serial: cert.serialNumber,
     isCa: cert.ca,
     usages: usagesOf(cert),
     sha256: sha256(cert),
+  }
+}
+
+/** The key as SPKI PEM; the parser reads it only when it is asked for, so a broken one shows here. */
+function publicKeyIn(cert: X509Certificate): string {
+  try {
+    return cert.publicKey.export({ type: 'spki', format: 'pem' }) as string
+  } catch (cause) {
+    throw new AppError('invalid', `read certificate of '${cert.subject.replaceAll('\n', ', ').slice(0, 80)}': its public key cannot be read`, { cause })
   }
 }
 
