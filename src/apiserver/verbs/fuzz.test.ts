@@ -9,11 +9,14 @@ import { startHarness, type Harness } from '../../../test/kit/api-harness.ts'
 import type { ApiRequest } from '../../api/contract.ts'
 import { applyJsonPatch, applyMergePatch, applyStrategicPatch } from '../../api/patch/mod.ts'
 import { quantityText, tryParseQuantity } from '../../api/quantity.ts'
+import { apiVersionOf, RESOURCES } from '../../api/kinds.ts'
 import { schemaOf } from '../../api/schema-table.ts'
+import type { Schema } from '../../api/schema-types.ts'
 import { fieldSelectorText, parseFieldSelector, parseLabelSelector, selectorText } from '../../api/selectors.ts'
 import { AppError } from '../../base/errors.ts'
 import { setLogSink } from '../../base/log.ts'
 import { depthOf } from '../body.ts'
+import type { Obj } from '../stored-text.ts'
 
 const RUNS = Math.max(0, Number(process.env['SKERRY_SOAK'] ?? 0)) * 20 || 200
 const options = { numRuns: RUNS }
@@ -152,4 +155,49 @@ test('bombs of depth are measured before they are read, and refused', async () =
   for (const deep of [100, 240, 1_000]) await ask('POST', '/api/v1/namespaces/default/configmaps', `a:\n ${'- '.repeat(deep)}x`, { 'content-type': 'application/yaml' })
   await ask('POST', '/api/v1/namespaces/default/configmaps', '- '.repeat(50_000), { 'content-type': 'application/yaml' })
   await kept()
+})
+
+/** A value along a schema: some of its fields, now and then one of the wrong kind; `next` draws from 0 up to what it is given. */
+function along(ref: Schema, next: (below: number) => number, depth: number): unknown {
+  const schema = ref.$ref === undefined ? ref : schemaOf(ref.$ref)
+  if (depth > 0 && next(40) === 0) return [null, '', -1, {}, [], true, 'x'.repeat(300), { a: null }][next(8)]
+  if (schema['x-kubernetes-int-or-string']) return [0, 80, '50%', 'http', -1][next(5)]
+  switch (schema.type) {
+    case 'array':
+      return Array.from({ length: depth > 12 ? 0 : next(3) }, () => along(schema.items ?? {}, next, depth + 1))
+    case 'integer':
+    case 'number':
+      return [0, 1, -1, 80, 65_536, 2 ** 31][next(6)]
+    case 'boolean':
+      return next(2) === 0
+    case 'string':
+      if (schema.format === 'quantity') return ['0', '1', '100m', '1Gi', '-1'][next(5)]
+      if (schema.format === 'date-time') return '2026-01-01T00:00:00Z'
+      return ['', 'a', 'web', 'Always', 'TCP', 'a.b/c', '10.0.0.1', '/x', 'A B', '*', 'Never', '10.0.0.0/8'][next(12)]
+    default: {
+      const names = Object.keys(schema.properties ?? {})
+      if (names.length === 0) return typeof schema.additionalProperties === 'object' && depth < 12 ? { [['a', 'b.c/d', ''][next(3)] as string]: along(schema.additionalProperties, next, depth + 1) } : {}
+      const most = depth > 9 ? 1 : depth < 4 ? names.length : 5
+      return Object.fromEntries(Array.from({ length: 1 + next(most) }, () => names[next(names.length)] as string).map((name) => [name, along(schema.properties?.[name] as Schema, next, depth + 1)]))
+    }
+  }
+}
+
+test('objects of every kind, made of their own fields in any state, are taken or refused', { timeout: 120_000 }, async () => {
+  const kinds = RESOURCES.filter((d) => d.verbs.includes('create') && d.served !== 'virtual')
+  await fc.assert(fc.asyncProperty(fc.constantFrom(...kinds), fc.integer(), async (def, seed) => {
+    let state = seed
+    const next = (below: number): number => {
+      // mulberry32: the same seed gives the same object.
+      state = (state + 0x6d2b79f5) | 0
+      let t = Math.imul(state ^ (state >>> 15), 1 | state)
+      t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t
+      return ((t ^ (t >>> 14)) >>> 0) % below
+    }
+    const object = along(schemaOf(def.schema), next, 0) as Obj
+    const body = { ...object, apiVersion: apiVersionOf(def), kind: def.kind, metadata: { ...(object.metadata as object | undefined), name: 'fuzz', namespace: undefined, resourceVersion: undefined } }
+    const path = `${def.group === '' ? '/api/v1' : `/apis/${def.group}/${def.version}`}/${def.namespaced ? 'namespaces/default/' : ''}${def.resource}`
+    await ask('POST', `${path}?dryRun=All`, JSON.stringify(body), { 'content-type': 'application/json' })
+    await ask('PATCH', `${path}/fuzz?dryRun=All&fieldManager=f`, JSON.stringify(body), { 'content-type': 'application/apply-patch+yaml' })
+  }), { numRuns: Math.ceil(RUNS / 2) })
 })
