@@ -84,10 +84,10 @@ export function capUpdates(owners: readonly Owner[]): Owner[] {
   return [...buckets.values(), ...owners.filter((o) => !gone.has(o))]
 }
 
-/** `"kubectl" with subresource "status" using apps/v1 at 2026-01-01T00:00:00Z`: an owner as conflicts name it. */
+/** `"kubectl" with subresource "status" using apps/v1`: an owner as conflicts name it. */
 export function ownerText(owner: ManagedFieldsEntry): string {
   let who = JSON.stringify(owner.manager ?? '')
   if (owner.subresource) who += ` with subresource ${JSON.stringify(owner.subresource)}`
-  if (owner.operation === 'Update') who += ` using ${owner.apiVersion}${owner.time ? ` at ${owner.time}` : ''}`
+  if (owner.operation === 'Update') who += ` using ${owner.apiVersion}`
   return who
 }

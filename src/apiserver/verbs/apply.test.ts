@@ -39,7 +39,7 @@ test('scale is a door of its own: its writer owns the replicas, an applier of th
   assert.deepEqual(owners(body)[1], ['hpa', 'Update', 'apps/v1', 'scale', { 'f:spec': { 'f:replicas': {} } }])
   const clash = await apply(h, `${APPS}/d`, 'me', deployment({ replicas: 1 }))
   assert.equal(clash.status, 409)
-  assert.match(clash.body.message, /^Apply failed with 1 conflict: conflict with "hpa" with subresource "scale" using apps\/v1 at [^ ]+: \.spec\.replicas$/)
+  assert.match(clash.body.message, /^Apply failed with 1 conflict: conflict with "hpa" with subresource "scale" using apps\/v1: \.spec\.replicas$/)
   assert.equal((await apply(h, `${APPS}/d`, 'me', deployment({}))).status, 200)
   const applied = await apply(h, `${APPS}/d/scale`, 'auto', { ...scale, spec: { replicas: 5 } }, '&force=true')
   assert.deepEqual([applied.status, applied.body.spec.replicas], [200, 5])

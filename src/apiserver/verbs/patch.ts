@@ -23,6 +23,7 @@ export async function patch(core: Core, call: Call): Promise<ApiResponse> {
   if (mediaType(call.headers) === PATCH_TYPES.apply) return applyObject(core, call)
   checkWriteOptions(call, 'PatchOptions')
   const change = await patchOf(call, call.def.custom ? undefined : schemaOf(call.def.schema))
+  const type = mediaType(call.headers)
   const stored = await changeObject(core, call, async (current) => {
     const next = change(current)
     const patched = JSON.stringify(next)
@@ -31,7 +32,7 @@ export async function patch(core: Core, call: Call): Promise<ApiResponse> {
       checkNames(call, object)
       return object
     } catch (error) {
-      throw refused(error, patched)
+      throw type === PATCH_TYPES.strategic ? unfit(error, goText(await parseBody(bodyText(call.body), type, TYPES))) : refused(error, patched)
     }
   })
   return answer(call, 200, encodeOne(call, stored, core.clock.now()))
@@ -78,7 +79,25 @@ function rejecting(work: () => unknown): unknown {
 }
 
 /** What the patch leaves is no object of the kind: said of the patch, not of a body. */
-function refused(error: unknown, patched: string): unknown {
+function refused(error: unknown, patched: string, say = (reason: string): string => reason): unknown {
   const found = error instanceof ApiError && error.status.code === 400 ? /cannot be handled as an? [^:]*: (.*)$/s.exec(error.message) : null
-  return found ? invalid({ group: '', resource: '', kind: '' }, '', [fieldInvalid('patch', patched, found[1] as string)]) : error
+  return found ? invalid({ group: '', resource: '', kind: '' }, '', [fieldInvalid('patch', patched, say(found[1] as string))]) : error
+}
+
+/** The same of a strategic merge patch, which Kubernetes reads by another way, with words of its own. */
+function unfit(error: unknown, sent: string): unknown {
+  return refused(error, sent, (reason) => {
+    const [, from = '', to = ''] = /cannot unmarshal (\S+) into Go .* of type (\S+)$/.exec(reason) ?? []
+    if (to === '') return reason
+    if (to.startsWith('[]')) return `cannot restore slice from ${from === 'object' ? 'map' : from}`
+    if (to.startsWith('map[')) return `cannot restore map from ${from === 'array' ? 'slice' : from}`
+    return to.includes('.') ? `cannot restore struct from: ${from === 'array' ? 'slice' : from}` : `unrecognized type: ${to}`
+  })
+}
+
+/** A value as Go prints it: `map[spec:map[replicas:many]]`. */
+function goText(value: unknown): string {
+  if (Array.isArray(value)) return `[${value.map(goText).join(' ')}]`
+  if (isObject(value)) return `map[${Object.keys(value).toSorted().map((k) => `${k}:${goText(value[k])}`).join(' ')}]`
+  return value === null ? '<nil>' : String(value)
 }

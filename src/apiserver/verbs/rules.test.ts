@@ -180,6 +180,7 @@ test('patches that do not fit are refused, and none of them changes anything', a
     ['json-patch+json', Array.from({ length: 10_001 }, () => ({ op: 'test', path: '/kind', value: 'ConfigMap' })), 413, /^Request entity too large: The allowed maximum operations in a JSON patch is 10000, got 10001$/],
     ['json-patch+json', Array.from({ length: 60 }, (_, i) => ({ op: 'copy', from: '/data', path: `/data/${'xy'[i % 2]}` })), 422, /^the server rejected our request/],
     ['merge-patch+json', [], 400, /^Invalid JSON Patch$/],
+    ['strategic-merge-patch+json', { data: { x: 1 } }, 422, /^ "" is invalid: patch: Invalid value: "map\[data:map\[x:1\]\]": unrecognized type: string$/],
     ['merge-patch+json', { data: { x: 1 } }, 422, /^ "" is invalid: patch: Invalid value: ".*": json: cannot unmarshal number/],
     ['merge-patch+json', { foo: 1 }, 422, /^ "" is invalid: patch: Invalid value: ".*": strict decoding error: unknown field "foo"$/, '?fieldValidation=Strict'],
     ['merge-patch+json', { metadata: { name: 'b' } }, 400, /^the name of the object \(b\) does not match the name on the URL \(a\)$/],
