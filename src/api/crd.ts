@@ -54,7 +54,7 @@ function customParts(crd: Readonly<CustomResourceDefinition>, v: CustomResourceD
     storageVersion: crd.spec.versions.find((x) => x.storage)?.name ?? v.name,
     ...(strategy === 'Webhook' && webhook?.clientConfig && { converter: { client: webhook.clientConfig, reviews: webhook.conversionReviewVersions } }),
     ...(v.deprecated && {
-      warning: v.deprecationWarning ?? `${crd.spec.group}/${v.name} ${crd.spec.names.kind} is deprecated`,
+      warning: v.deprecationWarning ?? deprecation(crd, v),
     }),
     ...(scale && {
       scale: {
@@ -63,6 +63,11 @@ function customParts(crd: Readonly<CustomResourceDefinition>, v: CustomResourceD
       },
     }),
   }
+}
+
+function deprecation({ spec }: Readonly<CustomResourceDefinition>, v: CustomResourceDefinitionVersion): string {
+  const better = spec.versions.filter((x) => x.served && !x.deprecated && compareVersions(x.name, v.name) < 0).map((x) => x.name).sort(compareVersions)[0]
+  return `${spec.group}/${v.name} ${spec.names.kind} is deprecated${better === undefined ? '' : `; use ${spec.group}/${better} ${spec.names.kind}`}`
 }
 
 /** Every custom object has these three, whatever its schema says of them. */

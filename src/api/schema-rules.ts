@@ -1,4 +1,6 @@
 /** Value rules of custom schemas: lengths, ranges, patterns. Texts are those of Kubernetes' validation. Used by `schema.ts`. */
+import { messageOf } from '../base/errors.ts'
+import { Re2 } from './re2.ts'
 import type { Schema } from './schema-types.ts'
 
 /** What is wrong with a value that already has the right type. */
@@ -16,7 +18,7 @@ export function checkRules(schema: Schema, value: unknown, path: string): string
     if (multipleOf !== undefined && !isMultiple(value, multipleOf)) wrong.push(`${body} should be a multiple of ${multipleOf}`)
   } else if (typeof value === 'string') {
     if (schema.minLength !== undefined && [...value].length < schema.minLength) wrong.push(`${body} should be at least ${schema.minLength} chars long`)
-    if (schema.pattern !== undefined && pattern(schema.pattern)?.test(value) === false) wrong.push(`${body} should match '${schema.pattern}'`)
+    if (schema.pattern !== undefined && !matches(schema.pattern, value)) wrong.push(`${body} should match '${schema.pattern}'`)
   } else if (Array.isArray(value)) {
     if (schema.minItems !== undefined && value.length < schema.minItems) wrong.push(`${body} should have at least ${schema.minItems} items`)
     if (schema.uniqueItems && new Set(value.map((v) => JSON.stringify(v))).size < value.length) wrong.push(`${body} shouldn't contain duplicates`)
@@ -32,28 +34,24 @@ function isMultiple(value: number, of: number): boolean {
 }
 
 const MAX_PATTERNS = 1000
-/** Compiled patterns; emptied when it is full, since compiling again is cheap. */
-const compiled = new Map<string, RegExp | undefined>()
+/** Compiled patterns, or why they are none; emptied when it is full, since compiling again is cheap. */
+const compiled = new Map<string, Re2 | string>()
 
-/** A pattern as a RegExp; undefined when it cannot be compiled (a CRD with such a pattern is refused beforehand). */
-export function pattern(text: string): RegExp | undefined {
-  if (compiled.has(text)) return compiled.get(text)
+/** A pattern of a schema, in RE2's syntax as Kubernetes has it; or why it is none (a CRD with such a pattern is refused beforehand). */
+export function pattern(text: string): Re2 | string {
+  let known = compiled.get(text)
+  if (known !== undefined) return known
+  try {
+    known = new Re2(text)
+  } catch (error) {
+    known = messageOf(error)
+  }
   if (compiled.size >= MAX_PATTERNS) compiled.clear()
-  const regex = compile(text)
-  compiled.set(text, regex)
-  return regex
+  compiled.set(text, known)
+  return known
 }
 
-function compile(text: string): RegExp | undefined {
-  // Go's inline flags at the start and its \A, \z anchors have equals here.
-  const flags = /^\(\?([ims]+)\)/.exec(text)
-  const body = text.slice(flags?.[0].length ?? 0).replaceAll('\\A', '^').replaceAll('\\z', '$')
-  for (const unicode of ['u', '']) {
-    try {
-      return new RegExp(body, (flags?.[1] ?? '') + unicode)
-    } catch {
-      // Tried again without the stricter unicode grammar; then it is no pattern at all.
-    }
-  }
-  return undefined
+function matches(text: string, value: string): boolean {
+  const re = pattern(text)
+  return typeof re === 'string' || re.test(value)
 }

@@ -13,6 +13,7 @@ import type { Accepted } from './negotiate.ts'
 import type { PodStreams } from './ports.ts'
 import type { ResourceRequest } from './request-info.ts'
 import type { Resources } from './resources.ts'
+import type { Obj } from './stored-text.ts'
 import type { WatchCache } from './watch-cache.ts'
 
 export interface Core {
@@ -39,6 +40,8 @@ export interface Call {
   readonly body: ApiRequest['body']
   readonly accepted: Accepted
   readonly signal: AbortSignal
+  /** The door through which the object is written, where it is not the resource's own: how the write shows there, and back. */
+  readonly door?: { readonly subresource: string; readonly kind: { readonly group: string; readonly version: string; readonly kind: string }; show(object: Obj): Obj; write(object: Obj, shown: Obj): void }
   /** Texts for `Warning` headers, in order; verbs add to it. */
   readonly warnings: string[]
 }

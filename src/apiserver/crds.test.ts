@@ -47,6 +47,10 @@ test('a definition is served with the answer to its create: defaults, pruning, v
   assert.match(String(made.headers.warning), /unknown field \\"spec.extra\\"/)
   assert.equal((await h.call('POST', WIDGETS, { metadata: { name: 'x' }, spec: { size: 0 } })).status, 422)
   assert.equal((await h.call('GET', '/apis/example.com/v1beta1/namespaces/default/widgets/w')).body.apiVersion, 'example.com/v1beta1')
+  const json = { headers: { 'content-type': 'application/json-patch+json' } }
+  assert.equal((await h.call('PATCH', `${CRDS}/widgets.example.com`, [{ op: 'add', path: '/spec/versions/1/deprecated', value: true }], json)).status, 200)
+  const old = await h.call('GET', '/apis/example.com/v1beta1/namespaces/default/widgets/w')
+  assert.equal(old.headers['warning'], '299 - "example.com/v1beta1 Widget is deprecated; use example.com/v1 Widget"')
   const groups = await h.call<{ versions: { version: string }[] }>('GET', '/apis/example.com')
   assert.deepEqual(groups.body.versions.map((v) => v.version), ['v1', 'v1beta1'])
 })
@@ -110,7 +114,7 @@ test('while a definition ends it says so and takes no new objects', async () => 
   const w = await h.watch(`${CRDS}?watch=1&fieldSelector=metadata.name%3Dwidgets.example.com`)
   await h.call('DELETE', `${CRDS}/widgets.example.com`)
   let said: { type: string; reason?: string } | undefined
-  while (!said) said = ((await w.next())?.object as Crd).status.conditions.find((c) => c.type === 'Terminating')
+  while (!said) said = ((await w.next())?.object as Crd | undefined)?.status.conditions.find((c) => c.type === 'Terminating')
   await w.end()
   assert.equal(said.reason, 'InstanceDeletionInProgress')
   const refused = await h.call<Obj & { message: string }>('POST', WIDGETS, { metadata: { name: 'x' }, spec: { size: 1 } })

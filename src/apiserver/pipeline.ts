@@ -59,7 +59,7 @@ export function createPipeline(core: Core, paths: PathHandler, provided: readonl
     }
     const def = core.resources.find(info.group, info.version, info.resource)
     if (!def) throw pathNotFound()
-    const old = def.group === '' ? DEPRECATED[def.kind] : undefined
+    const old = def.group === '' ? DEPRECATED[def.kind] : def.custom?.warning
     const call: Call = { def, info, user, query, headers, body: request.body, accepted: negotiate(headers.accept), signal, warnings: old === undefined ? [] : [old] }
     const made = provided.find((p) => p.def === def)
     return made ? await provide(made, call, core.clock.now()) : dispatch(core, call)

@@ -14,6 +14,7 @@ import { bodyText } from './body.ts'
 import type { Call, Core } from './core.ts'
 import { objectOf } from './encode.ts'
 import { keyOf } from './resources.ts'
+import { connectAllowed } from './webhooks/connect.ts'
 import type { Obj } from './stored-text.ts'
 
 const METHODS: Readonly<Record<string, string>> = { get: 'GET', create: 'POST', update: 'PUT', patch: 'PATCH', delete: 'DELETE' }
@@ -43,6 +44,7 @@ export async function proxy(core: Core, call: Call): Promise<ApiResponse> {
   const { pod, to } = def === KINDS.Service ? await serviceTarget(core, namespace, name, port) : await ofPod(core, namespace, name, port)
   const node = (pod.spec as PodSpec).nodeName
   if (!node) throw unavailable(`address not allowed: pod "${pod.metadata.name}" does not have a host assigned`)
+  await connectAllowed(core, call)
   const raw = await core.podStreams.connect({ node, namespace, pod: pod.metadata.name as string }, to, signal)
   const base = `/api/v1/namespaces/${namespace}/${def.resource}/${info.name}/proxy`
   const text = query.toString()

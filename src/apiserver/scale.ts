@@ -92,8 +92,21 @@ async function setReplicas(core: Core, call: Call, wanted: (current: Obj) => Sca
   return scaleAnswer(core, call, stored)
 }
 
-/** The replicas are a field of the object like any other: its own rules hold. */
-const throughMain = (call: Call): Call => ({ ...call, info: { ...call.info, subresource: undefined } })
+/** The replicas are a field of the object like any other: its own rules hold. Webhooks are shown the Scale. */
+function throughMain(call: Call): Call {
+  const paths = pathsOf(call)
+  const { def, info } = call
+  return {
+    ...call,
+    info: { ...info, subresource: undefined },
+    door: {
+      subresource: 'scale',
+      kind: { group: 'autoscaling', version: 'v1', kind: 'Scale' },
+      show: (object) => scaleObject(object, paths, def.group, def.kind),
+      write: (object, shown) => writePath(object, paths.spec, checkedReplicas(call, (shown as Scale).spec?.replicas ?? 0)),
+    },
+  }
+}
 
 function withPreconditions(next: Obj, resourceVersion: string | undefined, uid: string | undefined): Obj {
   if (resourceVersion) next.metadata.resourceVersion = resourceVersion

@@ -51,6 +51,7 @@ const SCHEMAS: readonly [object, string][] = [
   [{}, '$.type Required value: must not be empty for specified object fields'],
   [{ type: 'array', items: {} }, '$.items.type Required value: must not be empty for specified array items'],
   [{ type: 'array' }, '$.items Required value: must be specified'],
+  [{ type: 'string', pattern: '^(?!a)' }, '$.pattern Invalid value: "^(?!a)": must be a valid regular expression, but isn\'t: error parsing regexp: invalid or unsupported Perl syntax: `(?!`'],
   [{ type: 'float' }, '$.type Unsupported value: "float": supported values: "array", "boolean", "integer", "number", "object", "string"'],
   [{ type: 'object', $ref: '#/x' }, '$.$ref Forbidden: $ref is not supported'],
   [{ type: 'object', definitions: { a: { type: 'string' } } }, '$.definitions Forbidden: definitions is not supported'],

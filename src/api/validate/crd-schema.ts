@@ -89,7 +89,8 @@ function openApiErrors(schema: Raw, path: string, place: Place): FieldError[] {
   if (place.meta && schema['x-kubernetes-embedded-resource']) forbid('x-kubernetes-embedded-resource', 'must not be used inside of resource meta')
   if (schema.uniqueItems) forbid('uniqueItems', 'uniqueItems cannot be set to true since the runtime complexity becomes quadratic')
   if (schema.additionalProperties !== undefined && schema.additionalProperties !== true && schema.properties && Object.keys(schema.properties).length > 0) forbid('additionalProperties', 'additionalProperties and properties are mutual exclusive')
-  if (schema.pattern !== undefined && pattern(schema.pattern) === undefined) errors.push(fieldInvalid(`${path}.pattern`, schema.pattern, "must be a valid regular expression, but isn't"))
+  const wrong = schema.pattern === undefined ? undefined : pattern(schema.pattern)
+  if (typeof wrong === 'string') errors.push(fieldInvalid(`${path}.pattern`, schema.pattern, `must be a valid regular expression, but isn't: ${wrong}`))
   for (const { at, schema: s, kind, key } of children(schema)) {
     let next: Place = { ...place, root: false }
     if (kind === 'values' && place.meta) next = { ...next, noDefaults: 'inside additionalProperties applying to object metadata' }

@@ -179,3 +179,32 @@ test('what a webhook added is seen by the built-in rules once more', async () =>
   assert.deepEqual(made.body.spec.containers.map((c) => [c.name, c.resources.requests, c.volumeMounts?.map((m) => m.mountPath)]), [['c', { cpu: '100m' }, token], ['sidecar', { cpu: '100m' }, token]])
   assert.equal(hook.seen.length, 1)
 })
+
+test('a scale is shown as a Scale at its own door, and may be changed there', async () => {
+  await using hook = await startHook((path) => ({ allowed: true, ...(path === '/scale' ? { patch: [{ op: 'replace', path: '/spec/replicas', value: 3 }] } : {}) }))
+  await using h = await startHarness()
+  const template = { metadata: { labels: { a: 'b' } }, spec: { containers: [{ name: 'c', image: 'i' }] } }
+  const url = '/apis/apps/v1/namespaces/default/deployments'
+  assert.equal((await h.call('POST', url, { metadata: { name: 'd' }, spec: { replicas: 1, selector: { matchLabels: { a: 'b' } }, template } })).status, 201)
+  const rule = (resources: string[]): object => ({ rules: [{ operations: ['UPDATE'], apiGroups: ['apps'], apiVersions: ['v1'], resources }] })
+  await register(h, 'mutating', [{ clientConfig: hook.config('/scale'), ...rule(['deployments/scale']) }])
+  await register(h, 'validating', [{ clientConfig: hook.config('/main'), ...rule(['deployments']) }, { clientConfig: hook.config('/check'), ...rule(['deployments/scale']) }])
+  const scaled = await h.call<Obj & { spec: object }>('PATCH', `${url}/d/scale`, { spec: { replicas: 9 } }, { headers: { 'content-type': 'application/merge-patch+json' } })
+  assert.deepEqual([scaled.status, scaled.body.spec], [200, { replicas: 3 }])
+  assert.deepEqual(hook.seen.map((s) => s.path), ['/scale', '/check'])
+  const { request } = (hook.seen[1] as { review: Review }).review
+  assert.deepEqual([request.kind, request.subResource, (request.object as Obj & { spec: object }).spec, (request.oldObject as Obj & { spec: object }).spec], [{ group: 'autoscaling', version: 'v1', kind: 'Scale' }, 'scale', { replicas: 3 }, { replicas: 1 }])
+})
+
+test('a proxied request is shown as CONNECT and may be refused', async () => {
+  await using hook = await startHook(() => ({ allowed: false, status: { message: 'not here' } }))
+  const podStreams = { connect: async () => assert.fail('connected') } as never
+  await using h = await startHarness({ podStreams })
+  await h.call('POST', '/api/v1/namespaces/default/serviceaccounts', { metadata: { name: 'default' } })
+  await h.call('POST', '/api/v1/namespaces/default/pods', { metadata: { name: 'p' }, spec: { nodeName: 'n1', containers: [{ name: 'c', image: 'i' }] } })
+  await register(h, 'validating', [{ clientConfig: hook.config('/'), rules: [{ operations: ['CONNECT'], apiGroups: [''], apiVersions: ['v1'], resources: ['pods/*'] }] }])
+  const refused = await h.call<Said>('GET', '/api/v1/namespaces/default/pods/p:80/proxy/x/y')
+  assert.equal(refused.body.message, 'admission webhook "h0.example.com" denied the request: not here')
+  const { request } = (hook.seen[0] as { review: Review }).review
+  assert.deepEqual([request.operation, request.kind, request.subResource, request.object, request.options], ['CONNECT', { group: '', version: 'v1', kind: 'PodProxyOptions' }, 'proxy', { kind: 'PodProxyOptions', apiVersion: 'v1', path: '/x/y' }, null])
+})

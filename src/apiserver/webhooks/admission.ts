@@ -56,21 +56,22 @@ const hooksOf = new WeakMap<Core, Partial<Record<Kind, { version: number; hooks:
 /** Of the writes under way: hooks that want to see later changes, and the object as they left it. */
 const seenBy = new WeakMap<object, Map<Hook, string>>()
 
+/** The write as it shows at its door: a Scale for what is written through `scale`. */
+function atDoor(event: AdmissionEvent): AdmissionEvent {
+  const { call } = event
+  const { door } = call
+  if (!door || event.kind) return event
+  const { old } = event
+  return { ...event, call: { ...call, info: { ...call.info, subresource: door.subresource } }, kind: door.kind, object: door.show(event.object), old: old && door.show(old) }
+}
+
 export const mutatingWebhooks: AdmissionPlugin = {
   name: 'MutatingAdmissionWebhook',
   async admit(event, again) {
-    const due = await concerned(event, 'mutating')
-    if (due.length === 0) return false
-    const seen = again ? (seenBy.get(event.object) ?? new Map<Hook, string>()) : new Map<Hook, string>()
-    seenBy.set(event.object, seen)
-    const before = JSON.stringify(event.object)
-    for (const [index, one] of due.entries()) {
-      const known = seen.get(one.hook)
-      if (again && (known === undefined || known === JSON.stringify(event.object))) continue
-      await mutate(event, one, `round_${again ? 1 : 0}_index_${index}`)
-      if (one.hook.hook.reinvocationPolicy === 'IfNeeded') seen.set(one.hook, JSON.stringify(event.object))
-    }
-    return JSON.stringify(event.object) !== before
+    const shown = atDoor(event)
+    if (shown === event) return admitAll(event, again)
+    if (await admitAll(shown, again)) event.call.door?.write(event.object, shown.object)
+    return false
   },
   // A delete has nothing to change, but its mutating webhooks may still refuse it.
   async validate(event) {
@@ -79,9 +80,26 @@ export const mutatingWebhooks: AdmissionPlugin = {
   },
 }
 
+/** All mutating webhooks that a write concerns. True: one of them changed it. */
+async function admitAll(event: AdmissionEvent, again: boolean): Promise<boolean> {
+  const due = await concerned(event, 'mutating')
+  if (due.length === 0) return false
+  const seen = again ? (seenBy.get(event.object) ?? new Map<Hook, string>()) : new Map<Hook, string>()
+  seenBy.set(event.object, seen)
+  const before = JSON.stringify(event.object)
+  for (const [index, one] of due.entries()) {
+    const known = seen.get(one.hook)
+    if (again && (known === undefined || known === JSON.stringify(event.object))) continue
+    await mutate(event, one, `round_${again ? 1 : 0}_index_${index}`)
+    if (one.hook.hook.reinvocationPolicy === 'IfNeeded') seen.set(one.hook, JSON.stringify(event.object))
+  }
+  return JSON.stringify(event.object) !== before
+}
+
 export const validatingWebhooks: AdmissionPlugin = {
   name: 'ValidatingAdmissionWebhook',
-  async validate(event) {
+  async validate(written) {
+    const event = atDoor(written)
     const due = await concerned(event, 'validating')
     if (due.length === 0) return
     const answers = await Promise.allSettled(due.map((one, index) => ask(event, one, 'validating', `round_0_index_${index}`)))
@@ -110,7 +128,7 @@ async function mutate(event: AdmissionEvent, due: Due, place: string): Promise<v
   try {
     if (response.patchType !== 'JSONPatch') throw new Error(`patchType ${JSON.stringify(response.patchType)} is not "JSONPatch"`)
     const patched = applyJsonPatch(cloneJson(view.object), JSON.parse(Buffer.from(response.patch, 'base64').toString()) as unknown) as Obj
-    const changed = shown === call.def ? patched : await convertObject(core, shown, call.def, patched, call.signal)
+    const changed = shown === call.def || event.kind ? patched : await convertObject(core, shown, call.def, patched, call.signal)
     // What a webhook adds is no field of the caller's: it is not told of it.
     const query = new URLSearchParams({ ...Object.fromEntries(call.query), fieldValidation: 'Ignore' })
     const next = event.kind ? changed : decodeObject({ ...call, query }, changed)
@@ -124,8 +142,9 @@ async function mutate(event: AdmissionEvent, due: Due, place: string): Promise<v
 }
 
 /** The write in the version of `shown`. */
-async function viewOf({ core, call, object, old, verb }: AdmissionEvent, shown: ResourceDef): Promise<View> {
-  const as = async (o: Obj | undefined): Promise<Obj | undefined> => (o && shown !== call.def ? convertObject(core, call.def, shown, cloneJson(o), call.signal) : o)
+async function viewOf({ core, call, object, old, verb, kind }: AdmissionEvent, shown: ResourceDef): Promise<View> {
+  // Options and Scales are the same for every version of what they belong to.
+  const as = async (o: Obj | undefined): Promise<Obj | undefined> => (o && shown !== call.def && !kind ? convertObject(core, call.def, shown, cloneJson(o), call.signal) : o)
   return { def: shown, object: verb === 'delete' ? undefined : await as(object), old: await as(old) }
 }
 

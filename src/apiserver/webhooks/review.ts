@@ -44,7 +44,12 @@ export function admissionRequest({ call, verb, object, kind }: AdmissionEvent, v
 
 function typed(view: View, object: Obj | undefined, kind: AdmissionEvent['kind']): object | null {
   if (!object) return null
-  return kind ? object : { ...object, apiVersion: apiVersionOf(view.def), kind: view.def.kind }
+  return kind ? withoutMeta(object) : { ...object, apiVersion: apiVersionOf(view.def), kind: view.def.kind }
+}
+
+/** Options have no metadata; the pipeline's objects always do. */
+function withoutMeta({ metadata, ...rest }: Obj): object {
+  return Object.keys(metadata).length === 0 ? rest : { ...rest, metadata }
 }
 
 function optionsOf(verb: string, query: URLSearchParams): object {
