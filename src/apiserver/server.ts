@@ -45,6 +45,7 @@ import { keepServiceClaims } from './service-claims.ts'
 import { firstAddress } from './service-ips.ts'
 import { podTarget } from './subresources.ts'
 import { WatchCache } from './watch-cache.ts'
+import { connectAllowed } from './webhooks/connect.ts'
 
 const log = logger('apiserver')
 const STREAM_KINDS: readonly string[] = ['exec', 'attach', 'portforward'] satisfies PodTarget['kind'][]
@@ -208,6 +209,7 @@ export async function createApiServer(options: ApiServerOptions): Promise<ApiSer
       const def = resources.find('', 'v1', 'pods')
       if (!def) throw pathNotFound()
       const target = await podTarget(core, { def, info, query }, kind as PodTarget['kind'])
+      await connectAllowed(core, { def, info: { ...info, verb: 'create' }, user, query, headers: {}, body: undefined, accepted: { shape: 'object', yaml: false }, signal: scope.signal, warnings: [] })
       socket.once('close', await auditStream(options.audit, clock, request, user))
       await core.podStreams.upgrade(req, socket, head, target)
     } catch (error) {
