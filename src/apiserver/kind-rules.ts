@@ -14,7 +14,7 @@ const MAX_WARNINGS = 50
 
 /**
  * A sent body (changed in place) as an object of the call's kind: types checked, defaults filled in, unknown fields removed
- * and told as `fieldValidation` says.
+ * and told as `fieldValidation` says. Empty lists and maps of metadata are as good as absent, as they are in Kubernetes.
  * @param text the JSON as sent, for duplicate fields; undefined after a patch
  * @throws ApiError 400 for another kind, group or shape, wrong types, or (Strict) unknown fields; 422 by a CRD's schema
  */
@@ -38,6 +38,10 @@ export function decodeObject(call: Call, sent: unknown, text?: string): Obj {
   const mode = call.query.get('fieldValidation') || 'Warn'
   if (mode !== 'Ignore' && mode !== 'Warn' && mode !== 'Strict') throw badRequest(`fieldValidation: Unsupported value: "${mode}": supported values: "Ignore", "Strict", "Warn"`)
   warn(call, decode(def, object, { validation: mode, text }))
+  for (const field of ['labels', 'annotations', 'ownerReferences', 'finalizers'] as const) {
+    const value = object.metadata[field]
+    if (value !== undefined && value !== null && Object.keys(value).length === 0) delete object.metadata[field]
+  }
   return object
 }
 

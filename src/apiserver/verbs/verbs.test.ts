@@ -152,3 +152,13 @@ test('an event is one object under both of its groups, each in its own words, an
   const both = await h.call<List>('GET', '/apis/events.k8s.io/v1/events?fieldSelector=regarding.name%3Dq')
   assert.equal(both.body.items.length, 0)
 })
+
+test('empty lists and maps of metadata are not kept', async () => {
+  await using h = await startHarness()
+  const path = '/api/v1/namespaces/default/configmaps'
+  const made = await h.call('POST', path, { metadata: { name: 'c', labels: {}, annotations: {}, finalizers: [], ownerReferences: [] } })
+  assert.deepEqual(Object.keys(made.body.metadata).filter((k) => ['labels', 'annotations', 'finalizers', 'ownerReferences'].includes(k)), [])
+  await h.call('PATCH', `${path}/c`, { metadata: { labels: { a: 'b' } } }, { headers: { 'content-type': 'application/merge-patch+json' } })
+  const bare = await h.call('PATCH', `${path}/c`, { metadata: { labels: { a: null } } }, { headers: { 'content-type': 'application/merge-patch+json' } })
+  assert.equal('labels' in bare.body.metadata, false)
+})
