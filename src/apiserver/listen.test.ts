@@ -11,6 +11,7 @@ import { setLogSink } from '../base/log.ts'
 import { createKey, issue, type KeyedCert } from '../base/pki.ts'
 import { listen } from './listen.ts'
 import { startTls, type TlsServer } from '../../test/kit/api-tls.ts'
+import { until } from '../../test/kit/until.ts'
 
 let server: TlsServer
 let admin: KeyedCert
@@ -94,6 +95,34 @@ test('agents speak HTTP/2 on the same port, with the identity of their certifica
   assert.deepEqual(results.map((r) => r.status), [200, 403, 200])
   assert.equal(results[2]?.text, 'system:node:n1')
   await new Promise<void>((resolve) => session.close(resolve))
+})
+
+test('clients that offer HTTP/2 have it: a watch that nobody reads holds up no other request of the connection', { timeout: 30_000 }, async () => {
+  const socket = connectTls({ host: '127.0.0.1', port: server.listener.port, ca: server.ca.certPem, cert: admin.certPem, key: admin.keyPem, ALPNProtocols: ['h2', 'http/1.1'] })
+  const session = connectH2('https://127.0.0.1', { createConnection: () => socket, settings: { initialWindowSize: 1 << 20 } })
+  session.once('connect', () => session.setLocalWindowSize(8 << 20))
+  const call = (method: string, path: string, body?: object): Promise<{ status: number; text: string }> =>
+    new Promise((resolve, reject) => {
+      const stream = session.request({ ':method': method, ':path': path, 'content-type': 'application/json' })
+      let status = 0
+      let text = ''
+      stream.on('response', (h) => (status = Number(h[':status'])))
+      stream.on('data', (c) => (text += String(c))).on('end', () => resolve({ status, text })).on('error', reject)
+      stream.end(body === undefined ? undefined : JSON.stringify(body))
+    })
+  const path = '/api/v1/namespaces/default/configmaps'
+  const watch = session.request({ ':path': `${path}?watch=1&resourceVersion=0` })
+  await new Promise((resolve) => watch.once('response', resolve))
+  assert.equal(socket.alpnProtocol, 'h2')
+  for (let i = 0; i < 30; i++) assert.equal((await call('POST', path, { metadata: { name: `h2-${i}` }, data: { text: 'x'.repeat(100_000) } })).status, 201)
+  assert.equal((await call('GET', `${path}/h2-29`)).status, 200)
+  // It is all there for who reads on.
+  let read = ''
+  watch.on('data', (c) => (read += String(c)))
+  await until('the watch has the last', () => read.includes('"name":"h2-29"'))
+  watch.close()
+  await new Promise<void>((resolve) => session.close(resolve))
+  for (let i = 0; i < 30; i++) await fetch(`${path}/h2-${i}`, { cert: admin, method: 'DELETE' })
 })
 
 test('the node link is handed over for a node certificate only', async () => {

@@ -1,11 +1,11 @@
 /**
  * THE one port: TLS that asks for a client certificate and takes any, then by ALPN: the reversed node link, HTTP/2 for
- * agents, HTTP/1.1 for everyone else. Extra routes first, then the Kubernetes API.
+ * agents and for clients that offer it (client-go), HTTP/1.1 for everyone else and for upgrades. Extra routes first, then the Kubernetes API.
  * Invariants: a link socket is handed over only for a certificate of our CA that names a node; limits hold before a byte of
  * a body is kept (header 64 KiB within 20 s, idle keep-alive 75 s, handshake 10 s). Used by the composition root.
  */
 import { createHash } from 'node:crypto'
-import { createServer as createHttp2Server, type Http2Session } from 'node:http2'
+import { createServer as createHttp2Server, type Http2Server, type Http2Session, type ServerHttp2Session } from 'node:http2'
 import { createServer as createHttpsServer } from 'node:https'
 import type { AddressInfo, Socket } from 'node:net'
 import type { TLSSocket } from 'node:tls'
@@ -18,7 +18,9 @@ import { sendStatus } from './http.ts'
 import type { ApiServer, HttpRequest, HttpResponse, Peer, Route } from './ports.ts'
 
 const log = logger('apiserver.listen')
-const PROTOCOLS = [ALPN_LINK, ALPN_API_H2, 'http/1.1']
+const PROTOCOLS = [ALPN_LINK, ALPN_API_H2, 'h2', 'http/1.1']
+/** A session of an ordinary client without an open request ends after this long, as Kubernetes' do, ms. */
+const IDLE_MS = 90_000
 const NODE_USER = 'system:node:'
 const HEADERS_MS = 20_000
 
@@ -111,13 +113,20 @@ export async function listen(options: ListenOptions): Promise<Listener> {
     socket.once('close', () => connections.delete(socket))
   })
   const sessions = new Set<Http2Session>()
-  const h2 = createHttp2Server({ settings: { initialWindowSize: 4 << 20, maxConcurrentStreams: 1_000 }, maxHeaderListPairs: 200 })
-  h2.on('request', onRequest)
-  h2.on('session', (session) => {
-    sessions.add(session)
-    session.on('close', () => sessions.delete(session))
-    session.on('error', (error) => log.debug('http2 session ended', { error }))
-  })
+  const http2 = (initialWindowSize: number, maxConcurrentStreams: number): Http2Server => {
+    const h2 = createHttp2Server({ settings: { initialWindowSize, maxConcurrentStreams }, maxHeaderListPairs: 200 })
+    h2.on('request', onRequest)
+    h2.on('session', (session) => {
+      sessions.add(session)
+      session.on('close', () => sessions.delete(session))
+      session.on('error', (error) => log.debug('http2 session ended', { error }))
+    })
+    return h2
+  }
+  const toAgents = http2(4 << 20, 1_000)
+  // Kubernetes' own limits; who needs more streams opens another connection.
+  const toClients = http2(256 << 10, 100)
+  toClients.on('session', endWhenIdle)
   server.on('request', onRequest)
   server.on('upgrade', (req: IncomingMessage, socket: Duplex, head: Buffer) => {
     socket.on('error', (error) => log.debug('upgraded socket ended', { error }))
@@ -142,7 +151,8 @@ export async function listen(options: ListenOptions): Promise<Listener> {
         log.warn('refused a node link', { subject: subject?.cn, problem: problem ?? 'not a node certificate', remote: socket.remoteAddress })
         socket.destroy()
       }
-    } else if (socket.alpnProtocol === ALPN_API_H2) {
+    } else if (socket.alpnProtocol === ALPN_API_H2 || socket.alpnProtocol === 'h2') {
+      const h2 = socket.alpnProtocol === 'h2' ? toClients : toAgents
       // Identity is read now, on the real socket; the session only shows a proxy of it.
       const peer = readPeer(socket)
       h2.once('session', (session) => peers.set(session, peer))
@@ -181,6 +191,18 @@ export async function listen(options: ListenOptions): Promise<Listener> {
     close,
     [Symbol.asyncDispose]: () => close(),
   }
+}
+
+/** Ends a session that has had nothing to do for {@link IDLE_MS}; a quiet watch is something to do. */
+function endWhenIdle(session: ServerHttp2Session): void {
+  let open = 0
+  session.on('stream', (stream) => {
+    open++
+    stream.once('close', () => open--)
+  })
+  session.setTimeout(IDLE_MS, () => {
+    if (open === 0) session.close()
+  })
 }
 
 interface TlsPeer extends Peer {
