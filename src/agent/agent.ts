@@ -140,7 +140,7 @@ export function createAgent(options: AgentOptions): Agent {
     sleep: (ms, signal) => clock.sleep(ms, signal),
     onChange: (kind, namespace, name) => manager?.objectChanged(kind, namespace, name),
   })
-  const abilities = readAbilities()
+  const abilities = { ...readAbilities(), unsafeSysctls: options.unsafeSysctls ?? [] }
   const images = new Images({ runtime, clock, parallel: options.parallelPulls ?? 3, online: options.online ?? (() => true) })
   const addedEnv = (): Record<string, string> => {
     const api = options.localApi?.()

@@ -83,6 +83,8 @@ export interface AgentOptions {
   readonly maxPods?: number
   /** Address of the cluster's DNS server for dnsPolicy ClusterFirst. @default the node's own resolv.conf */
   readonly clusterDns?: () => { readonly server: string; readonly domain: string } | undefined
+  /** Kernel settings that pods may have beyond the safe ones, as the kubelet's `--allowed-unsafe-sysctls`. @default none */
+  readonly unsafeSysctls?: readonly string[]
   /** Directory of static pods' manifests. @default none are run */
   readonly manifestDirectory?: string
   /** Root of the cgroup tree, e.g. `/skerry-default`; undefined leaves cgroups to the runtime. */

@@ -29,7 +29,8 @@ describe('features of pods on a node', { skip: cannotRunContainers() }, () => {
     await site.skerry('image', 'import', await busyboxArchive(site.dir, 'tools:v1', FOREVER))
     mkdirSync(join(site.data(NODE), 'agent/seccomp'), { recursive: true })
     writeFileSync(join(site.data(NODE), 'agent/seccomp/no-mkdir.json'), JSON.stringify({ defaultAction: 'SCMP_ACT_ALLOW', syscalls: [{ names: ['mkdir', 'mkdirat'], action: 'SCMP_ACT_ERRNO' }] }))
-    await site.join(NODE)
+    site.startAgent(NODE, '--token', (await site.skerry('token', 'create', '--node', NODE)).trim(), '--allowed-unsafe-sysctls', 'net.core.somaxc*')
+    await site.nodeReady(NODE)
     mkdirSync(join(site.dir, 'disk'))
     await site.apply(objects(site.dir))
   })
@@ -81,7 +82,7 @@ volumes: [{name: data, persistentVolumeClaim: {claimName: manual}}, {name: files
     await site.lab.cut(NODE)
     await site.losePower(NODE)
     site.startAgent(NODE)
-    await eventually('both again', () => lives() === 'tools:v1\ntools:v1\n' && shown() === 'life\nlife\n', 40_000)
+    await eventually('both again', () => lives() === 'tools:v1\ntools:v1\n' && shown() === 'life\nlife\n', 90_000)
     await site.lab.mend(NODE)
     await site.nodeReady(NODE)
     rmSync(join(manifests(), 'life.yaml'))
@@ -121,6 +122,7 @@ volumes: [{name: data, persistentVolumeClaim: {claimName: manual}}, {name: files
     await ready('secure')
     assert.match((await site.try('exec', 'secure', '-c', 'filtered', '--', 'mkdir', '/tmp/x')).err, /Operation not permitted/)
     assert.equal(await inside('secure', 'cat', '/proc/sys/net/ipv4/ip_unprivileged_port_start'), '80')
+    assert.equal(await inside('secure', 'cat', '/proc/sys/net/core/somaxconn'), '777', 'a setting that this node allows')
     assert.match(await site.kubectl('exec', 'secure', '-c', 'main', '--', 'ps'), /pause/, 'one process namespace for all')
     assert.match(await inside('secure', 'cat', '/proc/self/status'), /CapBnd:\t0000000000000400\n/)
     assert.equal(await inside('secure', 'id', '-G'), '0 2000 3000')
@@ -215,7 +217,7 @@ shareProcessNamespace: true
 securityContext:
   supplementalGroups: [3000]
   fsGroup: 2000
-  sysctls: [{name: net.ipv4.ip_unprivileged_port_start, value: "80"}]`, `
+  sysctls: [{name: net.ipv4.ip_unprivileged_port_start, value: "80"}, {name: net.core.somaxconn, value: "777"}]`, `
 securityContext: {capabilities: {drop: [ALL], add: [NET_BIND_SERVICE]}, seccompProfile: {type: RuntimeDefault}}`) + `
   - name: filtered
     image: tools:v1

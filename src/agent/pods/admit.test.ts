@@ -11,8 +11,8 @@ import { serviceEnv } from './service-env.ts'
 
 setLogSink(() => {})
 
-const why = (spec: object, appArmor = false): string | undefined => {
-  const r = refusal({ spec: { containers: [{ name: 'c' }], ...spec } } as Pod, { appArmor })
+const why = (spec: object, appArmor = false, unsafeSysctls: string[] = []): string | undefined => {
+  const r = refusal({ spec: { containers: [{ name: 'c' }], ...spec } } as Pod, { appArmor, unsafeSysctls })
   return r && `${r.reason}: ${r.message}`
 }
 const sysctl = (name: string, more: object = {}): string | undefined => why({ securityContext: { sysctls: [{ name, value: '1' }] }, ...more })
@@ -23,6 +23,10 @@ test('what a node could not keep is refused in the kubelet’s words', () => {
   assert.equal(sysctl('net/ipv4/tcp_syncookies'), undefined)
   assert.equal(sysctl('kernel.msgmax'), 'SysctlForbidden: Pod was rejected: forbidden sysctl: "kernel.msgmax" not allowlisted')
   assert.equal(sysctl('net.ipv4.tcp_syncookies', { hostNetwork: true }), 'SysctlForbidden: Pod was rejected: forbidden sysctl: "net.ipv4.tcp_syncookies" not allowed with host net enabled')
+  const unsafe = (name: string, more: object = {}): string | undefined => why({ securityContext: { sysctls: [{ name, value: '1' }] }, ...more }, false, ['kernel.msg*', 'net.core.somaxconn'])
+  assert.deepEqual([unsafe('kernel.msgmax'), unsafe('net.core.somaxconn')], [undefined, undefined])
+  assert.match(unsafe('kernel.msgmax', { hostIPC: true }) ?? '', /not allowed with host ipc enabled/)
+  assert.match(unsafe('net.core.other') ?? '', /not allowlisted/)
   assert.match(why({ os: { name: 'windows' } }) ?? '', /^PodOSNotSupported/)
   const profile = { securityContext: { appArmorProfile: { type: 'RuntimeDefault' } } }
   assert.match(why({ containers: [{ name: 'c', ...profile }] }) ?? '', /^AppArmor: .*not enabled on the host/)

@@ -7,6 +7,8 @@ import type { Verdict } from './status.ts'
 export interface NodeAbilities {
   /** The kernel enforces AppArmor profiles. */
   readonly appArmor: boolean
+  /** Kernel settings that pods may have beyond the safe ones; a final `*` stands for anything. */
+  readonly unsafeSysctls: readonly string[]
 }
 
 /** Kernel settings that stay within their namespace; `ipc` or `net` says whose. */
@@ -32,7 +34,8 @@ export function refusal(pod: Readonly<Pod>, node: NodeAbilities): Verdict | unde
   if (os && os.name !== 'linux') return no('PodOSNotSupported', "Failed to admit pod as the OS field doesn't match node OS")
   for (const { name } of securityContext?.sysctls ?? []) {
     const key = name.replaceAll('/', '.')
-    const scope = SAFE_SYSCTLS[key]
+    const allowed = node.unsafeSysctls.some((p) => (p.endsWith('*') ? key.startsWith(p.slice(0, -1)) : key === p))
+    const scope = SAFE_SYSCTLS[key] ?? (allowed ? namespaceOf(key) : undefined)
     if (scope === undefined) return no('SysctlForbidden', `forbidden sysctl: "${key}" not allowlisted`)
     if (scope === 'net' ? hostNetwork : hostIPC) return no('SysctlForbidden', `forbidden sysctl: "${key}" not allowed with host ${scope} enabled`)
   }
@@ -40,6 +43,12 @@ export function refusal(pod: Readonly<Pod>, node: NodeAbilities): Verdict | unde
   const profiles = [securityContext?.appArmorProfile, ...containersOf(pod).map((c) => c.spec.securityContext?.appArmorProfile)]
   if (!node.appArmor && profiles.some((p) => p !== undefined && p.type !== 'Unconfined')) return no('AppArmor', 'Cannot enforce AppArmor: AppArmor is not enabled on the host')
   return undefined
+}
+
+/** The namespace that keeps a kernel setting to a pod; undefined for one that is the whole machine's. */
+export function namespaceOf(sysctl: string): 'ipc' | 'net' | undefined {
+  if (sysctl.startsWith('net.')) return 'net'
+  return /^(kernel\.(shm|msg|sem)|fs\.mqueue\.)/.test(sysctl) ? 'ipc' : undefined
 }
 
 /** When the pod's time is over, ms wall clock; undefined: never, or it has not begun. */

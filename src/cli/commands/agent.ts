@@ -15,6 +15,7 @@ export const AGENT_FLAGS: readonly Flag[] = [
   { name: 'mqtt-port', type: 'number', help: 'port of the embedded MQTT broker, started when a device needs it', default: 1883 },
   { name: 'local-api-port', type: 'number', help: 'port of the Kubernetes API that this node serves to its own pods', default: 6444 },
   { name: 'pod-manifest-path', type: 'string', value: 'PATH', help: 'directory of static pods, run with or without a server (default: agent/manifests under the data directory)' },
+  { name: 'allowed-unsafe-sysctls', type: 'list', value: 'NAME', help: 'kernel setting that pods may have beyond the safe ones, like net.core.somaxconn or kernel.msg* (repeat)' },
   { name: 'seal-key-file', type: 'string', value: 'PATH', help: 'file on other media that holds the key to what this node keeps; made the first time (default: the TPM, else beside the data)' },
 ]
 
@@ -30,12 +31,17 @@ export function agentSettings(settings: Settings): Omit<AgentSettings, 'token' |
   if (!Number.isInteger(mqttPort) || mqttPort < 1 || mqttPort > 65_535) throw new AppError('invalid', `read settings: --mqtt-port ${mqttPort} is not between 1 and 65535`)
   const localApiPort = Number(settings['local-api-port'] ?? 6444)
   if (!Number.isInteger(localApiPort) || localApiPort < 1 || localApiPort > 65_535) throw new AppError('invalid', `read settings: --local-api-port ${localApiPort} is not between 1 and 65535`)
+  const unsafeSysctls = ((settings['allowed-unsafe-sysctls'] ?? []) as readonly string[]).flatMap((s) => s.split(','))
+  for (const name of unsafeSysctls) {
+    if (!/^(net\.|kernel\.(shm|msg|sem)|fs\.mqueue\.)[\w./-]*\*?$/.test(name)) throw new AppError('invalid', `read settings: --allowed-unsafe-sysctls "${name}" is not kept to a pod by the kernel: only net.*, kernel.shm*, kernel.msg*, kernel.sem and fs.mqueue.* are`)
+  }
   return {
     dataDir: dataDirOf(settings),
     nodeName: (settings['node-name'] as string | undefined) ?? hostname().toLowerCase(),
     nodeLabels,
     mqttPort,
     localApiPort,
+    unsafeSysctls,
     manifestDirectory: settings['pod-manifest-path'] as string | undefined,
     sealKeyFile: settings['seal-key-file'] as string | undefined,
     env: process.env,

@@ -39,6 +39,8 @@ export interface AgentSettings {
   readonly mqttPort: number
   /** Port of the API that the node serves to its pods. */
   readonly localApiPort: number
+  /** Kernel settings that pods may have beyond the safe ones. */
+  readonly unsafeSysctls: readonly string[]
   /** Directory of static pods; undefined is the one under the data directory. */
   readonly manifestDirectory: string | undefined
   /** File on other media with the key that seals what the node keeps. */
@@ -132,6 +134,7 @@ async function runNode(settings: AgentSettings, signal: AbortSignal): Promise<vo
     onToken: (token) => local.api.learn(token),
     online: () => online,
     clockAheadMs: () => clockAheadMs,
+    unsafeSysctls: settings.unsafeSysctls,
     manifestDirectory: settings.manifestDirectory ?? join(paths.data, 'agent/manifests'),
     cgroupRoot: containerd.paths.cgroupRoot,
     imageDirectory: containerd.paths.root,
