@@ -8,12 +8,11 @@ import type { Duplex } from 'node:stream'
 import { connect as tlsConnect } from 'node:tls'
 import type { ApiResponse } from '../api/contract.ts'
 import { KINDS } from '../api/kinds.ts'
-import { badRequest, notFound, unavailable } from '../api/status.ts'
+import { badRequest, unavailable } from '../api/status.ts'
 import { AppError, messageOf } from '../base/errors.ts'
 import { bodyText } from './body.ts'
 import type { Call, Core } from './core.ts'
-import { objectOf } from './encode.ts'
-import { keyOf } from './resources.ts'
+import { readStored, serviceTarget, type PodSpec } from './service-target.ts'
 import { connectAllowed } from './webhooks/connect.ts'
 import type { Obj } from './stored-text.ts'
 
@@ -21,17 +20,6 @@ const METHODS: Readonly<Record<string, string>> = { get: 'GET', create: 'POST', 
 /** Of one connection only, or ours: not passed on. A pod never sees the caller's credentials. */
 const NOT_SENT = new Set(['authorization', 'connection', 'keep-alive', 'proxy-authenticate', 'proxy-authorization', 'proxy-connection', 'te', 'trailer', 'transfer-encoding', 'upgrade', 'host', 'content-length', 'accept-encoding', 'cookie', 'expect'])
 const NOT_RETURNED = new Set(['connection', 'keep-alive', 'proxy-authenticate', 'trailer', 'transfer-encoding', 'upgrade', 'content-length', 'set-cookie'])
-
-interface Port {
-  readonly name?: string
-  readonly port?: number
-  readonly targetPort?: number | string
-  readonly containerPort?: number
-}
-interface PodSpec {
-  readonly nodeName?: string
-  readonly containers?: readonly { readonly ports?: readonly Port[] }[]
-}
 
 /** Answers what the pod answers. @throws ApiError 404, 400 for a name that does not fit, 503 when nothing can be reached */
 export async function proxy(core: Core, call: Call): Promise<ApiResponse> {
@@ -69,14 +57,8 @@ export async function proxy(core: Core, call: Call): Promise<ApiResponse> {
   }
 }
 
-async function read(core: Core, def: Call['def'], namespace: string, name: string): Promise<Obj> {
-  const { entry } = await core.store.get(keyOf(def, namespace, name))
-  if (!entry) throw notFound(def, name)
-  return objectOf(def, { text: entry.value, revision: entry.revision })
-}
-
 async function ofPod(core: Core, namespace: string, name: string, port: string): Promise<{ pod: Obj; to: number }> {
-  const pod = await read(core, KINDS.Pod, namespace, name)
+  const pod = await readStored(core, KINDS.Pod, namespace, name)
   if (port !== '') {
     if (!/^\d{1,5}$/.test(port)) throw badRequest(`invalid port "${port}": a pod is reached by number`)
     return { pod, to: Number(port) }
@@ -84,25 +66,6 @@ async function ofPod(core: Core, namespace: string, name: string, port: string):
   const first = (pod.spec as PodSpec).containers?.flatMap((c) => c.ports ?? [])[0]?.containerPort
   if (first === undefined) throw badRequest(`pod "${name}" names no port: give one, as in ${name}:8080`)
   return { pod, to: first }
-}
-
-/** A ready pod that the Service selects, and the port of it. */
-export async function serviceTarget(core: Core, namespace: string, name: string, port: string): Promise<{ pod: Obj; to: number }> {
-  const service = await read(core, KINDS.Service, namespace, name)
-  const { ports = [], selector } = (service.spec ?? {}) as { ports?: Port[]; selector?: Record<string, string> }
-  const chosen = port === '' && ports.length === 1 ? ports[0] : ports.find((p) => p.name === port || String(p.port) === port)
-  if (!chosen) throw badRequest(`no service port "${port}" found for service "${name}"`)
-  if (!selector || Object.keys(selector).length === 0) throw unavailable(`no endpoints available for service "${name}": it selects no pods`)
-  for (const entry of core.cache.resource('pods').scan(keyOf(KINDS.Pod, namespace))) {
-    const pod = entry.parsed() as Obj
-    if (pod.metadata.deletionTimestamp || !Object.entries(selector).every(([k, v]) => pod.metadata.labels?.[k] === v)) continue
-    const conditions = (pod.status as { conditions?: { type: string; status: string }[] } | undefined)?.conditions
-    if (!conditions?.some((c) => c.type === 'Ready' && c.status === 'True')) continue
-    const wanted = chosen.targetPort ?? chosen.port
-    const to = typeof wanted === 'number' ? wanted : (pod.spec as PodSpec).containers?.flatMap((c) => c.ports ?? []).find((p) => p.name === wanted)?.containerPort
-    if (to !== undefined) return { pod, to }
-  }
-  throw unavailable(`no endpoints available for service "${name}"`)
 }
 
 interface Outgoing {

@@ -5,8 +5,8 @@ import { connect as connectTls } from 'node:tls'
 import { KINDS } from '../../api/kinds.ts'
 import { AppError } from '../../base/errors.ts'
 import type { Core } from '../core.ts'
-import { serviceTarget } from '../proxy.ts'
 import { keyOf, storageName } from '../resources.ts'
+import { serviceTarget } from '../service-target.ts'
 
 export interface ClientConfig {
   readonly url?: string
