@@ -1,5 +1,5 @@
 /**
- * The first objects: the four namespaces, default RBAC, the `kubernetes` Service. Missing ones are made at each start; of those
+ * The first objects: the four namespaces, default RBAC, the system's priority classes, the `kubernetes` Service. Missing ones are made at each start; of those
  * there, default roles and bindings are brought up to what this version needs, the rest is left alone.
  */
 import type { ApiRequest, ApiResponse } from '../api/contract.ts'
@@ -10,6 +10,12 @@ import type { WatchCache } from './watch-cache.ts'
 
 /** The server's own identity. */
 export const SELF = { name: 'system:apiserver', groups: [GROUP_MASTERS, 'system:authenticated'] }
+
+/** The two classes every cluster has. */
+const SYSTEM_PRIORITY_CLASSES = [
+  { name: 'system-cluster-critical', value: 2_000_000_000, description: 'Used for system critical pods that must run in the cluster, but can be moved to another node if necessary.' },
+  { name: 'system-node-critical', value: 2_000_001_000, description: 'Used for system critical pods that must not be moved from their current node.' },
+]
 
 export interface BootstrapOptions {
   readonly handle: (request: ApiRequest) => Promise<ApiResponse>
@@ -47,6 +53,7 @@ export async function writeFirstObjects({ handle, cache, serviceIp, advertise }:
   }
   await Promise.all([
     ...defaultRbacObjects().map(ensureRole),
+    ...SYSTEM_PRIORITY_CLASSES.map(({ name, ...rest }) => create('/apis/scheduling.k8s.io/v1/priorityclasses', name, { metadata: { name }, ...rest })),
     create('/api/v1/namespaces/default/services', 'kubernetes', {
       metadata: { name: 'kubernetes', labels: { component: 'apiserver', provider: 'kubernetes' } },
       spec: {

@@ -54,6 +54,17 @@ test('times of conditions stay when the condition does', () => {
   assert.deepEqual(next.status?.conditions?.map((c) => [c.lastUpdateTime, c.lastTransitionTime]), [['now', 'then'], ['now', 'now']])
 })
 
+test('the priority classes of the system are there, and stay', async () => {
+  await using h = await startHarness()
+  const path = '/apis/scheduling.k8s.io/v1/priorityclasses'
+  const { body } = await h.call<{ items: { metadata: { name: string; generation: number }; value: number }[] }>('GET', path)
+  assert.deepEqual(body.items.map((c) => [c.metadata.name, c.metadata.generation, c.value]), [['system-cluster-critical', 1, 2_000_000_000], ['system-node-critical', 1, 2_000_001_000]])
+  const refused = await h.call<{ message: string }>('DELETE', `${path}/system-node-critical`)
+  assert.deepEqual([refused.status, refused.body.message], [403, 'priorityclasses.scheduling.k8s.io "system-node-critical" is forbidden: this is a system priority class and cannot be deleted'])
+  const other = await h.call<{ message: string }>('POST', path, { metadata: { name: 'system-mine' }, value: 1 })
+  assert.equal(other.status, 422)
+})
+
 test('an Ingress that names no class gets the default one', async () => {
   await using h = await startHarness()
   const annotations = { 'ingressclass.kubernetes.io/is-default-class': 'true' }

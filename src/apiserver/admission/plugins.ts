@@ -14,7 +14,7 @@ import { resourceQuota } from './resource-quota.ts'
 import { serviceAccount } from './service-account.ts'
 import { mutatingWebhooks, validatingWebhooks } from '../webhooks/admission.ts'
 import { serviceClaims } from '../service-claims.ts'
-import { certificateSubject, defaultStorageClass, priority } from './small-plugins.ts'
+import { certificateSubject, defaultStorageClass, priority, systemPriorities } from './small-plugins.ts'
 import { runtimeClass } from './runtime-class.ts'
 import { storageProtection } from './storage-protection.ts'
 
@@ -30,6 +30,6 @@ const serveAtOnce: AdmissionPlugin = {
 export function admissionPlugins(): AdmissionPlugin[] {
   return [
     namespaceLifecycle, limitRanger, serviceAccount, priority, runtimeClass, defaultStorageClass, storageProtection, defaultIngressClass, mutatingWebhooks,
-    customRules, nodeRestriction, claimResize, escalation, podSecurity, certificateDoors, certificateSubject, validatingWebhooks, resourceQuota, serviceClaims, serveAtOnce,
+    customRules, systemPriorities, nodeRestriction, claimResize, escalation, podSecurity, certificateDoors, certificateSubject, validatingWebhooks, resourceQuota, serviceClaims, serveAtOnce,
   ]
 }

@@ -22,6 +22,15 @@ interface Prioritized {
   preemptionPolicy?: string
 }
 
+/** The two classes of the system stay. */
+export const systemPriorities: AdmissionPlugin = {
+  name: 'SystemPriorityClasses',
+  validate({ call, verb, object }) {
+    const name = object.metadata.name ?? ''
+    if (verb === 'delete' && call.def === KINDS.PriorityClass && SYSTEM_PRIORITIES[name] !== undefined) throw forbidden(call.def, name, 'this is a system priority class and cannot be deleted')
+  },
+}
+
 /** Priority: a pod's class becomes its number; who names none gets the default class, or 0. */
 export const priority: AdmissionPlugin = {
   name: 'Priority',
