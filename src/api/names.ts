@@ -21,7 +21,7 @@ export function dnsLabelErrors(value: string): string[] {
   if (value.length > 63) errors.push(tooLong(63))
   if (!DNS_LABEL.test(value)) {
     errors.push(
-      regexHint(
+      DNS_SUBDOMAIN.test(value) ? 'must not contain dots' : regexHint(
         "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with an alphanumeric character",
         '[a-z0-9]([-a-z0-9]*[a-z0-9])?',
         'my-name',

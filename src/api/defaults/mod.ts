@@ -131,7 +131,21 @@ const SCALE_DOWN: V2HPAScalingRules = { selectPolicy: 'Max', policies: [{ type: 
 
 /** Fills in the defaults of a built-in kind; `schema` is the type's name (`ResourceDef.schema`). Kinds without any are left as they are. */
 export function applyDefaults(schema: string, object: KubeObject): void {
+  makeWhole(object, WHOLE[schema] ?? [])
   DEFAULTERS[schema]?.(object as never)
+}
+
+/** Parts that an object always has, however little was sent: outermost first. */
+const TEMPLATED = ['spec', 'template', 'spec']
+const WHOLE: Readonly<Record<string, readonly string[]>> = {
+  Pod: ['spec'], PodTemplate: ['template', 'spec'], Service: ['spec'], PersistentVolume: ['spec'], PersistentVolumeClaim: ['spec'], ReplicationController: ['spec'],
+  Deployment: TEMPLATED, ReplicaSet: TEMPLATED, DaemonSet: TEMPLATED, StatefulSet: TEMPLATED, Job: TEMPLATED, CronJob: ['spec', 'jobTemplate', ...TEMPLATED],
+  HorizontalPodAutoscaler: ['spec'], V2HorizontalPodAutoscaler: ['spec'],
+}
+
+function makeWhole(object: object, path: readonly string[]): void {
+  let at = object as Record<string, unknown>
+  for (const key of path) at = (at[key] ??= {}) as Record<string, unknown>
 }
 
 function defaultJobSpec(spec: Job['spec']): void {

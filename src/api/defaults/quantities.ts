@@ -56,6 +56,6 @@ function containerRequests(spec: PodSpec, name: string): Quantity | undefined {
     if (c.restartPolicy === 'Always') sidecars = together
     if (together && (!most || compareQuantities(together, most) > 0)) most = together
   }
-  const all = spec.containers.reduce((sum: Quantity | undefined, c) => add(sum, of(c)), sidecars)
+  const all = (spec.containers ?? []).reduce((sum: Quantity | undefined, c) => add(sum, of(c)), sidecars)
   return all && most ? (compareQuantities(all, most) >= 0 ? all : most) : (all ?? most)
 }

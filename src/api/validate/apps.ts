@@ -242,8 +242,8 @@ function counters(next: Status, old: Status, keys: readonly string[], withinAll:
     const [n, o] = [(next.status ?? {}) as Counts, (old.status ?? {}) as Counts]
     const count = (s: Counts, key: string): number => (typeof s[key] === 'number' ? s[key] : 0)
     for (const key of [...keys, 'observedGeneration', 'collisionCount', 'terminatingReplicas']) e.notNegative(`status.${key}`, n[key] as number | undefined)
-    for (const key of withinAll) if (count(n, key) > count(n, 'replicas')) e.invalid(`status.${key}`, n[key], 'cannot be greater than status.replicas')
-    if (ready && count(n, 'availableReplicas') > count(n, 'readyReplicas')) e.invalid('status.availableReplicas', n.availableReplicas, `cannot be greater than ${ready}`)
+    for (const key of withinAll) if (count(n, key) > count(n, 'replicas')) e.invalid(`status.${key}`, count(n, key), 'cannot be greater than status.replicas')
+    if (ready && count(n, 'availableReplicas') > count(n, 'readyReplicas')) e.invalid('status.availableReplicas', count(n, 'availableReplicas'), `cannot be greater than ${ready}`)
     const [after, before] = [n.collisionCount as number | undefined, o.collisionCount as number | undefined]
     if (before !== undefined && (after ?? -1) < before) e.invalid('status.collisionCount', after ?? 0, 'cannot be decremented')
   })

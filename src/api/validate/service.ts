@@ -189,7 +189,7 @@ function traffic(e: Findings, spec: ServiceSpec): void {
   } else if (health) {
     e.invalid('spec.healthCheckNodePort', health, "may only be set when `type` is 'LoadBalancer' and `externalTrafficPolicy` is 'Local'")
   }
-  if (spec.internalTrafficPolicy === undefined && spec.type !== 'ExternalName') e.required('spec.internalTrafficPolicy')
+  if (spec.internalTrafficPolicy === undefined && ['ClusterIP', 'NodePort', 'LoadBalancer'].includes(spec.type ?? '')) e.required('spec.internalTrafficPolicy')
   e.chosen('spec.internalTrafficPolicy', spec.internalTrafficPolicy, POLICIES)
   e.chosen('spec.trafficDistribution', spec.trafficDistribution, DISTRIBUTIONS)
 }
