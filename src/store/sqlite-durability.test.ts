@@ -155,6 +155,39 @@ describe('sqlite store durability', () => {
     }
   })
 
+  it('opens with what is whole of a torn write-ahead log', async () => {
+    const path = join(directory, 'wal.db')
+    const process_ = spawn(process.execPath, [child, path, 'flood'], { stdio: ['ignore', 'pipe', 'inherit'] })
+    let output = ''
+    process_.stdout.setEncoding('utf8').on('data', (chunk: string) => {
+      output += chunk
+      if (output.split('\n').length > 400) process_.kill('SIGKILL')
+    })
+    await once(process_, 'close')
+    const wal = readFileSync(`${path}-wal`)
+    assert.ok(wal.length > 50_000, `${wal.length} bytes`)
+    const written = new Map([...output.matchAll(/^put (\S+) (\d+) (.*)$/gm)].map((m) => [Number(m[2]), m[3]]))
+    const torn: [string, () => void][] = [
+      ['cut in the middle of a page', () => truncateSync(`${path}-wal`, Math.floor(wal.length / 2) + 17)],
+      ['garbage in the middle', () => overwrite(`${path}-wal`, Math.floor(wal.length / 2), 4096)],
+      ['garbage at its beginning', () => overwrite(`${path}-wal`, 0, 64)],
+    ]
+    const whole = readFileSync(path)
+    let seen = Infinity
+    for (const [what, tear] of torn) {
+      for (const end of ['-shm', '-wal']) rmSync(path + end, { force: true })
+      writeFileSync(path, whole)
+      writeFileSync(`${path}-wal`, wal)
+      tear()
+      await using store = await openSqliteStore({ path })
+      const { entries, revision } = await store.list('/')
+      for (const e of entries) if (written.has(e.revision)) assert.equal(e.value, written.get(e.revision), what)
+      assert.ok(revision <= seen, what)
+      seen = revision
+      assert.equal(await store.put('/on', what, 0), revision + 1)
+    }
+  })
+
   it('writes nothing in an hour without changes, and little to forget a storm', async () => {
     const clock = new FakeClock()
     await using store = await openSqliteStore({ path: join(directory, 'idle.db'), clock })
