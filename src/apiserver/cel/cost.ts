@@ -54,6 +54,13 @@ class Estimator {
   }
 
   #size(node: Node): Size {
+    const size = this.#plainSize(node)
+    const { kind, elem } = this.#type(node)
+    if (kind !== 'list' || (elem?.kind !== 'string' && elem?.kind !== 'bytes')) return size
+    return { ...size, each: elem.max === undefined ? ANY : { min: 0, max: elem.max } }
+  }
+
+  #plainSize(node: Node): Size {
     const known = this.#sizes.get(node)
     if (known) return known
     if (node.k === 'lit') return typeof node.value === 'string' ? exactly(runes(node.value)) : node.value instanceof Uint8Array ? exactly(node.value.length) : ONE

@@ -288,6 +288,10 @@ function deepFits(t: Type, v: unknown): boolean {
 function actual(overload: Overload, values: readonly unknown[]): number {
   const sizes = values.map((v): Size => {
     const size = sizeOf(v)
+    if (Array.isArray(v) && typeof v[0] === 'string') {
+      const each = v.reduce((sum: number, x) => sum + sizeOf(x), 0) / size
+      return { min: size, max: size, each: { min: each, max: each } }
+    }
     return size === 1 ? ONE : { min: size, max: size }
   })
   return overload.cost?.(sizes).max ?? 1

@@ -8,6 +8,8 @@ import { assignable, readType, type Bound, type Type } from './type.ts'
 export interface Size {
   readonly min: number
   readonly max: number
+  /** Of each element, when these are texts or bytes. */
+  readonly each?: Size
 }
 
 export interface Overload {
@@ -45,6 +47,11 @@ const arg = (sizes: readonly Size[], i: number): Size => sizes[i] ?? ONE
 export const reading = (i: number, factor = 1) => (sizes: readonly Size[]): Size => scaled(arg(sizes, i), TRAVERSE * factor)
 /** Cost of one unit an element. */
 export const elements = (i: number) => (sizes: readonly Size[]): Size => arg(sizes, i)
+/** Cost of comparing each element of a list, texts by their length. */
+export const compared = (i: number) => (sizes: readonly Size[]): Size => {
+  const { each, min, max } = arg(sizes, i)
+  return product({ min, max }, each ? plus(ONE, scaled(each, TRAVERSE)) : ONE)
+}
 export const sameSize = (i: number) => (sizes: readonly Size[]): Size => arg(sizes, i)
 /** Cost of comparing: the shorter of both decides. */
 export function comparing(sizes: readonly Size[]): Size {

@@ -1,5 +1,5 @@
 /** Kubernetes' list functions, the sets and the math extension of CEL. Used by the engine. */
-import { elements, plus, product, ONE, scaled, type Functions, type Size } from './functions.ts'
+import { compared, elements, plus, product, ONE, scaled, type Functions, type Size } from './functions.ts'
 import { compareText, int } from './lib-core.ts'
 import { CelError, compareNumbers, Duration, equals, numeric, Uint, type Timestamp } from './values.ts'
 
@@ -18,7 +18,7 @@ const ORDERS: Readonly<Record<string, Order>> = {
 
 /** Defines them. */
 export function defineLists(f: Functions): void {
-  const each = { cost: elements(0) }
+  const each = { cost: compared(0) }
   for (const [type, order] of Object.entries(ORDERS)) {
     const compare = order as (a: unknown, b: unknown) => number
     f.define(`list<${type}>!isSorted(): bool`, (l: unknown[]) => l.every((v, i) => i === 0 || compare(l[i - 1], v) <= 0), each)

@@ -86,7 +86,11 @@ function extension(f: Functions): void {
   }
   f.define('string!split(string): list<string>', split, parts)
   f.define('string!split(string, int): list<string>', split, parts)
-  const joined = { cost: (z: readonly Size[]): Size => scaled(plus(z[0] ?? ZERO, product(z[0] ?? ZERO, z[1] ?? ZERO)), TRAVERSE) }
+  const joinedSize = ([list = ZERO, by = ZERO]: readonly Size[]): Size => {
+    const gaps = { min: Math.max(0, list.min - 1), max: Math.max(0, list.max - 1) }
+    return plus(product(list, list.each ?? ZERO), product(by, gaps))
+  }
+  const joined = { cost: (z: readonly Size[]): Size => scaled(joinedSize(z), TRAVERSE), size: joinedSize }
   f.define('list<string>!join(): string', (l: string[]) => l.join(''), joined)
   f.define('list<string>!join(string): string', (l: string[], by: string) => l.join(by), joined)
   f.define('strings.quote(string): string', (s: string) => JSON.stringify(s), { cost: reading(0) })

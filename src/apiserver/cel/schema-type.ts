@@ -57,11 +57,11 @@ function stringDecl(schema: Schema): Decl {
     case 'byte':
       return { type: { ...BYTES, max: schema.maxLength ?? MAX_REQUEST - 2 }, minSize: MIN_STRING, convert: (v) => new Uint8Array(Buffer.from(String(v), 'base64')) }
     case 'duration':
-      return { type: { ...DURATION, max: 32 }, minSize: 4, convert: (v) => formatDuration(String(v)) ?? bad(v, 'duration') }
+      return { type: { ...DURATION, max: 32 }, minSize: 3, convert: (v) => formatDuration(String(v)) ?? bad(v, 'duration') }
     case 'date':
-      return { type: { ...TIMESTAMP, max: 0 }, minSize: 12, convert: (v) => parseTimestamp(`${String(v)}T00:00:00Z`) }
+      return { type: { ...TIMESTAMP, max: 12 }, minSize: 12, convert: (v) => parseTimestamp(`${String(v)}T00:00:00Z`) }
     case 'date-time':
-      return { type: { ...TIMESTAMP, max: 0 }, minSize: 21, convert: (v) => parseTimestamp(String(v)) }
+      return { type: { ...TIMESTAMP, max: 35 }, minSize: 21, convert: (v) => parseTimestamp(String(v)) }
     default:
       return { type: { ...STRING, max: bounded(MAX_REQUEST - 2) }, minSize: MIN_STRING, convert: (v) => v }
   }
