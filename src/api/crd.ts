@@ -51,6 +51,7 @@ function customParts(crd: Readonly<CustomResourceDefinition>, v: CustomResourceD
   return {
     crd: crd.metadata?.name ?? '',
     schema: withRoot((v.schema?.openAPIV3Schema ?? { type: 'object', 'x-kubernetes-preserve-unknown-fields': true }) as Schema),
+    ...(v.schema?.openAPIV3Schema?.properties?.metadata?.properties && { metadata: v.schema.openAPIV3Schema.properties.metadata as Schema }),
     storageVersion: crd.spec.versions.find((x) => x.storage)?.name ?? v.name,
     ...(strategy === 'Webhook' && webhook?.clientConfig && { converter: { client: webhook.clientConfig, reviews: webhook.conversionReviewVersions } }),
     ...(v.deprecated && {

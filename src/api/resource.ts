@@ -61,6 +61,8 @@ export interface CustomParts {
   readonly crd: string
   /** Structural schema of the whole object. */
   readonly schema: Schema
+  /** What the definition's own schema says of `metadata`: rules for names. */
+  readonly metadata?: Schema
   /** The version in which objects are stored. */
   readonly storageVersion: string
   /** Who converts between versions that differ in more than name; absent: nobody has to. */

@@ -79,7 +79,8 @@ test('custom objects are defaulted, pruned and judged in the words of CRD valida
     [{ spec: { fps: 1, either: { a: 'x', b: 'y' } } }, 'must validate one and only one schema (oneOf). Found 2 valid alternatives'],
     [{ spec: { fps: 1, when: 'now' } }, 'spec.when in body must be of type date-time: "now"'],
     [{ spec: { fps: 1, port: true } }, 'must be of type integer,string: "boolean"'],
-    [{ spec: null }, 'spec: Invalid value: "null": spec in body must be of type object: "null"'],
+    [{ spec: null }, 'spec: Required value'],
+    [{ spec: { fps: 1, lanes: [null] } }, 'spec.lanes[0]: Invalid value: "null": spec.lanes[0] in body must be of type object: "null"'],
   ]
   for (const [object, text] of cases) {
     const { errors } = custom(CAMERA, object)

@@ -114,6 +114,12 @@ class Walker {
       }
       const at = childPath(path, key, additionalProperties !== undefined && properties?.[key] === undefined)
       const property = properties !== undefined && Object.hasOwn(properties, key) ? properties[key] : undefined
+      // A null where none may be is absent, when there is no default for it.
+      const own = property ?? (typeof additionalProperties === 'object' ? additionalProperties : undefined)
+      if (this.#custom && this.#defaults && own && value[key] === null && resolve(own).nullable !== true) {
+        delete value[key]
+        continue
+      }
       if (property !== undefined) {
         if (value[key] === null && !this.#custom) delete value[key]
         else value[key] = this.visit(property, value[key], at, type, depth + 1, before[key])
@@ -125,6 +131,9 @@ class Walker {
         if (this.unknown.length < MAX_REPORTED) this.unknown.push(at)
         if (this.#prune) delete value[key]
       }
+    }
+    if (this.#custom && this.#required && schema['x-kubernetes-embedded-resource']) {
+      for (const name of ['apiVersion', 'kind']) if (!value[name]) this.#error(fieldRequired(childPath(path, name), 'must not be empty'))
     }
     if (this.#required) {
       for (const name of schema.required ?? []) {

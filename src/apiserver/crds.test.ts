@@ -154,3 +154,17 @@ test('what a newer schema refuses may stay while it does not change', async () =
   assert.deepEqual(await causes({ keyed: [{ k: 'x', v: 51 }] }), ['spec.keyed[0].v: Invalid value: 51: spec.keyed[0].v in body should be less than or equal to 10'])
   assert.deepEqual(await causes({ name: null }), ['spec.name: Required value', '<nil>: Invalid value: "": "spec" must validate at least one schema (anyOf)'])
 })
+
+test('generated manifests are taken as they are: nulls are absent, names have their rules, embedded objects their kind', async () => {
+  await using h = await startHarness()
+  const base = crd()
+  const template = { type: 'object', 'x-kubernetes-embedded-resource': true, 'x-kubernetes-preserve-unknown-fields': true }
+  const openAPIV3Schema = { type: 'object', properties: { metadata: { type: 'object', properties: { name: { type: 'string', maxLength: 4 } } }, spec: { type: 'object', properties: { size: { type: 'integer' }, color: { type: 'string', default: 'red' }, none: { type: 'string', nullable: true }, template } } } }
+  assert.equal((await h.call('POST', CRDS, { ...base, spec: { ...base.spec, versions: [{ name: 'v1', served: true, storage: true, schema: { openAPIV3Schema } }] } })).status, 201)
+  const made = await h.call<Obj & { spec: object }>('POST', WIDGETS, { metadata: { name: 'w', creationTimestamp: null, annotations: null }, spec: { size: null, color: null, none: null, template: { apiVersion: 'v1', kind: 'Pod', metadata: { creationTimestamp: null, labels: { a: 'b' } } } }, status: null })
+  assert.equal(made.status, 201, JSON.stringify(made.body))
+  assert.deepEqual(made.body.spec, { color: 'red', none: null, template: { apiVersion: 'v1', kind: 'Pod', metadata: { labels: { a: 'b' } } } })
+  const causes = async (object: object): Promise<string[]> => ((await h.call<Refused>('POST', WIDGETS, object)).body.details?.causes ?? []).map((c) => `${c.field}: ${c.message}`)
+  assert.deepEqual(await causes({ metadata: { name: 'toolong' }, spec: {} }), ['metadata.name: Too long: may not be more than 4 bytes'])
+  assert.deepEqual(await causes({ metadata: { name: 'x' }, spec: { template: { metadata: {} } } }), ['spec.template.apiVersion: Required value: must not be empty', 'spec.template.kind: Required value: must not be empty'])
+})

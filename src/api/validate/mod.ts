@@ -5,10 +5,9 @@
 import { cloneJson } from '../../base/json.ts'
 import { toStored } from '../convert.ts'
 import type { KubeObject } from '../meta.ts'
-import type { ResourceDef } from '../resource.ts'
+import type { CustomParts, ResourceDef } from '../resource.ts'
 import { walk } from '../schema.ts'
 import { schemaOf } from '../schema-table.ts'
-import type { Schema } from '../schema-types.ts'
 import { fieldInvalid } from '../status.ts'
 import type { FieldError } from '../status.ts'
 import { CORE_RULES } from './core-rules.ts'
@@ -26,7 +25,7 @@ const rulesOf = (def: ResourceDef): Rules | undefined => RULES[def.schema === 'H
 /** What is wrong with a new object. Its name must be set (generateName resolved). */
 export function validateCreate(def: ResourceDef, sent: KubeObject): FieldError[] {
   const errors = metaErrors(def, sent.metadata ?? {})
-  if (def.custom) return [...errors, ...customErrors(def.custom.schema, sent, undefined)]
+  if (def.custom) return [...errors, ...customErrors(def.custom, sent, undefined)]
   const rules = rulesOf(def)
   const object = stored(def, sent)
   if (!rules) return [...errors, ...requiredErrors(def, object)]
@@ -39,7 +38,7 @@ export function validateCreate(def: ResourceDef, sent: KubeObject): FieldError[]
  */
 export function validateUpdate(def: ResourceDef, sent: KubeObject, before: KubeObject, subresource?: string): FieldError[] {
   const errors = [...metaErrors(def, sent.metadata ?? {}), ...metaUpdateErrors(sent.metadata ?? {}, before.metadata ?? {})]
-  if (def.custom) return [...errors, ...customErrors(def.custom.schema, sent, before)]
+  if (def.custom) return [...errors, ...customErrors(def.custom, sent, before)]
   const rules = rulesOf(def)
   const [next, old] = [stored(def, sent), stored(def, before)]
   if (subresource !== undefined) return [...errors, ...(rules?.sub?.[subresource]?.(next as never, old as never) ?? [])]
@@ -51,8 +50,9 @@ export function validateUpdate(def: ResourceDef, sent: KubeObject, before: KubeO
 const BLOCKING = new Set(['FieldValueRequired', 'FieldValueTypeInvalid', 'FieldValueNotSupported', 'FieldValueTooLong', 'FieldValueTooMany'])
 
 /** What the schema of a custom resource says; of an update, only of what changed. */
-function customErrors(schema: Schema, object: KubeObject, old: KubeObject | undefined): FieldError[] {
+function customErrors({ schema, metadata }: CustomParts, object: KubeObject, old: KubeObject | undefined): FieldError[] {
   const { errors } = walk(schema, object, { dialect: 'custom', prune: false, defaults: false, old })
+  if (metadata) errors.push(...walk(metadata, { ...object.metadata }, { dialect: 'custom', prune: false, defaults: false, old: old?.metadata }, 'metadata').errors)
   if (!errors.some((e) => BLOCKING.has(e.reason)) || !JSON.stringify(schema).includes('"x-kubernetes-validations":')) return errors
   return [...errors, fieldInvalid('<nil>', 'null', 'some validation rules were not checked because the object was invalid; correct the existing errors to complete validation')]
 }
