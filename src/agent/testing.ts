@@ -1,4 +1,4 @@
-/** An agent on a fake runtime, a fake clock and an API of a few maps, for this area's tests. Nothing else uses it. */
+/** An agent on a fake runtime, a fake clock and an API of a few maps, for this area's tests and `test/integration/agent-memory.test.ts`. */
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
