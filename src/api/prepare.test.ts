@@ -64,3 +64,22 @@ test('events keep everything on their way into the store and out again', () => {
   const scaler = object({ apiVersion: 'autoscaling/v1', kind: 'HorizontalPodAutoscaler', metadata: { name: 'h' }, spec: { maxReplicas: 3, scaleTargetRef: { kind: 'Deployment', name: 'd' }, targetCPUUtilizationPercentage: 50 } })
   assert.deepEqual(fromStored(KINDS.HorizontalPodAutoscaler, toStored(KINDS.HorizontalPodAutoscaler, scaler)), scaler)
 })
+
+test('a few kinds without a spec are counted, and begin with a status of their own', () => {
+  const slice = object({ metadata: { name: 's' }, endpoints: [] })
+  prepareCreate(KINDS.EndpointSlice, slice)
+  assert.equal(slice.metadata?.generation, 1)
+  const labelled = object({ metadata: { name: 's', labels: { a: 'b' } }, endpoints: [] })
+  prepareUpdate(KINDS.EndpointSlice, labelled, slice)
+  assert.equal(labelled.metadata?.generation, 2)
+  const priority = object({ metadata: { name: 'p' }, value: 1 })
+  prepareCreate(KINDS.PriorityClass, priority)
+  const described = object({ metadata: { name: 'p' }, value: 1, description: 'x' })
+  prepareUpdate(KINDS.PriorityClass, described, priority)
+  assert.deepEqual([priority.metadata?.generation, described.metadata?.generation], [1, 1])
+  const [attachment, ingress] = [object({ metadata: { name: 'a' }, spec: {}, status: { attached: true } }), object({ metadata: { name: 'i' }, spec: {} })]
+  prepareCreate(KINDS.VolumeAttachment, attachment)
+  prepareCreate(KINDS.Ingress, ingress)
+  assert.deepEqual([attachment.status, attachment.metadata?.generation], [{ attached: false }, undefined])
+  assert.deepEqual([ingress.status, ingress.metadata?.generation], [{ loadBalancer: {} }, 1])
+})
