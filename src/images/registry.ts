@@ -22,8 +22,11 @@ export function parsePath(path: string): { kind: 'ping' } | { kind: 'manifest' |
   return m ? { kind: m[2] === 'manifests' ? 'manifest' : 'blob', name: m[1] as string, reference: m[3] as string } : undefined
 }
 
-/** A Node-style handler of `/v2/` over a blob store. */
-export function registryHandler(store: BlobStore): (req: Request, res: Response) => Promise<void> {
+/**
+ * A Node-style handler of `/v2/` over a blob store. `elsewhere` is asked for what is not in it, and says whether it has
+ * answered; having written nothing otherwise.
+ */
+export function registryHandler(store: BlobStore, elsewhere?: (req: Request, res: Response) => Promise<boolean>): (req: Request, res: Response) => Promise<void> {
   return async (req, response) => {
     const res = response as ServerResponse
     try {
@@ -42,11 +45,13 @@ export function registryHandler(store: BlobStore): (req: Request, res: Response)
       if (asked.kind === 'manifest') {
         const reference = isDigest(asked.reference) ? `${name}@${asked.reference}` : `${name}:${asked.reference}`
         const found = await store.resolve(reference)
+        if (!found && (await elsewhere?.(req, response)) === true) return
         if (!found) return refuse(res, 404, 'MANIFEST_UNKNOWN', `"${formatReference(parseReference(reference))}" is not on this server: bring it with \`skerry image import\``)
         await answer(req, res, store, found)
         return
       }
       const size = isDigest(asked.reference) ? await store.size(asked.reference) : undefined
+      if (size === undefined && (await elsewhere?.(req, response)) === true) return
       if (size === undefined) return refuse(res, 404, 'BLOB_UNKNOWN', `blob "${asked.reference}" is not on this server`)
       await answer(req, res, store, { mediaType: 'application/octet-stream', digest: asked.reference, size })
     } catch (error) {

@@ -1,5 +1,6 @@
 /** Two real servers on one real etcd over TLS, as a user runs them: one cluster, whichever server is asked and whichever dies. */
 import assert from 'node:assert/strict'
+import { createHash } from 'node:crypto'
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { after, before, describe, it } from 'node:test'
@@ -9,6 +10,7 @@ import { joinCluster, parseToken, runLink } from '../../src/tunnel/mod.ts'
 import { Etcd, noEtcd } from '../kit/etcd.ts'
 import { KUBECTL, run, Site, SKERRY, type Ran, type Running } from '../kit/processes.ts'
 import { until } from '../kit/until.ts'
+import { busyboxArchive } from './site.ts'
 
 const PORTS = { etcd: 7870, one: 7872, two: 7873 }
 const skip = noEtcd || (existsSync(KUBECTL) ? false : 'kubectl is missing: script/bootstrap --tests')
@@ -66,6 +68,18 @@ describe('two servers on one etcd', { skip }, () => {
     assert.equal(asked.filter((a) => a.code === 0).length, 1)
     for (const { err } of asked.filter((a) => a.code !== 0)) assert.match(err, /spec\.ports\[0\]\.nodePort: Invalid value: 30080: provided port is already allocated/)
     assert.match(ok(await kubectl('two', 'get', 'ipaddresses')), /10\.43\.0\.1 +services\/default\/kubernetes/)
+  })
+
+  it('gives nodes of one server the images that another has', async () => {
+    const archive = await busyboxArchive(site.dir, 'shared:1', 'true')
+    ok(await run(SKERRY, ['image', 'import', archive, '--data-dir', data('two')]))
+    const pull = (name: string, what: string): Promise<Ran> => kubectl(name, 'get', '--raw', `/v2/library/shared/${what}`)
+    const manifest = ok(await pull('one', 'manifests/1'))
+    assert.equal(manifest, ok(await pull('two', 'manifests/1')))
+    const { digest } = (JSON.parse(manifest) as { manifests?: { digest: string }[]; config?: { digest: string } }).config ?? { digest: '' }
+    const config = ok(await pull('one', `blobs/${digest}`))
+    assert.equal(`sha256:${createHash('sha256').update(config).digest('hex')}`, digest)
+    assert.match((await pull('one', 'manifests/none')).err, /not found|404|NotFound/i)
   })
 
   it('passes logs and exec of a node on to the server that has its link', { timeout: 60_000 }, async () => {

@@ -38,6 +38,7 @@ import { lockDirectory } from './lock.ts'
 import { probePathMtu } from './path-mtu.ts'
 import { NodeGate } from './node-gate.ts'
 import { nodeServing } from './node-serving.ts'
+import { imagesOfPeers } from './peer-images.ts'
 import { createPeers, peerUrl, type Peers } from './peers.ts'
 import { keysInStore } from './secrets.ts'
 import { openServerStore, sealed } from './server-store.ts'
@@ -165,7 +166,7 @@ export async function startServer(settings: ServerSettings): Promise<RunningServ
     scope.onClose(() => collector[Symbol.asyncDispose]())
     const pages = createPages({ client })
     const images = await openBlobStore(paths.images)
-    const registry = registryHandler(images)
+    const registry = registryHandler(images, shared ? imagesOfPeers(relay) : undefined)
     const nodeConfig: NodeConfig = { clusterCidr: settings.clusterCidr, serviceCidr: settings.serviceCidr, version: SKERRY_VERSION }
     const gate = new NodeGate((node, why) => hub.disconnect(node, why))
     const recordSecrets = caches.cache<Secret>(KINDS.Secret, NODE_RECORDS)
