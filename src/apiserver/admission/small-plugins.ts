@@ -22,12 +22,12 @@ interface Prioritized {
   preemptionPolicy?: string
 }
 
-/** The two classes of the system stay. */
+/** The two classes of the system stay. As in Kubernetes, a delete of the whole collection takes them; the next start makes them anew. */
 export const systemPriorities: AdmissionPlugin = {
   name: 'SystemPriorityClasses',
-  validate({ call, verb, object }) {
+  validate({ call, object }) {
     const name = object.metadata.name ?? ''
-    if (verb === 'delete' && call.def === KINDS.PriorityClass && SYSTEM_PRIORITIES[name] !== undefined) throw forbidden(call.def, name, 'this is a system priority class and cannot be deleted')
+    if (call.info.verb === 'delete' && call.def === KINDS.PriorityClass && SYSTEM_PRIORITIES[name] !== undefined) throw forbidden(call.def, name, 'this is a system priority class and cannot be deleted')
   },
 }
 
