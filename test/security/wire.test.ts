@@ -4,7 +4,9 @@
  */
 import assert from 'node:assert/strict'
 import { after, before, test } from 'node:test'
+import { connect as http2 } from 'node:http2'
 import { connect, type TLSSocket } from 'node:tls'
+import { ALPN_API_H2 } from '../../src/api/contract.ts'
 import type { KeyedCert } from '../../src/base/pki.ts'
 import { setLogSink } from '../../src/base/log.ts'
 import { startTls, type TlsServer } from '../kit/api-tls.ts'
@@ -214,6 +216,28 @@ test('watchers that do not read are cut with bounded memory, and those that read
   // A reader that comes back finds its connection gone, and nothing held for it meanwhile.
   await Promise.all(stuck.map(({ socket }) => new Promise<void>((resolve) => (socket.once('close', () => resolve()), socket.resume()))))
   good.socket.destroy()
+})
+
+test('many HTTP/2 connections at once: each request is its own connection\'s user, and no header makes it another', async () => {
+  const names = Array.from({ length: 24 }, (_, i) => (i % 4 === 3 ? 'system:anonymous' : `user-${i % 4}`))
+  const pairs = new Map(await Promise.all([...new Set(names)].filter((n) => n.startsWith('user')).map(async (n) => [n, await server.client(n)] as const)))
+  const whoami = (name: string): Promise<string> =>
+    new Promise((resolve, reject) => {
+      const pair = pairs.get(name)
+      const tls = { host: '127.0.0.1', port: server.listener.port, ca: server.ca.certPem, ALPNProtocols: [ALPN_API_H2], ...(pair ? { cert: pair.certPem, key: pair.keyPem } : {}) }
+      const session = http2(`https://127.0.0.1:${server.listener.port}`, { createConnection: () => connect(tls) })
+      session.on('error', reject)
+      const req = session.request({ ':method': 'POST', ':path': '/apis/authentication.k8s.io/v1/selfsubjectreviews', 'content-type': 'application/json', 'x-remote-user': 'root', 'x-remote-group': 'system:masters' })
+      let text = ''
+      req.setEncoding('utf8').on('data', (c: string) => (text += c)).on('error', reject)
+      req.on('end', () => {
+        session.close()
+        const { message, status } = JSON.parse(text) as { message?: string; status: { userInfo?: { username: string } } | string }
+        resolve(typeof status === 'string' ? (/User "([^"]+)"/.exec(message ?? '')?.[1] ?? text) : (status.userInfo?.username ?? text))
+      })
+      req.end('{}')
+    })
+  assert.deepEqual(await Promise.all(names.map(whoami)), names)
 })
 
 test('who takes too long to say what they want is cut', async () => {
