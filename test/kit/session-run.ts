@@ -50,7 +50,7 @@ export interface Played {
 
 /** Runs every step. */
 export async function runSession(run: SessionRun): Promise<Played> {
-  const dir = await mkdtemp(join(tmpdir(), 'rc-session-'))
+  const dir = await mkdtemp(join(tmpdir(), 'skerry-session-'))
   try {
     const bin = join(dir, 'bin')
     const work = join(dir, 'work')
