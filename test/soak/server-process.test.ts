@@ -39,14 +39,15 @@ const OPENING = 100
 let opening = 0
 const waiting: (() => void)[] = []
 async function enter(): Promise<() => void> {
-  while (opening >= OPENING) await new Promise<void>((resolve) => waiting.push(resolve))
-  opening++
+  if (opening < OPENING) opening++
+  else await new Promise<void>((resolve) => waiting.push(resolve)) // a place handed on
   let left = false
   return () => {
     if (left) return
     left = true
-    opening--
-    waiting.shift()?.()
+    const next = waiting.shift()
+    if (next) next()
+    else opening--
   }
 }
 

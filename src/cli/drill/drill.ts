@@ -201,10 +201,11 @@ async function connected(paths: InstancePaths, timeoutMs: number, signal: AbortS
 async function leaveAsFound(agent: RunningAgent, paths: InstancePaths, wrongClock: boolean): Promise<void> {
   const now = await askAgent(paths).catch(() => undefined)
   const again = now === undefined || wrongClock || agent.service !== undefined
-  if (now && again) await end(now.pid, 'SIGTERM')
+  if (!again) return
+  if (now) await end(now.pid, 'SIGTERM')
   if (agent.service) await tellManager(agent.service.start)
-  else if (again) startAgain(agent)
-  for (let tries = 0; again && tries < 400 && !(await askAgent(paths).catch(() => undefined)); tries++) await sleep(LOOK_MS)
+  else startAgain(agent)
+  for (let tries = 0; tries < 400 && !(await askAgent(paths).catch(() => undefined)); tries++) await sleep(LOOK_MS)
 }
 
 const sleep = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms))
