@@ -1,10 +1,13 @@
 /** `skerry agent`: this machine as a node; `--check` tells what it lacks. */
 import { readFile } from 'node:fs/promises'
 import { hostname } from 'node:os'
+import { systemClock } from '../../base/clock.ts'
 import { AppError } from '../../base/errors.ts'
+import { Scope } from '../../base/scope.ts'
 import { DATA_DIR, dataDirOf, type Command } from '../command.ts'
 import type { Flag, Settings } from '../config.ts'
 import type { AgentSettings } from '../wire/agent.ts'
+import { collectAtRest } from '../wire/rest.ts'
 
 export const AGENT_FLAGS: readonly Flag[] = [
   DATA_DIR,
@@ -63,6 +66,8 @@ export const agentCommand: Command = {
     // A machine that has joined keeps its name even if the host name changed meanwhile.
     const known = settings['node-name'] === undefined ? await joinedName(base.dataDir) : undefined
     const token = settings['token'] as string | undefined
+    await using quiet = new Scope('rest', signal)
+    quiet.run('memory', (s) => collectAtRest(systemClock, s))
     await runAgent(
       {
         ...base,

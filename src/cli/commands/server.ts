@@ -1,10 +1,13 @@
 /** `skerry server`: the control plane and, unless told not to, this machine's node. */
 import { hostname } from 'node:os'
 import { aborted } from '../../base/abort.ts'
+import { systemClock } from '../../base/clock.ts'
 import { AppError } from '../../base/errors.ts'
 import { logger } from '../../base/log.ts'
+import { Scope } from '../../base/scope.ts'
 import { DATA_DIR, dataDirOf, type Command } from '../command.ts'
 import { parseStore } from '../store-url.ts'
+import { collectAtRest } from '../wire/rest.ts'
 import { AGENT_FLAGS, agentSettings } from './agent.ts'
 
 const log = logger('server')
@@ -84,6 +87,8 @@ export const serverCommand: Command = {
             },
       writeKubeconfig: settings['write-kubeconfig'] as string | undefined,
     })
+    await using quiet = new Scope('rest', signal)
+    quiet.run('memory', (s) => collectAtRest(systemClock, s))
     // A part that failed ends the process with the reason: whoever starts it starts it again.
     const until = AbortSignal.any([signal, server.failed])
     try {

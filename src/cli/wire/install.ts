@@ -20,7 +20,7 @@ type Arch = (typeof ARCHS)[number]
 const LAUNCHER = `#!/bin/sh
 here=$(cd "$(dirname "$(readlink -f "$0")")/.." && pwd)
 export MALLOC_ARENA_MAX=1
-exec "$here/bin/node" --max-semi-space-size=1 --heap-growing-percent=60 --invocation-count-for-maglev=4000 --invocation-count-for-turbofan=30000 "$here/dist/skerry.mjs" "$@"
+exec "$here/bin/node" --expose-gc --max-semi-space-size=1 --heap-growing-percent=60 --invocation-count-for-maglev=4000 --invocation-count-for-turbofan=30000 "$here/dist/skerry.mjs" "$@"
 `
 
 /** The root of this installation: where dist/ and script/ stand, from source and from the bundle. */

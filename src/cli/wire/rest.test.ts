@@ -1,0 +1,34 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { FakeClock } from '../../base/clock.ts'
+import { collectAtRest, FIRST_MS, LOOK_MS } from './rest.ts'
+
+test('garbage is collected after a rest in which the heap has grown, never of a busy process', async () => {
+  const clock = new FakeClock()
+  const stop = new AbortController()
+  let used = 40 << 20
+  let busy = 0
+  let times = 0
+  const collect = (): void => {
+    times++
+    used -= 10 << 20
+  }
+  const running = collectAtRest(clock, stop.signal, { collect, used: () => used, busy: () => busy })
+  await clock.advance(FIRST_MS)
+  assert.equal(times, 1, 'after the start')
+  await clock.advance(LOOK_MS)
+  assert.equal(times, 1, 'nothing has grown')
+  used += 8 << 20
+  busy = 0.5
+  await clock.advance(LOOK_MS)
+  assert.equal(times, 1, 'busy')
+  busy = 0.001
+  await clock.advance(LOOK_MS)
+  assert.equal(times, 2)
+  stop.abort()
+  await running
+})
+
+test('without the engine’s leave nothing is done', async () => {
+  await collectAtRest(new FakeClock(), new AbortController().signal, { collect: undefined })
+})
