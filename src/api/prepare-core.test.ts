@@ -18,6 +18,8 @@ function updated<T extends object>(schema: string, old: T, next: T, subresource?
 test('a Job selects its own pods by its uid, unless its author selects', () => {
   const own = { 'batch.kubernetes.io/controller-uid': 'u', 'batch.kubernetes.io/job-name': 'j', 'controller-uid': 'u', 'job-name': 'j' }
   const job: Job = { metadata: { name: 'j', uid: 'u' }, spec: { template: { metadata: { labels: { a: 'b' } }, spec: { containers: [] } } } }
+  assert.deepEqual(created('Job', job).metadata?.labels, { ...own, a: 'b' }, 'a Job without labels has those of its pods')
+  assert.deepEqual(created('Job', { ...job, metadata: { name: 'j', uid: 'u', labels: { mine: '1' } } }).metadata?.labels, { mine: '1' })
   const made = created('Job', job).spec
   assert.deepEqual(made?.selector, { matchLabels: { 'batch.kubernetes.io/controller-uid': 'u' } })
   assert.deepEqual(made?.template.metadata?.labels, { ...own, a: 'b' })

@@ -135,6 +135,8 @@ function generateSelector(job: Job): void {
   // What the author set stands, and is refused when it does not fit.
   spec.template.metadata = { ...spec.template.metadata, labels: { ...generated, ...spec.template.metadata?.labels } }
   spec.selector = { ...spec.selector, matchLabels: { 'batch.kubernetes.io/controller-uid': uid, ...spec.selector?.matchLabels } }
+  // Kubernetes' default of a Job without labels, which it applies when it reads: those of its pods.
+  if (Object.keys(metadata?.labels ?? {}).length === 0) job.metadata = { ...metadata, labels: spec.template.metadata.labels as Record<string, string> }
 }
 
 function annotate(d: DaemonSet, generation: string): void {
