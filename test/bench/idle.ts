@@ -44,7 +44,7 @@ export async function idle(effort: Effort): Promise<Figures> {
     const perHour = (from: number, to: number): string => `${Math.round(((to - from) / effort.idleSeconds) * 3.6)} kB an hour (${to - from} bytes in ${effort.idleSeconds} s)`
     const memory = (name: 'server' | 'empty' | 'full'): string => memoryText(memoryOf(...counted[name]))
     return {
-      method: `bundle as separate processes, namespaces as machines; after ${effort.settleSeconds} s of rest a window of ${effort.idleSeconds} s in which nobody asks anything, hourly figures scaled from that window; memory from smaps_rollup at its ends, CPU from /proc/<pid>/stat, disk writes from /proc/<pid>/io (agent with its containerd, runtime shims apart), line bytes from the interface counters, both ways, less 14 bytes of frame header a packet`,
+      method: `bundle as separate processes, namespaces as machines; after ${effort.settleSeconds} s of rest a window of ${effort.idleSeconds} s in which nobody asks anything, hourly figures scaled from that window; memory from smaps_rollup at its ends, CPU from /proc/<pid>/stat, disk writes from /proc/<pid>/io (agent with its containerd, runtime shims apart), line bytes from the interface counters, both ways, less 14 bytes of frame header a packet; a node’s own status, some 12 kB each half hour, comes on top of the hourly figure when it is outside the window`,
       rows: [
         { what: 'server memory, no nodes', ours: memoryText(server), aim: 'RSS <= 90 MB', others: 'kube-apiserver + etcd RSS 265 + 42 MB (measured); K3s server 1428 MB (published, whole machine), 535-565 MB RSS (users)' },
         { what: 'server memory, 2 nodes, 20 pods', ours: memory('server') },
