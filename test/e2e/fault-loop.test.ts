@@ -70,7 +70,7 @@ describe(`${ROUNDS} rounds of faults, seed ${SEED}`, { skip: cannotRunContainers
     },
   }
 
-  test('the node is always what is wanted, and keeps nothing of what is gone', { timeout: ROUNDS * 60_000 }, async (t) => {
+  test('the node is always what is wanted, and keeps nothing of what is gone', { timeout: ROUNDS * 120_000 }, async (t) => {
     let next = 0
     const slow: number[] = []
     for (let round = 1; round <= ROUNDS; round++) {
@@ -99,7 +99,7 @@ describe(`${ROUNDS} rounds of faults, seed ${SEED}`, { skip: cannotRunContainers
       await eventually(`${said}: nothing else on the node`, async () => {
         assert.deepEqual(await held(wanted), held0(wanted))
         return true
-      }, 20_000)
+      }, 75_000) // what could not be removed at once is swept up within a minute
     }
     slow.sort((a, b) => a - b)
     t.diagnostic(`seed ${SEED}: all Ready again after ${Math.round(slow[slow.length >> 1] ?? 0)} ms in the middle, ${Math.round(slow.at(-1) ?? 0)} ms at worst`)

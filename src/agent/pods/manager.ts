@@ -19,6 +19,8 @@ import { PodWorker } from './worker.ts'
 const log = logger('agent.pods')
 /** How often remains of pods that are no more are looked for, ms. */
 const SWEEP_MS = 60_000
+/** The same while something is left that could not be removed, e.g. while the runtime starts, ms. */
+const SWEEP_AGAIN_MS = 5_000
 
 export interface PodsOptions {
   readonly context: PodContext
@@ -59,8 +61,8 @@ export class Pods {
     for (const pod of this.#o.fromFiles?.list() ?? []) this.#want(pod)
     await cache.synced(signal).catch(() => undefined)
     while (!signal.aborted) {
-      await this.#sweep().catch((error: unknown) => log.warn('sweep failed', { error }))
-      const wait = Math.min(SWEEP_MS, context.tokens.renewInMs)
+      const clean = await this.#sweep().catch((error: unknown) => void log.warn('sweep failed', { error }))
+      const wait = Math.min(clean ? SWEEP_MS : SWEEP_AGAIN_MS, context.tokens.renewInMs)
       await context.clock.sleep(wait, signal).catch(() => undefined)
       for (const w of this.#workers.values()) if (!signal.aborted) w.renewVolumes()
     }
@@ -155,19 +157,21 @@ export class Pods {
     })
   }
 
-  /** Removes what belongs to no pod of this node: sandboxes, directories, logs, cgroups, tokens. */
-  async #sweep(): Promise<void> {
+  /** Removes what belongs to no pod of this node: sandboxes, directories, logs, cgroups, tokens. False when something could not be yet. */
+  async #sweep(): Promise<boolean> {
     const { cache, context } = this.#o
-    if (!cache.isSynced || !context.view.healthy) return
+    if (!cache.isSynced || !context.view.healthy) return false
+    let clean = true
     const { view, volumes, cgroups, tokens } = context
     const kept = new Set([...cache.list().map(uidOf), ...this.#workers.keys()])
     for (const uid of view.uids()) if (!kept.has(uid)) await this.#removeOrphan(uid)
     for (const uid of await volumes.uids()) if (!kept.has(uid) && view.pod(uid).sandboxes.length === 0) await volumes.remove(uid)
-    for (const uid of (await cgroups?.uids()) ?? []) if (!kept.has(uid)) await cgroups?.removePod(uid).catch(() => undefined) // comes back next time
+    for (const uid of (await cgroups?.uids()) ?? []) if (!kept.has(uid)) await cgroups?.removePod(uid).catch(() => (clean = false)) // its processes have not ended yet
     for (const dir of await readdir(this.#o.logRoot).catch(() => [])) {
       if (!kept.has(dir.split('_')[2] ?? '')) await rm(join(this.#o.logRoot, dir), { recursive: true, force: true })
     }
     await tokens.keepOnly(kept)
+    return clean
   }
 
   async #removeOrphan(uid: string): Promise<void> {
