@@ -68,6 +68,11 @@ with_children() {
           for (p in own) if (p > 1) print p }'
 }
 
+# A shim that is killed leaves its socket, whose place is fixed in containerd. Known from now on: containerd may tidy up the
+# shim's directory while it is ended here.
+shim_addresses() { cat "$run_dir"/containerd/io.containerd.runtime.v2.task/*/*/address 2>/dev/null | sed 's|unix://|\n|g'; }
+shim_sockets=$(shim_addresses)
+
 # Agent and server first, so that they do not start anew what ends here. Their lock files hold "pid start@boot": only
 # that very process is ended, never one that has got its number since.
 boot=$(cat /proc/sys/kernel/random/boot_id)
@@ -112,8 +117,7 @@ fi
 $enter ip link delete "sk-$hash" 2>/dev/null && echo "removed bridge sk-$hash"
 $enter nft delete table ip "skerry_$hash" 2>/dev/null && echo "removed nft table skerry_$hash"
 rm -rf "/var/lib/cni/results/skerry-$hash-"*
-# A killed shim leaves its socket, whose place is fixed in containerd.
-cat "$run_dir"/containerd/io.containerd.runtime.v2.task/*/*/address 2>/dev/null | sed 's|unix://|\n|g' | while read -r shim; do
+printf '%s\n%s\n' "$shim_sockets" "$(shim_addresses)" | while read -r shim; do
   case $shim in /run/containerd/s/*) rm -f "$shim" ;; esac
 done
 for sandbox in "$run_dir/containerd/io.containerd.grpc.v1.cri/sandboxes"/*; do
