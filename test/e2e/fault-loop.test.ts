@@ -4,7 +4,9 @@
  * addresses, network interfaces, directories. `SKERRY_FAULTS` is the number of rounds, `SKERRY_SEED` plays a former run's dice.
  */
 import assert from 'node:assert/strict'
-import { readFileSync, readdirSync, existsSync } from 'node:fs'
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { existsSync, mkdirSync, readFileSync, readdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -107,6 +109,21 @@ describe(`${ROUNDS} rounds of faults, seed ${SEED}`, { skip: cannotRunContainers
     assert.doesNotMatch(log, /unhandled|TypeError/i)
   })
 
+  test('a process of a pod that the runtime does not know ends with the pod', { timeout: 120_000 }, async () => {
+    await site.apply(manifest('haunted'))
+    await site.kubectl('wait', '--for=condition=Ready', 'pod/haunted', '--timeout=60s')
+    const uid = (await pods()).find((p) => p.metadata?.name === 'haunted')?.metadata?.uid ?? ''
+    const dir = join('/sys/fs/cgroup', existsSync('/sys/fs/cgroup/freezer') ? 'freezer' : '', paths().cgroupRoot, 'kubepods/besteffort', `pod${uid}`, 'forgotten')
+    mkdirSync(dir)
+    const forgotten = spawn('sleep', ['600'], { stdio: 'ignore' })
+    const ended = once(forgotten, 'exit')
+    writeFileSync(join(dir, 'cgroup.procs'), String(forgotten.pid))
+    await site.kubectl('delete', 'pod', 'haunted', '--timeout=60s')
+    assert.deepEqual(await ended, [null, 'SIGKILL'])
+    const wanted = (await pods()).map((p) => p.metadata?.uid ?? '').sort()
+    await eventually('its cgroup is gone', async () => (await held(wanted)).cgroups.length === wanted.length, 20_000)
+  })
+
   interface Held {
     sandboxes: string[]
     running: string[]
@@ -131,7 +148,7 @@ describe(`${ROUNDS} rounds of faults, seed ${SEED}`, { skip: cannotRunContainers
       // Dead ones of a living pod stay for the logs of its former containers, as the kubelet keeps them.
       sandboxes: sandboxes.filter((s) => s.state === 'ready' || !wanted.includes(s.uid)).map((s) => s.uid).sort(),
       running: containers.filter((c) => c.state === 'running').map((c) => uidOf.get(c.sandboxId) ?? `of no sandbox: ${c.id}`).sort(),
-      cgroups: [...new Set(cgroupPods(cgroupRoot))].sort(),
+      cgroups: [...new Set(cgroupPods(cgroupRoot, wanted))].sort(),
       mounts: [...new Set(tasks.map((m) => m.split('/').at(-2) ?? '').map((id) => uidOf.get(id) ?? uidOf.get(containers.find((c) => c.id === id)?.sandboxId ?? '') ?? `of nobody: ${id}`))].sort(),
       directories: list(join(site.data(NODE), 'agent/pods')).sort(),
       addresses: list(join(cniLeases, network)).filter((f) => /^\d/.test(f)).length,
@@ -142,19 +159,32 @@ describe(`${ROUNDS} rounds of faults, seed ${SEED}`, { skip: cannotRunContainers
 
 const list = (dir: string): string[] => (existsSync(dir) ? readdirSync(dir) : [])
 
-/** Uids of the pods that have a cgroup, in any hierarchy. */
-function cgroupPods(root: string): string[] {
+/** Uids of the pods that have a cgroup, in any hierarchy; beside those not wanted, what still runs in them. */
+function cgroupPods(root: string, wanted: readonly string[]): string[] {
   const found: string[] = []
   const walk = (dir: string, depth: number): void => {
     if (!existsSync(dir)) return
     for (const { name } of readdirSync(dir, { withFileTypes: true }).filter((e) => e.isDirectory())) {
       const uid = /^pod([0-9a-f-]{36})$/.exec(name)?.[1]
-      if (uid !== undefined) found.push(uid)
+      if (uid !== undefined) found.push(wanted.includes(uid) ? uid : `${uid} (${join(dir, name)}): ${inside(join(dir, name)).join('; ')}`)
       else if (depth < 3) walk(join(dir, name), depth + 1)
     }
   }
   for (const top of ['', ...list('/sys/fs/cgroup')]) walk(join('/sys/fs/cgroup', top, root), 0)
   return found
+}
+
+/** Command lines of the processes of a cgroup and of those below it. */
+function inside(cgroup: string): string[] {
+  const read = (file: string): string => {
+    try {
+      return readFileSync(file, 'utf8')
+    } catch {
+      return '' // it has just ended
+    }
+  }
+  const own = read(join(cgroup, 'cgroup.procs')).split('\n').filter((l) => l !== '').map((pid) => `${pid} ${read(`/proc/${pid}/cmdline`).replaceAll('\0', ' ').trim()}`)
+  return [...own, ...list(cgroup).filter((d) => !d.includes('.')).flatMap((d) => inside(join(cgroup, d)))]
 }
 
 function containerdPid(pidFile: string): number | undefined {

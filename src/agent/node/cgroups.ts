@@ -11,6 +11,7 @@ import { cpuShares, podLimit, podRequest, qosOf, type Qos } from '../pods/quanti
 /** `unified` is the v2 tree beside v1's on a hybrid system: no controllers there, but runc makes its directories in it too. */
 const V1 = ['cpu', 'cpuacct', 'cpuset', 'memory', 'pids', 'blkio', 'devices', 'freezer', 'systemd', 'unified'] as const
 const V2_CONTROLLERS = ['cpu', 'memory', 'pids', 'cpuset', 'io'] as const
+const QOS = ['Guaranteed', 'Burstable', 'BestEffort'] as const
 
 /** The tree of one agent instance. All steps may be repeated; what the kernel does not offer is left out. */
 export class Cgroups {
@@ -51,11 +52,13 @@ export class Cgroups {
     await this.#set(path, values)
   }
 
-  /** Removes a pod's cgroups, innermost first. @throws while processes are still in one */
+  /**
+   * Removes the cgroups of a pod that has ended, innermost first. What still runs in them is killed: a container whose shim was
+   * killed while runc made it is known to nobody else. @throws while something has not ended yet
+   */
   async removePod(uid: string): Promise<void> {
-    for (const qos of ['Guaranteed', 'Burstable', 'BestEffort'] as const) {
-      for (const dir of await this.#dirs(this.parentOf(uid, qos))) await removeTree(dir)
-    }
+    for (const qos of QOS) for (const dir of await this.#dirs(this.parentOf(uid, qos))) await endAll(dir)
+    for (const qos of QOS) for (const dir of await this.#dirs(this.parentOf(uid, qos))) await removeTree(dir)
   }
 
   /** Uids that have a cgroup here. */
@@ -123,6 +126,26 @@ async function removeTree(dir: string): Promise<void> {
   if (!(await exists(dir))) return
   for (const e of await readdir(dir, { withFileTypes: true })) if (e.isDirectory()) await removeTree(join(dir, e.name))
   await rmdir(dir)
+}
+
+/** Kills every process of a tree; one that is frozen is thawed, or it would not hear. */
+async function endAll(dir: string): Promise<void> {
+  const entries = await readdir(dir, { withFileTypes: true }).catch(() => [])
+  const there = new Set(entries.map((e) => e.name))
+  if (there.has('freezer.state')) await writeFile(join(dir, 'freezer.state'), 'THAWED').catch(() => undefined)
+  if (there.has('cgroup.freeze')) await writeFile(join(dir, 'cgroup.freeze'), '0').catch(() => undefined)
+  for (const line of (await readFile(join(dir, 'cgroup.procs'), 'utf8').catch(() => '')).split('\n')) {
+    if (/^[1-9]\d*$/.test(line)) kill(Number(line))
+  }
+  for (const e of entries) if (e.isDirectory()) await endAll(join(dir, e.name))
+}
+
+function kill(pid: number): void {
+  try {
+    process.kill(pid, 'SIGKILL')
+  } catch {
+    // it has just ended
+  }
 }
 
 async function exists(path: string): Promise<boolean> {

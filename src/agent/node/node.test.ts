@@ -1,4 +1,6 @@
 import assert from 'node:assert/strict'
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -62,6 +64,26 @@ test('the cgroup tree is made on v1 and v2, with limits, and removed', async () 
   rmSync(join(dir, 'memory.limit_in_bytes'))
   await v1.removePod('u')
   assert.deepEqual(await v1.uids(), [])
+  rmSync(root, { recursive: true, force: true })
+})
+
+test('what still runs in the cgroups of a pod that is no more is ended', async () => {
+  const root = mkdtempSync(join(tmpdir(), 'skerry-cgroup-'))
+  const container = join(root, 'v1/freezer/skerry-a/kubepods/burstable/podgone/container')
+  mkdirSync(container, { recursive: true })
+  const forgotten = spawn('sleep', ['600'], { stdio: 'ignore' })
+  const ended = once(forgotten, 'exit')
+  writeFileSync(join(container, 'cgroup.procs'), `${forgotten.pid}\n0\n`)
+  writeFileSync(join(container, 'freezer.state'), 'FROZEN')
+  const cgroups = new Cgroups('/skerry-a', join(root, 'v1'))
+  // The files of a real cgroup go with it; these keep the directory, as a process that has not ended yet would.
+  await assert.rejects(cgroups.removePod('gone'))
+  assert.deepEqual(await ended, [null, 'SIGKILL'])
+  assert.equal(readFileSync(join(container, 'freezer.state'), 'utf8'), 'THAWED')
+  rmSync(join(container, 'cgroup.procs'))
+  rmSync(join(container, 'freezer.state'))
+  await cgroups.removePod('gone')
+  assert.deepEqual(await cgroups.uids(), [])
   rmSync(root, { recursive: true, force: true })
 })
 

@@ -21,6 +21,8 @@ const log = logger('agent.pods')
 const SWEEP_MS = 60_000
 /** The same while something is left that could not be removed, e.g. while the runtime starts, ms. */
 const SWEEP_AGAIN_MS = 5_000
+/** How long killed processes have to end before a sweep follows, ms. */
+const SETTLE_MS = 500
 
 export interface PodsOptions {
   readonly context: PodContext
@@ -39,6 +41,8 @@ export class Pods {
   #open = false
   #ports = ''
   #settingPorts = false
+  /** Aborted: the next sweep is due soon. */
+  #nap = new AbortController()
 
   constructor(options: PodsOptions) {
     this.#o = options
@@ -63,7 +67,11 @@ export class Pods {
     while (!signal.aborted) {
       const clean = await this.#sweep().catch((error: unknown) => void log.warn('sweep failed', { error }))
       const wait = Math.min(clean ? SWEEP_MS : SWEEP_AGAIN_MS, context.tokens.renewInMs)
-      await context.clock.sleep(wait, signal).catch(() => undefined)
+      await context.clock.sleep(wait, AbortSignal.any([signal, this.#nap.signal])).catch(() => undefined)
+      if (this.#nap.signal.aborted) {
+        this.#nap = new AbortController()
+        await context.clock.sleep(SETTLE_MS, signal).catch(() => undefined)
+      }
       for (const w of this.#workers.values()) if (!signal.aborted) w.renewVolumes()
     }
     stop()
@@ -83,8 +91,9 @@ export class Pods {
     if (worker) return worker.update(pod)
     const former = pod.metadata?.annotations?.[ANNOTATION_CONFIG_SOURCE] === 'file' && [...this.#workers.values()].some((w) => keyOf(w.pod) === keyOf(pod))
     if (former) return
-    const made = new PodWorker(this.#o.context, pod, () => {
+    const made = new PodWorker(this.#o.context, pod, (clean) => {
       this.#workers.delete(uid)
+      if (!clean) this.#nap.abort()
       this.#hostPorts()
       const next = this.#o.fromFiles?.list().find((p) => keyOf(p) === keyOf(pod))
       if (next) this.#want(next)
@@ -163,14 +172,26 @@ export class Pods {
     if (!cache.isSynced || !context.view.healthy) return false
     let clean = true
     const { view, volumes, cgroups, tokens } = context
-    const kept = new Set([...cache.list().map(uidOf), ...this.#workers.keys()])
-    for (const uid of view.uids()) if (!kept.has(uid)) await this.#removeOrphan(uid)
-    for (const uid of await volumes.uids()) if (!kept.has(uid) && view.pod(uid).sandboxes.length === 0) await volumes.remove(uid)
-    for (const uid of (await cgroups?.uids()) ?? []) if (!kept.has(uid)) await cgroups?.removePod(uid).catch(() => (clean = false)) // its processes have not ended yet
-    for (const dir of await readdir(this.#o.logRoot).catch(() => [])) {
-      if (!kept.has(dir.split('_')[2] ?? '')) await rm(join(this.#o.logRoot, dir), { recursive: true, force: true })
+    /** Asked anew each time: pods come while others are being removed. */
+    const kept = (uid: string): boolean => this.#workers.has(uid) || cache.list().some((p) => uidOf(p) === uid)
+    /** What fails for one uid is tried again soon, and keeps no other from being removed. */
+    const each = async (uids: readonly string[], remove: (uid: string) => Promise<void>): Promise<void> => {
+      for (const uid of uids) {
+        if (kept(uid)) continue
+        await remove(uid).catch((error: unknown) => {
+          clean = false
+          log.debug('remains of a pod stay for now', { uid, error: messageOf(error) })
+        })
+      }
     }
-    await tokens.keepOnly(kept)
+    await each(view.uids(), (uid) => this.#removeOrphan(uid))
+    const unseen = (uids: readonly string[]) => uids.filter((uid) => view.pod(uid).sandboxes.length === 0)
+    await each(unseen(await volumes.uids()), (uid) => volumes.remove(uid))
+    if (cgroups) await each(unseen(await cgroups.uids()), (uid) => cgroups.removePod(uid))
+    for (const dir of await readdir(this.#o.logRoot).catch(() => [])) {
+      if (!kept(dir.split('_')[2] ?? '')) await rm(join(this.#o.logRoot, dir), { recursive: true, force: true })
+    }
+    await tokens.keepOnly(new Set([...cache.list().map(uidOf), ...this.#workers.keys()]))
     return clean
   }
 

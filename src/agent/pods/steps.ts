@@ -177,8 +177,8 @@ export class Steps {
     }
   }
 
-  /** Removes everything of the pod from this machine. Afterwards nothing of it is left. */
-  async erase(): Promise<void> {
+  /** Removes everything of the pod from this machine. False when its cgroups stay for now: what ran in them takes a moment to end. */
+  async erase(): Promise<boolean> {
     const pod = this.#pod
     const uid = uidOf(pod)
     const observed = this.#c.view.pod(uid)
@@ -189,10 +189,13 @@ export class Steps {
     await this.#c.volumes.remove(uid)
     await this.#c.tokens.forget(uid)
     await rm(this.#logDir(), { recursive: true, force: true })
-    await this.#c.cgroups?.removePod(uid).catch((error: unknown) => {
-      // Processes may take a moment to leave; the clean-up of orphans comes back for it.
+    try {
+      await this.#c.cgroups?.removePod(uid)
+      return true
+    } catch (error) {
       log.debug('cgroup stays for now', { pod: keyOf(pod), error: messageOf(error) })
-    })
+      return false
+    }
   }
 
   /** Where checks of a container go. */

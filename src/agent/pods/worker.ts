@@ -29,12 +29,12 @@ const CONFIG_RETRY_MS = 10_000
 /** How long `ErrImagePull` shows before it becomes `ImagePullBackOff`, ms. */
 const PULL_ERROR_SHOWN_MS = 2_000
 
-/** Works on one uid until the pod is gone from the API and from this machine; then calls `onDone` once. */
+/** Works on one uid until the pod is gone from the API and from this machine; then calls `onDone` once, with false when something of it stays for now. */
 export class PodWorker {
   readonly uid: string
   readonly #c: PodContext
   readonly #steps: Steps
-  readonly #onDone: () => void
+  readonly #onDone: (clean: boolean) => void
   readonly #busy = new Set<string>()
   readonly #holds = new Map<string, number>()
   readonly #failures = new Map<string, number>()
@@ -53,12 +53,13 @@ export class PodWorker {
   #prepared = false
   #stale = false
   #finished = false
+  #clean = true
   #ended = false
   #final: PodStatus | undefined
   #timer: Timer | undefined
   #queued = false
 
-  constructor(context: PodContext, pod: Readonly<Pod>, onDone: () => void) {
+  constructor(context: PodContext, pod: Readonly<Pod>, onDone: (clean: boolean) => void) {
     this.uid = uidOf(pod)
     this.#c = context
     this.#pod = pod
@@ -325,14 +326,14 @@ export class PodWorker {
     const deleted = this.#gone || this.#pod.metadata?.deletionTimestamp !== undefined
     if (!deleted) return void (this.#ended = true)
     this.#final ??= this.#status(undefined, this.#c.clock.now(), true)
-    await this.#steps.erase()
+    this.#clean = await this.#steps.erase()
     this.#finished = true
   }
 
   #done(): void {
     this.stop()
     this.#c.statuses.forget(this.uid)
-    this.#onDone()
+    this.#onDone(this.#clean)
   }
 
   /** A shorter grace arrived while containers are stopping: the runtime is told again. */
