@@ -2,17 +2,17 @@
  * The real program for benchmarks: a copy of the bundle as an installation has it, a server and nodes on machines made of
  * network namespaces, and a client of the API. Everything is named `bn` and removed by `close`.
  */
-import { spawn, type ChildProcess } from 'node:child_process'
-import { closeSync, cpSync, existsSync, mkdirSync, openSync, readFileSync, rmSync, symlinkSync } from 'node:fs'
+import type { ChildProcess } from 'node:child_process'
+import { cpSync, existsSync, mkdirSync, readFileSync, rmSync, symlinkSync } from 'node:fs'
 import { request } from 'node:https'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { createClient, createHttpTransport, parseKubeconfig, type Client, type ResourceRef } from '../../src/client/mod.ts'
 import type { KubeObject } from '../../src/api/meta.ts'
 import { pathsOf } from '../../src/cli/paths.ts'
-import { ROOT } from '../../tools/files.ts'
-import { busyboxArchive, eventually, killall, leftovers, ran } from '../e2e/site.ts'
+import { busyboxArchive, eventually, leftovers } from '../e2e/site.ts'
 import { Lab } from '../kit/lab.ts'
+import { killall, must, Processes, ROOT, run, Running } from '../kit/process.ts'
 
 const LAB = { name: 'bn', block: 246 }
 const DIR = '/tmp/bn-site'
@@ -35,7 +35,7 @@ export function isReady(object: WithConditions): boolean {
 export class BenchSite {
   readonly lab: Lab
   readonly program: string
-  readonly #processes = new Map<string, ChildProcess>()
+  readonly #processes = new Processes(DIR)
   #client: Client | undefined
 
   private constructor(lab: Lab, program: string) {
@@ -46,7 +46,6 @@ export class BenchSite {
   /** Bundles, installs a copy, makes the machines. What an earlier run left is removed first. */
   static async create(hosts: readonly string[]): Promise<BenchSite> {
     await sweep(hosts)
-    mkdirSync(join(DIR, 'logs'), { recursive: true })
     return new BenchSite(await Lab.create({ ...LAB, hosts }), await installCopy(join(DIR, 'program')))
   }
 
@@ -66,7 +65,7 @@ export class BenchSite {
 
   /** The process of that name. */
   pid(name: string): number {
-    const pid = this.#processes.get(name)?.pid
+    const pid = this.#processes.get(name)?.child.pid
     if (pid === undefined) throw new Error(`find process "${name}": it was not started`)
     return pid
   }
@@ -98,9 +97,7 @@ export class BenchSite {
 
   /** A command on the server's machine. @throws Error with what it said */
   async skerry(...args: string[]): Promise<string> {
-    const r = await ran(this.program, args, { env: { ...env(), SKERRY_DATA_DIR: this.data('server') } })
-    if (r.code !== 0) throw new Error(`skerry ${args.join(' ')}: ${r.err}`)
-    return r.out
+    return must(`skerry ${args.join(' ')}`, await run(this.program, args, { env: { ...env(), SKERRY_DATA_DIR: this.data('server') } }))
   }
 
   /** Puts the test image on the server, from where nodes pull it. */
@@ -110,11 +107,7 @@ export class BenchSite {
 
   /** Ends a process; an agent leaves its pods and its containerd behind. */
   async stop(name: string, signal: NodeJS.Signals = 'SIGTERM'): Promise<void> {
-    const child = this.#processes.get(name)
-    if (!child || child.exitCode !== null || child.signalCode !== null) return
-    const ended = new Promise<void>((resolve) => child.once('exit', () => resolve()))
-    child.kill(signal)
-    await ended
+    await this.#processes.end(name, signal)
   }
 
   /** A node loses everything but its disk. */
@@ -126,8 +119,7 @@ export class BenchSite {
   /** Any program on a machine, ended by `close`. */
   run(name: string, host: string, command: string, args: readonly string[]): ChildProcess {
     const child = this.lab.spawn(this.lab.host(host), command, args, { stdio: ['ignore', 'pipe', 'inherit'], env: env() })
-    this.#processes.set(name, child)
-    return child
+    return this.#processes.keep(name, new Running(child, this.#processes.log(name))).child
   }
 
   /** The containerd of a node. */
@@ -137,7 +129,7 @@ export class BenchSite {
 
   /** Stops and removes everything. @throws Error naming what is left */
   async close(): Promise<void> {
-    for (const name of [...this.#processes.keys()].filter((n) => n !== 'server')) await this.stop(name, 'SIGKILL')
+    for (const name of this.#processes.names.filter((n) => n !== 'server')) await this.stop(name, 'SIGKILL')
     await this.stop('server')
     for (const name of this.lab.hosts.keys()) if (existsSync(this.data(name))) await killall(this.data(name), this.lab.host(name).netns)
     const left = ['server', ...this.lab.hosts.keys()].flatMap((n) => leftovers(this.data(n)))
@@ -147,15 +139,13 @@ export class BenchSite {
   }
 
   #start(name: string, args: readonly string[]): void {
-    const log = openSync(join(DIR, 'logs', `${name}.log`), 'a')
-    const host = name === 'server' ? this.lab.server : this.lab.host(name)
-    this.#processes.set(name, spawn('nsenter', [`--net=${host.netns}`, this.program, ...args, '--data-dir', this.data(name)], { stdio: ['ignore', log, log], env: env() }))
-    closeSync(log)
+    const { netns } = name === 'server' ? this.lab.server : this.lab.host(name)
+    this.#processes.start(name, this.program, [...args, '--data-dir', this.data(name)], { netns, env: env() })
   }
 
   #mustLive(name: string): void {
-    const child = this.#processes.get(name)
-    if (child && (child.exitCode !== null || child.signalCode !== null)) throw new Error(`start ${name}: it ended:\n${readFileSync(join(DIR, 'logs', `${name}.log`), 'utf8').slice(-2000)}`)
+    const running = this.#processes.get(name)
+    if (running && !running.runs) throw new Error(`start ${name}: it ended:\n${this.#processes.said(name).slice(-2000)}`)
   }
 
   async #untilReady(name: string): Promise<void> {
@@ -171,8 +161,7 @@ export class BenchSite {
 
 /** Copies the fresh bundle and the start script to `dir`, like an installation; the path of the command. */
 export async function installCopy(dir: string): Promise<string> {
-  const bundled = await ran(join(ROOT, 'bin/node'), ['tools/bundle.ts'])
-  if (bundled.code !== 0) throw new Error(`bundle the program: ${bundled.err}`)
+  must('bundle the program', await run(join(ROOT, 'bin/node'), ['tools/bundle.ts']))
   mkdirSync(dir, { recursive: true })
   for (const part of ['bin', 'dist']) cpSync(join(ROOT, part), join(dir, part), { recursive: true, filter: (path) => !/dist\/(images|clients)/.test(path) })
   symlinkSync(join(ROOT, 'node_modules'), join(dir, 'node_modules'))

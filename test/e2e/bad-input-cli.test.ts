@@ -46,9 +46,9 @@ test('settings from the environment and the file are held to the same, and name 
   const file = join(site.dir, 'config.yaml')
   const withFile = (text: string): Promise<Ran> => {
     writeFileSync(file, text)
-    return run(SKERRY, ['server', '--no-agent', '--data-dir', fresh()], { env: { SKERRY_CONFIG: file } })
+    return run(SKERRY, ['server', '--no-agent', '--data-dir', fresh()], { env: { ...process.env, SKERRY_CONFIG: file } })
   }
-  refused(await run(SKERRY, ['server', '--no-agent'], { env: { SKERRY_PORT: 'x' } }), 1, /SKERRY_PORT is "x", expected a number/)
+  refused(await run(SKERRY, ['server', '--no-agent'], { env: { ...process.env, SKERRY_PORT: 'x' } }), 1, /SKERRY_PORT is "x", expected a number/)
   refused(await withFile('prot: 6443\n'), 1, /unknown key "prot" in .*config.yaml, known are .*port/)
   refused(await withFile('port: high\n'), 1, /"port" in .*config.yaml is "high", expected a number/)
   refused(await withFile('- port\n'), 1, /config.yaml" is not a mapping of flag names to values/)

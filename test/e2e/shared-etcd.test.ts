@@ -20,7 +20,7 @@ describe('two servers on one etcd', { skip }, () => {
   let site: Site
   const servers = new Map<string, Running>()
   const data = (name: string): string => join(site.dir, name)
-  const kubectl = (name: string, ...args: string[]): Promise<Ran> => run(KUBECTL, args, { env: { KUBECONFIG: join(data(name), 'server/admin.kubeconfig') } })
+  const kubectl = (name: string, ...args: string[]): Promise<Ran> => run(KUBECTL, args, { env: { ...process.env, KUBECONFIG: join(data(name), 'server/admin.kubeconfig') } })
   const start = async (name: 'one' | 'two', ...flags: string[]): Promise<void> => {
     const server = site.start(name, ['server', '--no-agent', '--bind-address', '127.0.0.1', '--port', String(PORTS[name]), '--data-dir', data(name), '--store', etcd.url(), ...flags])
     servers.set(name, server)
@@ -59,7 +59,7 @@ describe('two servers on one etcd', { skip }, () => {
     }
     // A credential of one server is good on the other.
     const token = ok(await kubectl('one', 'create', 'token', 'default')).trim()
-    const who = await run(KUBECTL, ['auth', 'whoami', '--server', `https://127.0.0.1:${PORTS.two}`, '--certificate-authority', join(data('two'), 'server/tls/ca.crt'), '--token', token, '-o', 'jsonpath={.status.userInfo.username}'], { env: { KUBECONFIG: '/dev/null' } })
+    const who = await run(KUBECTL, ['auth', 'whoami', '--server', `https://127.0.0.1:${PORTS.two}`, '--certificate-authority', join(data('two'), 'server/tls/ca.crt'), '--token', token, '-o', 'jsonpath={.status.userInfo.username}'], { env: { ...process.env, KUBECONFIG: '/dev/null' } })
     assert.equal(ok(who), 'system:serviceaccount:default:default')
   })
 
@@ -102,7 +102,7 @@ describe('two servers on one etcd', { skip }, () => {
     try {
       const node = { apiVersion: 'v1', kind: 'Node', metadata: { name: 'edge' } }
       const pod = { apiVersion: 'v1', kind: 'Pod', metadata: { name: 'far' }, spec: { nodeName: 'edge', containers: [{ name: 'main', image: 'x' }] } }
-      for (const object of [node, pod]) ok(await run(KUBECTL, ['create', '-f', '-'], { env: { KUBECONFIG: join(data('one'), 'server/admin.kubeconfig') }, input: JSON.stringify(object) }))
+      for (const object of [node, pod]) ok(await run(KUBECTL, ['create', '-f', '-'], { env: { ...process.env, KUBECONFIG: join(data('one'), 'server/admin.kubeconfig') }, input: JSON.stringify(object) }))
       await until('the node is linked to the second server', async () => (await kubectl('two', 'logs', 'far')).code === 0)
       assert.equal(ok(await kubectl('one', 'logs', 'far')), 'a line from the edge\n')
       assert.ok(asked.length >= 2 && asked.every((path) => path.startsWith('/containerLogs/default/far/main')), asked.join())

@@ -3,21 +3,18 @@
  * Everything carries the site's own names, `close` removes it also when a test failed, and `leftovers` finds what was not.
  * Used by the tests beside.
  */
-import { execFile, execFileSync, spawn, type ChildProcess } from 'node:child_process'
+import { execFileSync, type ChildProcess } from 'node:child_process'
 import { createHash } from 'node:crypto'
-import { closeSync, existsSync, mkdirSync, openSync, readFileSync, readdirSync, rmSync } from 'node:fs'
+import { existsSync, readFileSync, readdirSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { buildImage, type ImageFile } from '../../src/images/mod.ts'
 import { lockDirectory } from '../../src/cli/wire/lock.ts'
 import { pathsOf } from '../../src/cli/paths.ts'
-import { ROOT } from '../../tools/files.ts'
 import { Lab, type Host } from '../kit/lab.ts'
+import { killall, KUBECTL, must, Processes, run, SKERRY, type Ran } from '../kit/process.ts'
 
-/** The command in this checkout. */
-export const SKERRY = join(ROOT, 'bin/skerry')
-/** The real kubectl. */
-export const KUBECTL = join(ROOT, 'dist/clients/kubectl')
+export { killall, KUBECTL, run as ran, SKERRY, type Ran } from '../kit/process.ts'
 const [LAB_NAME = 'ee', LAB_BLOCK = '247'] = process.env['SKERRY_LAB']?.split(':') ?? []
 /** All sites of these tests; one exists at a time, as the network block is theirs. `SKERRY_LAB=name:block` lets two runs go on at once. */
 export const LAB = { name: LAB_NAME, block: Number(LAB_BLOCK) }
@@ -25,23 +22,6 @@ export const LAB = { name: LAB_NAME, block: Number(LAB_BLOCK) }
 /** Waits for the lab to be free of other test processes on this machine; @returns how to give it back. */
 export function takeLab(): Promise<() => Promise<void>> {
   return eventually(`the lab "${LAB.name}"`, () => lockDirectory(`/tmp/${LAB.name}-lab.lock`, 'site'), 600_000, 500)
-}
-
-export interface Ran {
-  readonly code: number
-  readonly out: string
-  readonly err: string
-}
-
-/** Runs a program to its end; never throws for its exit code. */
-export function ran(program: string, args: readonly string[], options: { env?: NodeJS.ProcessEnv; cwd?: string; input?: string; timeoutMs?: number } = {}): Promise<Ran> {
-  return new Promise((resolve) => {
-    const child = execFile(program, args, { env: options.env ?? process.env, cwd: options.cwd ?? ROOT, maxBuffer: 64 << 20, timeout: options.timeoutMs ?? 120_000 }, (error, out, err) => {
-      resolve({ code: error === null ? 0 : typeof error.code === 'number' ? error.code : 255, out, err: error !== null && typeof error.code !== 'number' ? `${err}${error.message}` : err })
-    })
-    child.stdin?.on('error', () => {}) // The program may end without reading.
-    child.stdin?.end(options.input ?? '')
-  })
 }
 
 /** Tries `check` until it gives something; says what it saw last when time is over. */
@@ -62,7 +42,7 @@ export async function eventually<T>(what: string, check: () => Promise<T | undef
 export class Site {
   readonly dir: string
   readonly lab: Lab
-  readonly #processes = new Map<string, ChildProcess>()
+  readonly #processes: Processes
   readonly #instances = new Map<string, Host>()
   readonly #traces = new Set<string>()
   readonly #release: () => Promise<void>
@@ -70,6 +50,7 @@ export class Site {
   private constructor(dir: string, lab: Lab, release: () => Promise<void>) {
     this.dir = dir
     this.lab = lab
+    this.#processes = new Processes(dir)
     this.#release = release
   }
 
@@ -81,7 +62,6 @@ export class Site {
       for (const h of ['server', ...hosts]) if (existsSync(join(dir, h))) await killall(join(dir, h), `/run/netns/${LAB.name}-${h}`)
       rmSync(dir, { recursive: true, force: true })
     }
-    mkdirSync(join(dir, 'logs'), { recursive: true, mode: 0o755 })
     try {
       return new Site(dir, await Lab.create({ ...LAB, hosts }), release)
     } catch (error) {
@@ -100,8 +80,7 @@ export class Site {
   }
 
   log(name: string): string {
-    const file = join(this.dir, 'logs', `${name}.log`)
-    return existsSync(file) ? readFileSync(file, 'utf8') : ''
+    return this.#processes.said(name)
   }
 
   /** Starts `skerry server` on the lab's server machine and waits until it is ready. */
@@ -126,17 +105,13 @@ export class Site {
   }
 
   async nodeReady(name: string): Promise<void> {
-    await eventually(`node ${name} Ready`, () => (this.alive(name) || !this.#processes.has(name)) && this.kubectl('wait', '--for=condition=Ready', `node/${name}`, '--timeout=30s'), 60_000)
+    await eventually(`node ${name} Ready`, () => (this.alive(name) || !this.#processes.get(name)) && this.kubectl('wait', '--for=condition=Ready', `node/${name}`, '--timeout=30s'), 60_000)
   }
 
   /** Any process on a machine, its output in `logs/<name>.log`. `data` names its instance, removed by `close`. */
   start(name: string, host: Host, command: string, args: readonly string[], env: NodeJS.ProcessEnv = process.env): ChildProcess {
     this.#instances.set(this.data(name), host)
-    const log = openSync(join(this.dir, 'logs', `${name}.log`), 'a')
-    const child = spawn('nsenter', [`--net=${host.netns}`, command, ...args], { stdio: ['ignore', log, log], detached: true, env })
-    closeSync(log)
-    this.#processes.set(name, child)
-    return child
+    return this.#processes.start(name, command, args, { netns: host.netns, env }).child
   }
 
   /** Remembers an instance that something else started, so that `close` ends it. */
@@ -145,22 +120,12 @@ export class Site {
   }
 
   alive(name: string): boolean {
-    const child = this.#processes.get(name)
-    return child !== undefined && child.exitCode === null && child.signalCode === null
+    return this.#processes.runs(name)
   }
 
   /** Ends a process by a signal and waits for its end; its exit code, or its signal. */
   async kill(name: string, signal: NodeJS.Signals = 'SIGKILL'): Promise<number | string> {
-    const child = this.#processes.get(name)
-    if (!child) return 'never started'
-    if (child.exitCode === null && child.signalCode === null) {
-      const ended = new Promise<void>((resolve) => child.once('exit', () => resolve()))
-      child.kill(signal)
-      const slow = setTimeout(() => child.kill('SIGKILL'), 20_000)
-      await ended
-      clearTimeout(slow)
-    }
-    return child.exitCode ?? child.signalCode ?? 'unknown'
+    return (await this.#processes.end(name, signal)) ?? 'never started'
   }
 
   /** The machine loses everything but its disk. */
@@ -183,12 +148,12 @@ export class Site {
 
   /** The real kubectl with exit code and both outputs. */
   try(...args: string[]): Promise<Ran> {
-    return ran(KUBECTL, args, { env: this.env() })
+    return run(KUBECTL, args, { env: this.env() })
   }
 
   /** `kubectl apply -f -`. */
   async apply(yaml: string): Promise<string> {
-    return must('kubectl apply', await ran(KUBECTL, ['apply', '-f', '-'], { env: this.env(), input: yaml }))
+    return must('kubectl apply', await run(KUBECTL, ['apply', '-f', '-'], { env: this.env(), input: yaml }))
   }
 
   async get<T>(...args: string[]): Promise<T> {
@@ -197,12 +162,12 @@ export class Site {
 
   /** A skerry command on the server's machine. */
   async skerry(...args: string[]): Promise<string> {
-    return must(`skerry ${args.join(' ')}`, await ran(SKERRY, args, { env: this.env() }))
+    return must(`skerry ${args.join(' ')}`, await run(SKERRY, args, { env: this.env() }))
   }
 
   /** Any program on a machine. */
   on(host: string, program: string, args: readonly string[], env: NodeJS.ProcessEnv = process.env): Promise<Ran> {
-    return ran('nsenter', [`--net=${this.lab.host(host).netns}`, program, ...args], { env })
+    return run('nsenter', [`--net=${this.lab.host(host).netns}`, program, ...args], { env })
   }
 
   #trace(dataDir: string): void {
@@ -211,8 +176,8 @@ export class Site {
 
   /** Stops and removes everything; what is left nevertheless, for the test to refuse. */
   async close(): Promise<string[]> {
-    for (const name of [...this.#processes.keys()].filter((n) => n !== 'server')) await this.kill(name)
-    const ended = this.#processes.has('server') ? await this.kill('server', 'SIGTERM') : 0
+    for (const name of this.#processes.names.filter((n) => n !== 'server')) await this.kill(name)
+    const ended = this.#processes.get('server') ? await this.kill('server', 'SIGTERM') : 0
     for (const [dataDir, host] of this.#instances) {
       this.#trace(dataDir)
       await killall(dataDir, host.netns)
@@ -234,16 +199,6 @@ export function podTraces(dataDir: string): string[] {
   const sockets = names(tasks).map((id) => text(join(tasks, id, 'address')).replace('unix://', ''))
   const results = names('/var/lib/cni/results').filter((f) => names(join(state, 'io.containerd.grpc.v1.cri/sandboxes')).some((id) => f.includes(id)))
   return [...new Set(sockets.filter((s) => s !== '')), ...results.map((f) => join('/var/lib/cni/results', f))]
-}
-
-function must(what: string, r: Ran): string {
-  if (r.code !== 0) throw new Error(`${what}: exit code ${r.code}: ${r.err || r.out}`)
-  return r.out
-}
-
-/** script/killall.sh for one instance. */
-export async function killall(dataDir: string, netns?: string): Promise<Ran> {
-  return ran(join(ROOT, 'script/killall.sh'), ['--data-dir', dataDir, ...(netns !== undefined && existsSync(netns) ? ['--netns', netns] : [])])
 }
 
 /**

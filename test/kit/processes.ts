@@ -2,84 +2,13 @@
  * Real processes as a user runs them: `skerry server` on loopback or in a lab, `skerry agent` on the lab's hosts, the real
  * kubectl. What is made lies in one directory and is removed by `close`, and by the next `create` after a crash.
  */
-import { execFile, spawn, type ChildProcess } from 'node:child_process'
-import { closeSync, existsSync, mkdirSync, openSync, readdirSync, readFileSync, rmSync } from 'node:fs'
-import { request } from 'node:https'
+import { existsSync, readdirSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { Lab, type LabOptions } from './lab.ts'
+import { callWithToken, killall, KUBECTL, must, Processes, run, SKERRY, type Answer, type Ran, type Running } from './process.ts'
 import { until } from './until.ts'
 
-export const ROOT = join(import.meta.dirname, '../..')
-export const SKERRY = join(ROOT, 'bin/skerry')
-export const KUBECTL = join(ROOT, 'dist/clients/kubectl')
-
-/** How a command ended, and all it said. */
-export interface Ran {
-  readonly code: number
-  readonly out: string
-  readonly err: string
-}
-
-export interface RunOptions {
-  readonly env?: Readonly<Record<string, string>>
-  readonly input?: string | Uint8Array
-  /** Then it is killed, which shows as code -1. @default 30 s */
-  readonly timeoutMs?: number
-  readonly uid?: number
-  readonly cwd?: string
-}
-
-/** Runs a command to its end, whatever its exit code. */
-export function run(command: string, args: readonly string[], options: RunOptions = {}): Promise<Ran> {
-  return new Promise((resolve, reject) => {
-    const own = { env: { ...process.env, ...options.env }, maxBuffer: 64 << 20, timeout: options.timeoutMs ?? 30_000, killSignal: 'SIGKILL', cwd: options.cwd ?? ROOT, ...(options.uid !== undefined && { uid: options.uid, gid: options.uid }) } as const
-    const child = execFile(command, args, own, (error, out, err) => {
-      const code = error === null ? 0 : typeof error.code === 'number' ? error.code : -1
-      if (error !== null && typeof error.code === 'string') reject(error) // it could not be started
-      else resolve({ code, out, err })
-    })
-    child.stdin?.on('error', () => {}) // A command that wants no input may end before it is given.
-    child.stdin?.end(options.input ?? '')
-  })
-}
-
-/** A process that goes on; its words are in a file. */
-export class Running {
-  readonly child: ChildProcess
-  readonly #path: string
-  readonly ended: Promise<number>
-
-  constructor(child: ChildProcess, path: string) {
-    this.child = child
-    this.#path = path
-    this.ended = new Promise((resolve) => child.once('exit', (code) => resolve(code ?? -1)))
-  }
-
-  /** All it has said so far, on both streams. */
-  get said(): string {
-    return readFileSync(this.#path, 'utf8')
-  }
-
-  get runs(): boolean {
-    return this.child.exitCode === null && this.child.signalCode === null
-  }
-
-  /** Waits until it has said something that fits. */
-  async says(what: RegExp, timeoutMs = 30_000): Promise<string> {
-    return until(`"${what.source}" in what process ${this.child.pid} says`, () => {
-      const found = what.exec(this.said)
-      if (found) return this.said
-      if (!this.runs) throw new Error(`process ${this.child.pid} ended without saying ${what.source}: ${this.said}`)
-      return false
-    }, timeoutMs)
-  }
-
-  /** Ends it and waits for that. */
-  async end(signal: NodeJS.Signals = 'SIGTERM'): Promise<number> {
-    if (this.runs) this.child.kill(signal)
-    return this.ended
-  }
-}
+export { KUBECTL, ROOT, run, Running, SKERRY, type Ran } from './process.ts'
 
 export interface SiteOptions {
   /** Starts the names of all that is made; the directory is `/tmp/<name>`. */
@@ -105,21 +34,21 @@ export class Site {
   readonly dir: string
   readonly port: number
   readonly #lab: Lab | undefined
-  readonly #running = new Map<string, { process: Running; netns: string | undefined }>()
-  #logs = 0
+  readonly #processes: Processes
+  readonly #started: { readonly key: string; readonly running: Running; readonly netns: string | undefined }[] = []
 
   private constructor(dir: string, port: number, lab: Lab | undefined) {
     this.dir = dir
     this.port = port
     this.#lab = lab
+    this.#processes = new Processes(dir)
   }
 
   /** Makes the place; nothing runs yet. What an earlier one of the name left is removed first. */
   static async create(options: SiteOptions): Promise<Site> {
     const dir = `/tmp/${options.name}`
-    for (const name of existsSync(dir) ? readdirSync(dir) : []) await killall(join(dir, name), undefined)
+    for (const name of existsSync(dir) ? readdirSync(dir) : []) await endAll(join(dir, name), undefined)
     rmSync(dir, { recursive: true, force: true })
-    mkdirSync(join(dir, 'logs'), { recursive: true, mode: 0o755 })
     return new Site(dir, options.port, options.lab && (await Lab.create(options.lab)))
   }
 
@@ -144,6 +73,10 @@ export class Site {
     return join(this.serverData, 'server/admin.kubeconfig')
   }
 
+  get #env(): NodeJS.ProcessEnv {
+    return { ...process.env, KUBECONFIG: this.kubeconfig }
+  }
+
   /** Starts the server without an agent of its own; resolves when it is ready. */
   async startServer(...flags: string[]): Promise<Running> {
     const args = ['server', '--data-dir', this.serverData, '--bind-address', this.address, '--port', String(this.port), '--no-agent', ...flags]
@@ -160,13 +93,8 @@ export class Site {
 
   /** Starts skerry with these arguments; it is ended by `close` at the latest. */
   start(key: string, args: readonly string[], { netns, env = {} }: { netns?: string | undefined; env?: Readonly<Record<string, string>> } = {}): Running {
-    const path = join(this.dir, 'logs', `${key}-${++this.#logs}.log`)
-    const log = openSync(path, 'a')
-    const words = netns === undefined ? [SKERRY, ...args] : ['nsenter', `--net=${netns}`, SKERRY, ...args]
-    const child = spawn(words[0] as string, words.slice(1), { stdio: ['ignore', log, log], env: { ...process.env, ...env }, cwd: this.dir })
-    closeSync(log)
-    const running = new Running(child, path)
-    this.#running.set(`${key}-${this.#logs}`, { process: running, netns })
+    const running = this.#processes.start(key, SKERRY, args, { netns, env: { ...process.env, ...env } })
+    this.#started.push({ key, running, netns })
     return running
   }
 
@@ -176,18 +104,16 @@ export class Site {
   }
 
   async token(...flags: string[]): Promise<string> {
-    const made = await this.skerry('token', 'create', ...flags)
-    if (made.code !== 0) throw new Error(made.err)
-    return made.out.trim()
+    return must('skerry token create', await this.skerry('token', 'create', ...flags)).trim()
   }
 
   kubectl(...args: string[]): Promise<Ran> {
-    return run(KUBECTL, args, { env: { KUBECONFIG: this.kubeconfig } })
+    return run(KUBECTL, args, { env: this.#env })
   }
 
   /** `kubectl apply -f -` of a text. */
   apply(yaml: string, ...flags: string[]): Promise<Ran> {
-    return run(KUBECTL, ['apply', '-f', '-', ...flags], { env: { KUBECONFIG: this.kubeconfig }, input: yaml })
+    return run(KUBECTL, ['apply', '-f', '-', ...flags], { env: this.#env, input: yaml })
   }
 
   /** What kubectl says once it fits. @throws Error with its last words when it never does */
@@ -207,25 +133,15 @@ export class Site {
   }
 
   /** A call to the server with a Kubernetes token. */
-  call(method: string, path: string, token: string, body?: string): Promise<{ status: number; body: string }> {
-    const ca = readFileSync(join(this.serverData, 'server/tls/ca.crt'))
-    return new Promise((resolve, reject) => {
-      const req = request(`${this.url}${path}`, { method, ca, headers: { authorization: `Bearer ${token}`, ...(body === undefined ? {} : { 'content-type': 'application/json' }) } }, (res) => {
-        const chunks: Buffer[] = []
-        res.on('data', (c: Buffer) => chunks.push(c))
-        res.on('error', reject)
-        res.on('end', () => resolve({ status: res.statusCode ?? 0, body: Buffer.concat(chunks).toString() }))
-      })
-      req.on('error', reject)
-      req.end(body)
-    })
+  call(method: string, path: string, token: string, body?: string): Promise<Answer> {
+    return callWithToken(`${this.url}${path}`, { method, ca: join(this.serverData, 'server/tls/ca.crt'), token, body })
   }
 
   /** Stops everything and removes it. */
   async close(): Promise<void> {
-    for (const { process } of this.#running.values()) await process.end('SIGKILL')
-    const places = new Map([...this.#running].map(([key, { netns }]) => [key.replace(/-\d+$/, ''), netns]))
-    for (const [key, netns] of places) await killall(join(this.dir, key), netns)
+    for (const { running } of this.#started) await running.end('SIGKILL')
+    const places = new Map(this.#started.map(({ key, netns }) => [key, netns]))
+    for (const [key, netns] of places) await endAll(join(this.dir, key), netns)
     await this.#lab?.close()
     if (process.env['SKERRY_KEEP'] === undefined) rmSync(this.dir, { recursive: true, force: true })
   }
@@ -235,8 +151,7 @@ export class Site {
   }
 }
 
-/** Ends all of the instance with this data directory: containerd, pods, mounts, network. */
-async function killall(dataDir: string, netns: string | undefined): Promise<void> {
-  if (process.getuid?.() !== 0 || !(existsSync(join(dataDir, 'agent')) || existsSync(join(dataDir, 'server/lock')))) return
-  await run(join(ROOT, 'script/killall.sh'), ['--data-dir', dataDir, ...(netns !== undefined && existsSync(netns) ? ['--netns', netns] : [])])
+/** Ends all of an instance, where there may be one. */
+async function endAll(dataDir: string, netns: string | undefined): Promise<void> {
+  if (process.getuid?.() === 0 && (existsSync(join(dataDir, 'agent')) || existsSync(join(dataDir, 'server/lock')))) await killall(dataDir, netns)
 }

@@ -2,49 +2,40 @@
  * The demo's machines and processes: a server and four nodes in namespaces behind NAT, a camera process beside each camera
  * node, the real kubectl, and calls to the collector. Removes everything it made, also what an earlier run left.
  */
-import { execFile, spawn, type ChildProcess } from 'node:child_process'
-import { closeSync, existsSync, mkdirSync, openSync, readFileSync, rmSync } from 'node:fs'
-import { request } from 'node:https'
+import { existsSync, mkdirSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
-import { promisify } from 'node:util'
 import { Lab, type Host } from '../../../test/kit/lab.ts'
+import { callWithToken, killall, KUBECTL, must, Processes, ROOT, run, SKERRY, type Answer } from '../../../test/kit/process.ts'
 import { until } from './tell.ts'
 
-const run = promisify(execFile)
-const ROOT = join(import.meta.dirname, '../../..')
-const SKERRY = join(ROOT, 'bin/skerry')
 const NODE = join(ROOT, 'bin/node')
 
 export const CAMERAS = ['cam-1', 'cam-2', 'cam-3'] as const
 export const NODES = [...CAMERAS, 'till-1'] as const
 export type Camera = (typeof CAMERAS)[number]
 
-export interface Answer {
-  readonly status: number
-  readonly body: string
-}
-
 export class World {
   readonly dir: string
   readonly lab: Lab
-  readonly #processes = new Map<string, ChildProcess>()
+  readonly #processes: Processes
 
   private constructor(dir: string, lab: Lab) {
     this.dir = dir
     this.lab = lab
+    this.#processes = new Processes(dir)
   }
 
   /** Makes the machines; `dir` holds everything that is written. */
   static async create({ dir, name, block }: { dir: string; name: string; block: number }): Promise<World> {
     await World.sweep(dir, name)
-    mkdirSync(join(dir, 'logs'), { recursive: true, mode: 0o700 })
+    mkdirSync(dir, { recursive: true, mode: 0o700 })
     return new World(dir, await Lab.create({ name, block, hosts: NODES }))
   }
 
   /** Removes what an earlier demo left, running or crashed. */
   static async sweep(dir: string, lab: string): Promise<void> {
     for (const name of ['server', ...NODES]) {
-      if (existsSync(join(dir, name))) await killall(join(dir, name), `/run/netns/${lab}-${name}`).catch(() => {})
+      if (existsSync(join(dir, name))) await killall(join(dir, name), `/run/netns/${lab}-${name}`)
     }
     rmSync(dir, { recursive: true, force: true })
   }
@@ -59,7 +50,7 @@ export class World {
 
   /** Path of the log of a process. */
   log(name: string): string {
-    return join(this.dir, 'logs', `${name}.log`)
+    return this.#processes.log(name)
   }
 
   /** Starts the server; resolves when it says ready. */
@@ -69,7 +60,7 @@ export class World {
   }
 
   async token(node: string): Promise<string> {
-    return (await run(SKERRY, ['token', 'create', '--data-dir', join(this.dir, 'server'), '--node', node])).stdout.trim()
+    return (await this.skerry('token', 'create', '--node', node)).trim()
   }
 
   startAgent(name: string, token?: string): void {
@@ -89,17 +80,12 @@ export class World {
   }
 
   running(name: string): boolean {
-    const child = this.#processes.get(name)
-    return child !== undefined && child.exitCode === null && child.signalCode === null
+    return this.#processes.runs(name)
   }
 
   /** Ends a process by signal and waits for it. */
   async kill(name: string, signal: NodeJS.Signals): Promise<void> {
-    const child = this.#processes.get(name)
-    if (!child || child.exitCode !== null || child.signalCode !== null) return
-    const ended = new Promise<void>((resolve) => child.once('exit', () => resolve()))
-    child.kill(signal)
-    await ended
+    await this.#processes.end(name, signal)
   }
 
   /** A node loses everything but its disk: its processes, its pods', their mounts and namespaces, and what was in memory. */
@@ -110,27 +96,16 @@ export class World {
 
   /** The real kubectl. */
   async kubectl(...args: string[]): Promise<string> {
-    const options = { env: { ...process.env, KUBECONFIG: this.kubeconfig }, maxBuffer: 64 << 20 }
-    return (await run(join(ROOT, 'dist/clients/kubectl'), args, options)).stdout
+    return must(`kubectl ${args.join(' ')}`, await run(KUBECTL, args, { env: { ...process.env, KUBECONFIG: this.kubeconfig } }))
   }
 
   async skerry(...args: string[]): Promise<string> {
-    return (await run(SKERRY, [...args, '--data-dir', join(this.dir, 'server')], { maxBuffer: 64 << 20 })).stdout
+    return must(`skerry ${args.join(' ')}`, await run(SKERRY, [...args, '--data-dir', join(this.dir, 'server')]))
   }
 
   /** A call to the server with a Kubernetes token, as the reviewer's browser makes it. */
   call(method: string, path: string, token: string, body?: unknown): Promise<Answer> {
-    const ca = readFileSync(join(this.dir, 'server/server/tls/ca.crt'))
-    return new Promise((resolve, reject) => {
-      const req = request(`${this.url}${path}`, { method, ca, headers: { authorization: `Bearer ${token}`, ...(body === undefined ? {} : { 'content-type': 'application/json' }) } }, (res) => {
-        const chunks: Buffer[] = []
-        res.on('data', (c: Buffer) => chunks.push(c))
-        res.on('error', reject)
-        res.on('end', () => resolve({ status: res.statusCode ?? 0, body: Buffer.concat(chunks).toString() }))
-      })
-      req.on('error', reject)
-      req.end(body === undefined ? undefined : JSON.stringify(body))
-    })
+    return callWithToken(`${this.url}${path}`, { method, ca: join(this.dir, 'server/server/tls/ca.crt'), token, body: body === undefined ? undefined : JSON.stringify(body) })
   }
 
   /** GET inside a node's own network, e.g. of a host port. */
@@ -144,20 +119,12 @@ export class World {
     for (const c of CAMERAS) await this.kill(`camera-${c}`, 'SIGTERM')
     for (const n of NODES) await this.kill(n, 'SIGKILL')
     await this.kill('server', 'SIGTERM')
-    for (const n of NODES) await killall(join(this.dir, n), this.lab.host(n).netns).catch(() => {})
+    for (const n of NODES) await killall(join(this.dir, n), this.lab.host(n).netns)
     await this.lab.close()
     if (!keepData) rmSync(this.dir, { recursive: true, force: true })
   }
 
   #start(name: string, host: Host, [command, ...args]: [string, ...string[]]): void {
-    const log = openSync(this.log(name), 'a')
-    const child = spawn('nsenter', [`--net=${host.netns}`, command, ...args], { stdio: ['ignore', log, log], detached: true })
-    closeSync(log)
-    this.#processes.set(name, child)
+    this.#processes.start(name, command, args, { netns: host.netns })
   }
-}
-
-/** Ends everything of one instance: containerd, shims, pods, mounts, network, cgroups. */
-async function killall(dataDir: string, netns: string): Promise<void> {
-  await run(join(ROOT, 'script/killall.sh'), ['--data-dir', dataDir, ...(existsSync(netns) ? ['--netns', netns] : [])])
 }
