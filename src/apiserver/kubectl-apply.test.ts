@@ -1,31 +1,10 @@
 import assert from 'node:assert/strict'
-import { existsSync } from 'node:fs'
-import { after, before, test } from 'node:test'
-import { setLogSink } from '../base/log.ts'
+import { test } from 'node:test'
 import type { ManagedFieldsEntry } from '../api/meta.ts'
-import { KUBECTL, startTls, type TlsServer } from '../../test/kit/api-tls.ts'
+import { kubectlTests } from '../../test/kit/api-tls.ts'
 
-const skip = existsSync(KUBECTL) ? false : 'no kubectl in dist/clients: run tools/unpack-clients.ts'
-let server: TlsServer
-const former = setLogSink(() => undefined)
-before(async () => {
-  if (!skip) server = await startTls()
-})
-after(async () => {
-  if (!skip) await server[Symbol.asyncDispose]()
-  setLogSink(former)
-})
+const { skip, ok, fails } = kubectlTests()
 
-async function ok(line: string, stdin?: string): Promise<string> {
-  const { code, out, err } = await server.kubectl(line.split(' '), stdin)
-  assert.equal(code, 0, `kubectl ${line}: ${err}`)
-  return out + err
-}
-async function fails(line: string, stdin: string): Promise<string> {
-  const { code, err } = await server.kubectl(line.split(' '), stdin)
-  assert.notEqual(code, 0, `kubectl ${line} should fail`)
-  return err
-}
 const config = (x: string): string => JSON.stringify({ apiVersion: 'v1', kind: 'ConfigMap', metadata: { name: 'a' }, data: { x, y: '1' } })
 const deployment = (spec: string): string => `
 apiVersion: apps/v1

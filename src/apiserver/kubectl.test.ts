@@ -1,31 +1,8 @@
 import assert from 'node:assert/strict'
-import { existsSync } from 'node:fs'
-import { after, before, test } from 'node:test'
-import { setLogSink } from '../base/log.ts'
-import { KUBECTL, startTls, type TlsServer } from '../../test/kit/api-tls.ts'
+import { test } from 'node:test'
+import { kubectlTests } from '../../test/kit/api-tls.ts'
 
-const skip = existsSync(KUBECTL) ? false : 'no kubectl in dist/clients: run tools/unpack-clients.ts'
-let server: TlsServer
-const former = setLogSink(() => undefined)
-before(async () => {
-  if (!skip) server = await startTls()
-})
-after(async () => {
-  if (!skip) await server[Symbol.asyncDispose]()
-  setLogSink(former)
-})
-
-/** Runs one command line; words are split on spaces. */
-async function ok(line: string, stdin?: string): Promise<string> {
-  const { code, out, err } = await server.kubectl(line.split(' '), stdin)
-  assert.equal(code, 0, `kubectl ${line}: ${err}`)
-  return out + err
-}
-async function fails(line: string, why: RegExp, stdin?: string): Promise<void> {
-  const { code, err } = await server.kubectl(line.split(' '), stdin)
-  assert.notEqual(code, 0, `kubectl ${line} should fail`)
-  assert.match(err, why)
-}
+const { skip, ok, fails } = kubectlTests()
 
 const DEPLOYMENT = `
 apiVersion: apps/v1
@@ -68,7 +45,7 @@ test('apply, get, label, patch, set image, scale, describe and delete work as ku
   assert.match(await ok('describe deploy web'), /Replicas: +5 desired/)
   assert.match(await ok('apply --server-side --force-conflicts -f -', DEPLOYMENT), /serverside-applied/)
   assert.match(await ok('delete deploy web'), /deleted/)
-  await fails('get deploy web', /"web" not found/)
+  assert.match(await fails('get deploy web'), /"web" not found/)
 })
 
 test('typed commands that send protobuf work too', { skip, timeout: 60_000 }, async () => {
@@ -77,12 +54,12 @@ test('typed commands that send protobuf work too', { skip, timeout: 60_000 }, as
   await ok('-n demo create deployment typed --image=app:1 --replicas=3')
   assert.equal(await ok('-n demo get deploy typed -o jsonpath={.spec.replicas}'), '3')
   assert.match(await ok('auth can-i create pods'), /yes/)
-  await fails('auth can-i create pods --as=bob', /^$/)
+  assert.match(await fails('auth can-i create pods --as=bob'), /^$/)
   assert.match(await ok('auth whoami'), /admin/)
   await ok('-n demo create serviceaccount robot')
   assert.match(await ok('-n demo create token robot'), /^eyJ/)
   await ok('delete namespace demo --wait=false')
-  await fails('-n demo create configmap late', /being terminated/)
+  assert.match(await fails('-n demo create configmap late'), /being terminated/)
 })
 
 test('explain, api-resources and validation know built-in kinds and new definitions', { skip, timeout: 60_000 }, async () => {
@@ -93,9 +70,9 @@ test('explain, api-resources and validation know built-in kinds and new definiti
   await ok('apply -f -', 'apiVersion: example.com/v1\nkind: Boat\nmetadata: {name: b}\nspec: {masts: 3}\n')
   assert.match(await ok('get bt'), /NAME +MASTS\nb +3/)
   assert.match(await ok('explain boat.spec.masts'), /How many masts/)
-  await fails('apply -f -', /unknown field "spec.sails"/, 'apiVersion: example.com/v1\nkind: Boat\nmetadata: {name: c}\nspec: {sails: 3}\n')
-  await fails('apply -f -', /unknown field "spec.replica"/, DEPLOYMENT.replace('replicas', 'replica'))
-  await fails('create -f -', /spec.replicas/, DEPLOYMENT.replace('replicas: 2', 'replicas: two'))
+  assert.match(await fails('apply -f -', 'apiVersion: example.com/v1\nkind: Boat\nmetadata: {name: c}\nspec: {sails: 3}\n'), /unknown field "spec.sails"/)
+  assert.match(await fails('apply -f -', DEPLOYMENT.replace('replicas', 'replica')), /unknown field "spec.replica"/)
+  assert.match(await fails('create -f -', DEPLOYMENT.replace('replicas: 2', 'replicas: two')), /spec.replicas/)
   await ok('delete crd boats.example.com')
-  await fails('get bt', /the server (doesn't have a resource type|could not find the requested resource)/)
+  assert.match(await fails('get bt'), /the server (doesn't have a resource type|could not find the requested resource)/)
 })

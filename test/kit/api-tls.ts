@@ -1,18 +1,20 @@
 /** A listening API server with a CA of its own, and kubectl against it. Used by the tests of `src/apiserver`. */
-import { execFile } from 'node:child_process'
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import assert from 'node:assert/strict'
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { request } from 'node:https'
 import type { TLSSocket } from 'node:tls'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { after, before } from 'node:test'
+import { setLogSink } from '../../src/base/log.ts'
 import { createCa, createKey, issue, type KeyedCert } from '../../src/base/pki.ts'
 import type { AuditOptions } from '../../src/apiserver/audit/audit.ts'
 import { listen, type Listener } from '../../src/apiserver/listen.ts'
 import type { Route } from '../../src/apiserver/ports.ts'
 import { startHarness, type Harness } from './api-harness.ts'
+import { KUBECTL, run, type Ran } from './process.ts'
 
-/** Where `tools/unpack-clients.ts` puts the real client. */
-export const KUBECTL = join(import.meta.dirname, '../../dist/clients/kubectl')
+export { KUBECTL } from './process.ts'
 
 export interface TlsServer extends AsyncDisposable {
   readonly harness: Harness
@@ -22,7 +24,7 @@ export interface TlsServer extends AsyncDisposable {
   client(cn: string, o?: readonly string[]): Promise<KeyedCert>
   /** The status of a GET, by a client with a certificate or none. */
   get(path: string, headers?: Readonly<Record<string, string>>, client?: KeyedCert): Promise<number>
-  kubectl(args: readonly string[], stdin?: string): Promise<{ code: number; out: string; err: string }>
+  kubectl(args: readonly string[], stdin?: string): Promise<Ran>
 }
 
 /** Starts one on a free loopback port. */
@@ -63,17 +65,65 @@ export async function startTls({ audit, ...options }: { routes?: readonly Route[
         req.on('error', reject)
         req.end()
       }),
-    kubectl: (args, stdin) =>
-      new Promise((resolve) => {
-        const env = { ...process.env, HOME: dir, KUBECONFIG: join(dir, 'config') }
-        const child = execFile(KUBECTL, [...args], { env, timeout: 15_000, maxBuffer: 16 << 20 }, (error, out, err) => resolve({ code: error ? Number(error.code ?? -1) : 0, out, err }))
-        child.stdin?.end(stdin ?? '')
-      }),
+    kubectl: (args, input = '') => run(KUBECTL, args, { env: { ...process.env, HOME: dir, KUBECONFIG: join(dir, 'config') }, input, timeoutMs: 60_000 }),
     async [Symbol.asyncDispose]() {
       await harness.api.close()
       await listener.close(100)
       await harness[Symbol.asyncDispose]()
       rmSync(dir, { recursive: true })
+    },
+  }
+}
+
+/** kubectl against a server that lives as long as the tests of one file. */
+export interface KubectlTests {
+  /** Why the tests cannot run here; false when they can. */
+  readonly skip: string | false
+  /** Not before the tests run. */
+  readonly server: TlsServer
+  /** Runs one command line, words split on spaces, that must end well; what it printed, then its warnings. */
+  ok(line: string, stdin?: string): Promise<string>
+  /** The same, without the warnings. */
+  prints(line: string, stdin?: string): Promise<string>
+  /** Runs one that must fail; what it said. */
+  fails(line: string, stdin?: string): Promise<string>
+}
+
+/** Called at the top of a test file: starts the server before its tests, ends it after them, and keeps the log silent. */
+export function kubectlTests(): KubectlTests {
+  const skip = existsSync(KUBECTL) ? false : 'no kubectl in dist/clients: run tools/unpack-clients.ts'
+  let server: TlsServer | undefined
+  const former = setLogSink(() => undefined)
+  before(async () => {
+    if (!skip) server = await startTls()
+  })
+  after(async () => {
+    await server?.[Symbol.asyncDispose]()
+    setLogSink(former)
+  })
+  const its = (): TlsServer => {
+    assert.ok(server, 'the server starts before the tests')
+    return server
+  }
+  const well = async (line: string, stdin?: string): Promise<Ran> => {
+    const ran = await its().kubectl(line.split(' '), stdin)
+    assert.equal(ran.code, 0, `kubectl ${line}: ${ran.err}`)
+    return ran
+  }
+  return {
+    skip,
+    get server() {
+      return its()
+    },
+    ok: async (line, stdin) => {
+      const { out, err } = await well(line, stdin)
+      return out + err
+    },
+    prints: async (line, stdin) => (await well(line, stdin)).out,
+    async fails(line, stdin) {
+      const { code, err } = await its().kubectl(line.split(' '), stdin)
+      assert.notEqual(code, 0, `kubectl ${line} should fail`)
+      return err
     },
   }
 }
