@@ -3,7 +3,7 @@ import { mkdir, mkdtemp, readFile, readdir, rm, stat } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'node:test'
-import { writeFileAtomic } from './atomic-file.ts'
+import { readFileIfAny, writeFileAtomic } from './atomic-file.ts'
 
 test('a file is replaced as a whole, with its mode, and nothing is left beside it', async () => {
   const dir = await mkdtemp(join(tmpdir(), 'atomic-'))
@@ -27,6 +27,18 @@ test('a write that fails leaves the former content and no temporary file', async
     await assert.rejects(writeFileAtomic(join(dir, 'taken'), 'text'))
     assert.deepEqual(await readdir(dir), ['taken'])
     assert.deepEqual(await readdir(join(dir, 'taken')), ['inside'])
+  } finally {
+    await rm(dir, { recursive: true })
+  }
+})
+
+test('a file that is not there reads as undefined, one that cannot be read is an error', async () => {
+  const dir = await mkdtemp(join(tmpdir(), 'atomic-'))
+  try {
+    await writeFileAtomic(join(dir, 'note'), 'text')
+    assert.equal(await readFileIfAny(join(dir, 'note')), 'text')
+    assert.equal(await readFileIfAny(join(dir, 'none/at/all')), undefined)
+    await assert.rejects(readFileIfAny(dir), { code: 'EISDIR' })
   } finally {
     await rm(dir, { recursive: true })
   }

@@ -1,5 +1,5 @@
 /** Files that are either the old or the new content after a power loss, never a torn mix. */
-import { mkdir, open, rename, rm } from 'node:fs/promises'
+import { mkdir, open, readFile, rename, rm } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { randomBytes } from 'node:crypto'
 
@@ -29,6 +29,16 @@ export async function writeFileAtomic(path: string, data: string | Uint8Array, o
     throw error
   }
   if (options.sync !== false) await syncDirectory(dir)
+}
+
+/** The text of a file that need not be there. @throws the file system's error when it is there and cannot be read */
+export async function readFileIfAny(path: string): Promise<string | undefined> {
+  try {
+    return await readFile(path, 'utf8')
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined
+    throw error
+  }
 }
 
 /** Makes a rename or unlink in `dir` durable. */

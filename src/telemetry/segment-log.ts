@@ -10,9 +10,9 @@
  * - Cursors are written at most once a second; after a crash a reader may see again what it acked in the last second.
  */
 import { randomUUID } from 'node:crypto'
-import { mkdir, readdir, readFile, rename, unlink, type FileHandle } from 'node:fs/promises'
+import { mkdir, readdir, rename, unlink, type FileHandle } from 'node:fs/promises'
 import { join } from 'node:path'
-import { syncDirectory, writeFileAtomic } from '../base/atomic-file.ts'
+import { readFileIfAny, syncDirectory, writeFileAtomic } from '../base/atomic-file.ts'
 import { systemClock, type Clock, type Timer } from '../base/clock.ts'
 import { AppError, messageOf } from '../base/errors.ts'
 import { logger } from '../base/log.ts'
@@ -342,13 +342,8 @@ class SegmentLog implements BoundedLog {
 async function loadState(directory: string): Promise<State> {
   const path = join(directory, 'state.json')
   const fresh: State = { epoch: randomUUID(), first: 1, cursors: [], ledger: [] }
-  let text: string
-  try {
-    text = await readFile(path, 'utf8')
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return fresh
-    throw error
-  }
+  const text = await readFileIfAny(path)
+  if (text === undefined) return fresh
   try {
     const state = JSON.parse(text) as Partial<State>
     if (typeof state.epoch !== 'string' || !Array.isArray(state.cursors) || !Array.isArray(state.ledger)) throw new AppError('corrupt', 'state.json lacks epoch, cursors or ledger')

@@ -6,7 +6,7 @@
 import { createCipheriv, createDecipheriv, createHash, randomBytes } from 'node:crypto'
 import { readFile, rm } from 'node:fs/promises'
 import { join } from 'node:path'
-import { writeFileAtomic } from '../../base/atomic-file.ts'
+import { readFileIfAny, writeFileAtomic } from '../../base/atomic-file.ts'
 import { AppError, messageOf } from '../../base/errors.ts'
 import { logger } from '../../base/log.ts'
 import { findProgram, tryCommand } from '../containerd/command.ts'
@@ -110,13 +110,8 @@ function whereOf(place: Place, { directory, keyFile }: SealingOptions): string {
 
 async function readNote(directory: string): Promise<{ place: Place; id: string } | undefined> {
   const path = join(directory, 'seal.json')
-  let text: string
-  try {
-    text = await readFile(path, 'utf8')
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined
-    throw error
-  }
+  const text = await readFileIfAny(path)
+  if (text === undefined) return undefined
   try {
     const { place, id } = JSON.parse(text) as { place?: unknown; id?: unknown }
     if ((place === 'file' || place === 'tpm' || place === 'beside') && typeof id === 'string') return { place, id }

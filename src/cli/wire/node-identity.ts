@@ -6,7 +6,7 @@ import { readFile, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Seal } from '../../agent/mod.ts'
 import { PATHS } from '../../api/contract.ts'
-import { writeFileAtomic } from '../../base/atomic-file.ts'
+import { readFileIfAny, writeFileAtomic } from '../../base/atomic-file.ts'
 import type { Clock } from '../../base/clock.ts'
 import { AppError, messageOf } from '../../base/errors.ts'
 import { logger } from '../../base/log.ts'
@@ -58,13 +58,8 @@ export async function loadNodeIdentity(dataDir: string, seal: Seal): Promise<Nod
 /** On disk: name and server for people, the rest sealed; all of it plain when it was written before there was a key. */
 async function readIdentity(dataDir: string): Promise<NodeIdentity | { readonly node: string; readonly server: string; readonly sealed: string } | undefined> {
   const path = fileOf(dataDir)
-  let text: string
-  try {
-    text = await readFile(path, 'utf8')
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined
-    throw error
-  }
+  const text = await readFileIfAny(path)
+  if (text === undefined) return undefined
   try {
     const value = JSON.parse(text) as Partial<NodeIdentity> & { sealed?: unknown }
     if (value.node && value.server && typeof value.sealed === 'string') return { node: value.node, server: value.server, sealed: value.sealed }

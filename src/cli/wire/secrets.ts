@@ -3,9 +3,8 @@
  * an etcd a record there, sealed with their cluster token. There is no key service (KMS): whoever has keys and store has all.
  */
 import { randomBytes } from 'node:crypto'
-import { readFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
-import { writeFileAtomic } from '../../base/atomic-file.ts'
+import { readFileIfAny, writeFileAtomic } from '../../base/atomic-file.ts'
 import { AppError } from '../../base/errors.ts'
 import { logger } from '../../base/log.ts'
 import { reseal, sealStore, type SealKey, type Store, type StoreRecords } from '../../store/mod.ts'
@@ -39,13 +38,8 @@ export function keyFile(storePath: string): string {
 /** Keys in the file of one server. */
 export function keysInFile(path: string): KeyPlace {
   const read = async (): Promise<KeyRing | undefined> => {
-    let text: string
-    try {
-      text = await readFile(path, 'utf8')
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined
-      throw error
-    }
+    const text = await readFileIfAny(path)
+    if (text === undefined) return undefined
     return parse(text, `key file "${path}"`)
   }
   return {
