@@ -8,17 +8,18 @@
  * store begins at 0, and one that was moved or restored begins (`mark` says where) beyond all that clients remember.
  * When others write to the same etcd, or a server starts, numbers are skipped; order and uniqueness stand.
  *
- * Bounds: {@link RECENT_EVENTS} changes ({@link RECENT_CHARS} characters) are kept for watchers that resume; older history
- * is read from etcd. Values end at etcd's own limit. At most `maxQueued` writes wait for etcd.
- * Long because: what the watch has reached decides reads, acknowledgements and watchers alike, and is kept in one place.
+ * Bounds: the newest changes are kept for watchers that resume (`etcd-recent.ts`); older history is read from etcd. Values end at etcd's own limit. At most `maxQueued` writes wait for etcd.
  */
-import { systemClock, type Clock, type Timer } from '../base/clock.ts'
+import { systemClock, type Clock } from '../base/clock.ts'
 import { AppError, hasCode } from '../base/errors.ts'
 import { logger } from '../base/log.ts'
 import { Scope } from '../base/scope.ts'
 import { runCompactor, type CompactionPolicy } from './compactor.ts'
 import { endOf, EtcdClient, EtcdCompacted, leaseId, type EtcdAddress, type KeyValue, type RangeAnswer, type TxnAnswer, type WatchedEvent } from './etcd-client.ts'
 import { EtcdLayout, readMark } from './etcd-layout.ts'
+import { EtcdProgress } from './etcd-progress.ts'
+import { RecentChanges } from './etcd-recent.ts'
+import { EtcdRecords } from './etcd-records.ts'
 import { Fanout, type History } from './fanout.ts'
 import { mismatch } from './mismatch.ts'
 import type { Entry, ListOptions, ListResult, Revision, Store, StoreEvent, StoreReclaim, StoreRecords, StoreStats, WriteOptions } from './store.ts'
@@ -38,16 +39,10 @@ export interface EtcdStoreOptions {
 
 /** etcd takes requests of 1.5 MiB; the rest is for keys and framing. */
 const MAX_VALUE_BYTES = 1_500_000
-const RECENT_EVENTS = 2_000
-const RECENT_CHARS = 8 << 20
 /** Revisions of history asked for at start, so that watchers of an earlier process resume. */
 const REPLAY = 1_000
 /** Entries in one answer when all are wanted. */
 const PAGE = 500
-/** How long a read waits for the watch before it writes the beacon: only others' writes to the etcd make that needed. */
-const BEACON_MS = 50
-/** How long a read or an acknowledgement waits for the watch. */
-const REACH_MS = 10_000
 /** The work of compaction, etcd's own, may take this long. */
 const COMPACT_MS = 300_000
 
@@ -67,25 +62,18 @@ export async function openEtcd(options: EtcdStoreOptions): Promise<Store & Store
 class EtcdStore implements Store, StoreStats, StoreRecords, StoreReclaim {
   readonly #client: EtcdClient
   readonly #layout: EtcdLayout
+  readonly #records: StoreRecords
   readonly #clock: Clock
   readonly #options: EtcdStoreOptions
   readonly #scope = new Scope('store')
   readonly #fanout: Fanout
   /** Our revision less etcd's. */
   #shift = 0
-  /** etcd's revision that the watch has reached. */
-  #seen = 0
+  readonly #progress: EtcdProgress
   #published: Revision = 0
   #compacted: Revision = 0
-  /** The newest changes, all after `#recentAfter`. */
-  #recent: StoreEvent[] = []
-  #recentAfter: Revision = 0
-  #recentChars = 0
-  readonly #waiters = new Set<{ readonly revision: number; readonly resolve: () => void; readonly reject: (error: AppError) => void }>()
+  readonly #recent = new RecentChanges()
   readonly #writing = new Set<Promise<unknown>>()
-  #beacon: Promise<number> | undefined
-  /** etcd's revision of the newest beacon of ours. */
-  #beaconAt = 0
   #writes = 0
   #closed: AppError | undefined
 
@@ -93,7 +81,9 @@ class EtcdStore implements Store, StoreStats, StoreRecords, StoreReclaim {
     this.#client = client
     this.#options = options
     this.#layout = new EtcdLayout(options.address.prefix)
+    this.#records = new EtcdRecords(client, this.#layout)
     this.#clock = options.clock ?? systemClock
+    this.#progress = new EtcdProgress(client, this.#layout, this.#clock)
     const source = {
       revision: () => this.#published,
       compacted: () => this.#compacted,
@@ -109,7 +99,7 @@ class EtcdStore implements Store, StoreStats, StoreRecords, StoreReclaim {
     const newest = made ? base : await this.#newest()
     this.#restart(Math.max(base, newest - REPLAY))
     this.#scope.run('watch', (signal) => this.#follow(signal))
-    await this.#reach(newest)
+    await this.#progress.reach(newest)
     this.#scope.run('compactor', (signal) =>
       runCompactor({ revision: () => this.#published, compacted: () => this.#compacted, compact: (r) => this.compact(r) }, this.#clock, this.#options.compaction ?? {}, signal),
     )
@@ -118,7 +108,7 @@ class EtcdStore implements Store, StoreStats, StoreRecords, StoreReclaim {
   /** The end of what has happened before us: the watch has caught up when it brings it. */
   async #newest(): Promise<number> {
     try {
-      return await this.#writeBeacon()
+      return await this.#progress.writeBeacon()
     } catch (error) {
       if (!hasCode(error, 'full')) throw error
       // An etcd without space is still read, and history compacted to make some. Nobody writes now, so this is as good.
@@ -198,31 +188,16 @@ class EtcdStore implements Store, StoreStats, StoreRecords, StoreReclaim {
     await this.#client.disarm()
   }
 
-  async readRecord(name: string): Promise<string | undefined> {
-    const answer = await this.#client.call<RangeAnswer>('Range', { key: this.#layout.record(name) }, { again: true })
-    return answer.kvs[0]?.value.toString()
+  readRecord(name: string): Promise<string | undefined> {
+    return this.#records.readRecord(name)
   }
 
-  async createRecord(name: string, value: string): Promise<string> {
-    const key = this.#layout.record(name)
-    const answer = await this.#client.call<TxnAnswer>('Txn', {
-      compare: [{ result: 0, target: 2, key, modRevision: 0 }],
-      success: [{ requestPut: { key, value: Buffer.from(value) } }],
-      failure: [{ requestRange: { key } }],
-    }, { again: true })
-    return answer.succeeded ? value : (answer.responses[0]?.responseRange?.kvs[0]?.value.toString() ?? value)
+  createRecord(name: string, value: string): Promise<string> {
+    return this.#records.createRecord(name, value)
   }
 
-  async replaceRecord(name: string, former: string, value: string): Promise<boolean> {
-    const key = this.#layout.record(name)
-    const there = (await this.#client.call<RangeAnswer>('Range', { key }, { again: true })).kvs[0]
-    if (there?.value.toString() !== former) return false
-    const answer = await this.#client.call<TxnAnswer>('Txn', {
-      compare: [{ result: 0, target: 2, key, modRevision: there.modRevision }],
-      success: [{ requestPut: { key, value: Buffer.from(value) } }],
-      failure: [],
-    })
-    return answer.succeeded
+  replaceRecord(name: string, former: string, value: string): Promise<boolean> {
+    return this.#records.replaceRecord(name, former, value)
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -232,8 +207,7 @@ class EtcdStore implements Store, StoreStats, StoreRecords, StoreReclaim {
     // What was accepted is still written, and answered.
     await Promise.allSettled(this.#writing)
     await this.#scope.close()
-    for (const waiter of this.#waiters) waiter.reject(this.#closed)
-    await Promise.allSettled([this.#beacon])
+    await this.#progress.end(this.#closed)
     this.#client.close()
   }
 
@@ -284,63 +258,23 @@ class EtcdStore implements Store, StoreStats, StoreRecords, StoreReclaim {
       throw new AppError(...mismatch(act, key, expected, held ? held.modRevision + this.#shift : 0))
     }
     this.#writes++
-    await this.#reach(answer.header.revision)
+    await this.#progress.reach(answer.header.revision)
     return answer.header.revision + this.#shift
-  }
-
-  /**
-   * Resolves when the watch has brought everything up to etcd's revision. `foreign`: that revision may be of somebody else's
-   * change, which the watch never brings. @throws AppError `timeout`
-   */
-  #reach(revision: number, foreign = false): Promise<void> {
-    if (this.#seen >= revision) return Promise.resolve()
-    if (this.#closed && this.#scope.signal.aborted) return Promise.reject(this.#closed)
-    return new Promise<void>((resolve, reject) => {
-      const done = (settle: () => void): void => {
-        this.#waiters.delete(waiter)
-        beacon?.cancel()
-        limit.cancel()
-        settle()
-      }
-      const waiter = { revision, resolve: () => done(resolve), reject: (error: AppError) => done(() => reject(error)) }
-      // etcd can say how far a watch is, but before 3.4.25 and 3.5.8 that word may come before the changes it covers.
-      const light = (ms: number): Timer =>
-        this.#clock.timer('etcd-beacon', ms, () => {
-          if (this.#beaconAt < revision) void this.#writeBeacon().catch(() => {}) // The limit below tells.
-          beacon = light(ms * 2)
-        })
-      let beacon = foreign ? light(BEACON_MS) : undefined
-      const limit = this.#clock.timer('etcd-reach', REACH_MS, () => waiter.reject(new AppError('timeout', `follow etcd at ${this.#client.name}: its watch is ${REACH_MS / 1000} s behind what it answers; a write may have been kept`)))
-      this.#waiters.add(waiter)
-    })
-  }
-
-  /** Writes the beacon, one write at a time. @returns etcd's revision of it */
-  #writeBeacon(): Promise<number> {
-    const write = async (): Promise<number> => {
-      try {
-        const op = { requestPut: { key: this.#layout.beacon, value: Buffer.alloc(0), lease: 0 } }
-        return (this.#beaconAt = (await this.#client.call<TxnAnswer>('Txn', { success: [op] }, { again: true })).header.revision)
-      } finally {
-        this.#beacon = undefined
-      }
-    }
-    return (this.#beacon ??= write())
   }
 
   /** The revision of our newest change at etcd's revision `at`, once the watch is there. */
   async #settled(at: number): Promise<Revision> {
-    await this.#reach(at, true)
+    await this.#progress.reach(at, true)
     const newest = at + this.#shift
     if (this.#published <= newest) return this.#published
-    return this.#recent.findLast((e) => e.revision <= newest)?.revision ?? (this.#recentAfter <= newest ? this.#recentAfter : newest)
+    return this.#recent.newestUpTo(newest) ?? newest
   }
 
   /** Follows etcd until the signal aborts; a lost watch resumes where it was, on another endpoint when there is one. */
   async #follow(signal: AbortSignal): Promise<void> {
     for (let failures = 0; !signal.aborted; ) {
       try {
-        for await (const events of this.#client.watch(this.#layout.all, this.#seen + 1, signal)) {
+        for await (const events of this.#client.watch(this.#layout.all, this.#progress.seen + 1, signal)) {
           this.#take(events)
           failures = 0
         }
@@ -362,11 +296,9 @@ class EtcdStore implements Store, StoreStats, StoreRecords, StoreReclaim {
 
   /** Begins to follow after etcd's revision `at`. */
   #restart(at: number): void {
-    this.#seen = at
+    this.#progress.restart(at)
     this.#published = Math.max(this.#published, at + this.#shift)
-    this.#recent = []
-    this.#recentChars = 0
-    this.#recentAfter = at + this.#shift
+    this.#recent.restart(at + this.#shift)
   }
 
   /** What the watch has brought becomes visible: to reads, watchers and waiting writers at the same moment. */
@@ -376,24 +308,13 @@ class EtcdStore implements Store, StoreStats, StoreRecords, StoreReclaim {
       const event = this.#event(w)
       if (event) events.push(event)
     }
-    this.#seen = watched.at(-1)?.kv.modRevision ?? this.#seen
     const last = events.at(-1)
     if (last) {
       this.#published = last.revision
-      this.#remember(events)
+      this.#recent.add(events)
       this.#fanout.publish(events)
     }
-    for (const waiter of this.#waiters) if (waiter.revision <= this.#seen) waiter.resolve()
-  }
-
-  #remember(events: readonly StoreEvent[]): void {
-    this.#recent.push(...events)
-    for (const e of events) this.#recentChars += sizeOf(e)
-    let drop = 0
-    while (drop < this.#recent.length && (this.#recent.length - drop > RECENT_EVENTS || this.#recentChars > RECENT_CHARS)) this.#recentChars -= sizeOf(this.#recent[drop++] as StoreEvent)
-    if (drop === 0) return
-    this.#recentAfter = this.#recent[drop - 1]?.revision ?? this.#recentAfter
-    this.#recent = this.#recent.slice(drop)
+    this.#progress.advance(watched.at(-1)?.kv.modRevision ?? this.#progress.seen)
   }
 
   /** A change of our data; undefined for marks and beacons. */
@@ -409,20 +330,12 @@ class EtcdStore implements Store, StoreStats, StoreRecords, StoreReclaim {
   }
 
   #history(prefix: string, after: Revision, upTo: Revision, limit: number, signal: AbortSignal): History | Promise<History> {
-    if (after < this.#recentAfter) return this.#older(prefix, after, limit, signal)
-    let from = this.#recent.length
-    while (from > 0 && (this.#recent[from - 1] as StoreEvent).revision > after) from--
-    const events: StoreEvent[] = []
-    for (let i = from; i < this.#recent.length && events.length < limit; i++) {
-      const e = this.#recent[i] as StoreEvent
-      if (e.revision <= upTo && e.key.startsWith(prefix)) events.push(e)
-    }
-    return { events, through: events.length < limit ? upTo : (events.at(-1)?.revision ?? upTo) }
+    return after < this.#recent.after ? this.#older(prefix, after, limit, signal) : this.#recent.between(prefix, after, upTo, limit)
   }
 
   /** History from before what is remembered here, from etcd. */
   async #older(prefix: string, after: Revision, limit: number, signal: AbortSignal): Promise<History> {
-    const until = this.#recentAfter
+    const until = this.#recent.after
     const events: StoreEvent[] = []
     let through = after
     try {
@@ -447,8 +360,4 @@ class EtcdStore implements Store, StoreStats, StoreRecords, StoreReclaim {
   #entry(kv: KeyValue): Entry {
     return { key: this.#layout.keyOf(kv.key) ?? '', value: kv.value.toString(), revision: kv.modRevision + this.#shift, created: kv.createRevision + this.#shift }
   }
-}
-
-function sizeOf(e: StoreEvent): number {
-  return e.value.length + (e.previous?.length ?? 0)
 }
