@@ -84,9 +84,9 @@ export class EtcdProgress {
   }
 
   /** Nothing comes any more: who waits is told so. Resolves when no beacon is on its way. */
-  async end(error: AppError): Promise<void> {
-    this.#ended = error
-    for (const waiter of this.#waiters) waiter.reject(error)
+  async end(why: AppError): Promise<void> {
+    this.#ended = why
+    for (const waiter of this.#waiters) waiter.reject(why)
     await Promise.allSettled([this.#beacon])
   }
 }
