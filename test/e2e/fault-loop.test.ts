@@ -158,13 +158,14 @@ describe(`${ROUNDS} rounds of faults, seed ${SEED}`, { skip: cannotRunContainers
 })
 
 const list = (dir: string): string[] => (existsSync(dir) ? readdirSync(dir) : [])
+const subdirectories = (dir: string): string[] => (existsSync(dir) ? readdirSync(dir, { withFileTypes: true }).filter((e) => e.isDirectory()).map((e) => e.name) : [])
 
 /** Uids of the pods that have a cgroup, in any hierarchy; beside those not wanted, what still runs in them. */
 function cgroupPods(root: string, wanted: readonly string[]): string[] {
   const found: string[] = []
   const walk = (dir: string, depth: number): void => {
     if (!existsSync(dir)) return
-    for (const { name } of readdirSync(dir, { withFileTypes: true }).filter((e) => e.isDirectory())) {
+    for (const name of subdirectories(dir)) {
       const uid = /^pod([0-9a-f-]{36})$/.exec(name)?.[1]
       if (uid !== undefined) found.push(wanted.includes(uid) ? uid : `${uid} (${join(dir, name)}): ${inside(join(dir, name)).join('; ')}`)
       else if (depth < 3) walk(join(dir, name), depth + 1)
@@ -184,7 +185,7 @@ function inside(cgroup: string): string[] {
     }
   }
   const own = read(join(cgroup, 'cgroup.procs')).split('\n').filter((l) => l !== '').map((pid) => `${pid} ${read(`/proc/${pid}/cmdline`).replaceAll('\0', ' ').trim()}`)
-  return [...own, ...list(cgroup).filter((d) => !d.includes('.')).flatMap((d) => inside(join(cgroup, d)))]
+  return [...own, ...subdirectories(cgroup).flatMap((d) => inside(join(cgroup, d)))]
 }
 
 function containerdPid(pidFile: string): number | undefined {
