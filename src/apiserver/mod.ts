@@ -7,3 +7,7 @@ export { AuditLog } from './audit/log.ts'
 export { AuditWebhook } from './audit/webhook.ts'
 export { keyOf } from './resources.ts'
 export { parsePolicy, type Policy } from './audit/policy.ts'
+import type { matchesDevice } from './cel/device-selectors.ts'
+
+/** Loads what evaluates the selectors of device claims; the scheduler asks for it with its first claim. */
+export const loadDeviceSelectors = async (): Promise<typeof matchesDevice> => (await import('./cel/device-selectors.ts')).matchesDevice

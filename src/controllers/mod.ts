@@ -15,6 +15,7 @@ import { ALONE_BEAT, createLeaseRenewer, SHARED_BEAT } from './node/lease-renewe
 import { createPersistentVolumeController } from './persistentvolume/controller.ts'
 import { createPodCidrController } from './podcidr/controller.ts'
 import { createReplicaSetController } from './replicaset/controller.ts'
+import { createResourceClaimControllers } from './resourceclaim/controller.ts'
 import { createServiceAccountController } from './serviceaccount/controller.ts'
 
 export type { SignClient } from './certificates/controller.ts'
@@ -49,6 +50,7 @@ export function createControllers(options: ControllersOptions): Manager {
     createCertificateController(context, options.sign),
     createPersistentVolumeController(context),
     createEphemeralVolumeController(context),
+    ...createResourceClaimControllers(context),
     createNamespaceController(context),
     createGarbageCollector(context),
     createBootstrapTokenController(context),

@@ -14,6 +14,7 @@ import type { Score } from './scores/score.ts'
 import { spread } from './scores/spread.ts'
 import { preferredTaints } from './scores/taints.ts'
 import type { NodeView } from './snapshot.ts'
+import { NO_DEVICES, type PodDevices } from './devices.ts'
 import { NO_VOLUMES, type PodVolumes } from './volumes.ts'
 
 /** In Kubernetes' order: a node is counted under the first filter that refuses it. */
@@ -29,14 +30,15 @@ export const SCORES: readonly (readonly [Score, number])[] = [
 export type Decision = { readonly node: string } | { readonly node?: never; readonly message: string }
 
 /** @param nodes the frozen view; the same view gives the same decision */
-export function decide(pod: Readonly<Pod>, nodes: readonly NodeView[], volumes: PodVolumes = NO_VOLUMES): Decision {
+export function decide(pod: Readonly<Pod>, nodes: readonly NodeView[], volumes: PodVolumes = NO_VOLUMES, devices: PodDevices = NO_DEVICES): Decision {
   if (volumes.chosen !== undefined) {
     // Volumes are being made on a node: it stays that node while the pod fits there.
-    const there = decide(pod, nodes.filter((n) => n.name === volumes.chosen), { open: volumes.open, refuse: volumes.refuse })
+    const there = decide(pod, nodes.filter((n) => n.name === volumes.chosen), { open: volumes.open, refuse: volumes.refuse }, devices)
     if (there.node !== undefined) return there
   }
   if (nodes.length === 0) return { message: 'no nodes available to schedule pods' }
-  if (volumes.problem !== undefined) return { message: `0/${nodes.length} nodes are available: ${volumes.problem}.` }
+  const problem = volumes.problem ?? devices.problem
+  if (problem !== undefined) return { message: `0/${nodes.length} nodes are available: ${problem}.` }
   const reasons = new Map<string, number>()
   const field: Field = { nodes, objecting: nodes.flatMap((on) => on.objecting.map((p) => ({ pod: p, on }))) }
   const fitting = nodes.filter((node) => {
@@ -45,9 +47,12 @@ export function decide(pod: Readonly<Pod>, nodes: readonly NodeView[], volumes: 
       for (const reason of why) reasons.set(reason, (reasons.get(reason) ?? 0) + 1)
       if (why.length > 0) return false
     }
-    const why = volumes.refuse(node)
-    for (const reason of why) reasons.set(reason, (reasons.get(reason) ?? 0) + 1)
-    return why.length === 0
+    for (const { refuse } of [volumes, devices]) {
+      const why = refuse(node)
+      for (const reason of why) reasons.set(reason, (reasons.get(reason) ?? 0) + 1)
+      if (why.length > 0) return false
+    }
+    return true
   })
   if (fitting.length === 0) {
     const parts = [...reasons].map(([reason, n]) => `${n} ${reason}`).toSorted()

@@ -3,13 +3,16 @@
  * (condition and Event) and is tried again when a node or another pod changes, and every few minutes.
  */
 import type { Binding, Node, Pod } from '../api/gen/types.ts'
+import { deviceClaimNames } from '../api/claims.ts'
 import { KINDS } from '../api/kinds.ts'
 import { claimNames } from '../api/volumes.ts'
 import { hasCode, messageOf } from '../base/errors.ts'
 import type { Clock } from '../base/clock.ts'
 import { createEventRecorder, keyOf, referenceTo, splitKey, type CacheSet, type Client } from '../client/mod.ts'
 import { createController, createManager, findCondition, kubeTime, type Manager, type Source } from '../control/mod.ts'
+import type { DeviceMatch } from './allocate.ts'
 import { decide } from './decide.ts'
+import { DeviceBinder } from './devices.ts'
 import { ClusterSnapshot } from './snapshot.ts'
 import { VolumeBinder } from './volumes.ts'
 
@@ -24,10 +27,12 @@ export interface SchedulerOptions {
   readonly client: Client
   readonly caches: CacheSet
   readonly clock: Clock
+  /** Loads what evaluates the selectors of device claims. @default claims with selectors are served nowhere */
+  readonly deviceSelectors?: () => Promise<DeviceMatch>
 }
 
 /** The scheduler; run it on one server at a time. */
-export function createScheduler({ client, caches, clock }: SchedulerOptions): Manager {
+export function createScheduler({ client, caches, clock, deviceSelectors = async () => noSelectors }: SchedulerOptions): Manager {
   const pods = caches.cache<Pod>(KINDS.Pod)
   const nodes = caches.cache<Node>(KINDS.Node)
   const podApi = client.resource<Pod>(KINDS.Pod)
@@ -35,12 +40,17 @@ export function createScheduler({ client, caches, clock }: SchedulerOptions): Ma
   const events = createEventRecorder({ client, clock, component: SCHEDULER_NAME })
   const snapshot = new ClusterSnapshot()
   const binder = new VolumeBinder(client, caches)
+  const devices = new DeviceBinder({ client, caches, selectors: deviceSelectors, now: () => clock.now() })
   /** Pods that fit nowhere; bounded by the pods that exist. */
   const waiting = new Set<string>()
 
   const source: Source = (enqueue) => {
     const retryAll = (): void => {
       for (const key of waiting) enqueue(key, GATHER_MS)
+    }
+    /** Pods that wait for devices: some may be free now. */
+    const retryClaiming = (): void => {
+      for (const key of waiting) if (pods.get(splitKey(key).name, splitKey(key).namespace)?.spec?.resourceClaims?.length) enqueue(key, GATHER_MS)
     }
     const claimChanged = (namespace: string | undefined, name: string | undefined): void => {
       for (const key of waiting) {
@@ -55,6 +65,17 @@ export function createScheduler({ client, caches, clock }: SchedulerOptions): Ma
         if (now?.status?.phase === 'Available') retryAll()
       }),
       binder.classes.onChange(retryAll),
+      devices.claims.onChange((now, old) => {
+        devices.seen(now, old)
+        const freed = old?.status?.allocation !== undefined && now?.status?.allocation === undefined
+        if (freed || !old) retryClaiming()
+        else for (const key of waiting) {
+          const pod = splitKey(key).namespace === old.metadata?.namespace ? pods.get(splitKey(key).name, splitKey(key).namespace) : undefined
+          if (pod && deviceClaimNames(pod).includes(old.metadata?.name ?? '')) enqueue(key, GATHER_MS)
+        }
+      }),
+      devices.slices.onChange(retryClaiming),
+      devices.classes.onChange(retryClaiming),
       nodes.onChange((now, old) => {
         const node = now ?? old
         snapshot.setNode(node?.metadata?.name ?? '', now)
@@ -80,12 +101,14 @@ export function createScheduler({ client, caches, clock }: SchedulerOptions): Ma
     const { namespace, name } = splitKey(key)
     const pod = pods.get(name, namespace)
     if (!pod || !isOurs(pod)) return void waiting.delete(key)
+    const claimed = await devices.of(pod)
     const volumes = binder.of(pod)
     // Assumed on a node while its volumes were made: looked at as if for the first time.
     if (volumes.open.length > 0) snapshot.forget(key)
-    const decision = decide(pod, snapshot.views(), volumes)
+    const decision = decide(pod, snapshot.views(), volumes, claimed)
     if (decision.node === undefined) {
       waiting.add(key)
+      await devices.release(pod)
       await explain(pod, decision.message)
       return { requeueAfterMs: RETRY_MS }
     }
@@ -95,6 +118,15 @@ export function createScheduler({ client, caches, clock }: SchedulerOptions): Ma
       const node = nodes.get(decision.node)
       if (node) await binder.choose(volumes, node)
       return { requeueAfterMs: RETRY_MS }
+    }
+    try {
+      const node = nodes.get(decision.node)
+      if (node) await devices.reserve(pod, node)
+    } catch (error) {
+      snapshot.forget(key)
+      // Somebody else wrote the claim: what it says now is looked at soon.
+      if (hasCode(error, 'conflict') || hasCode(error, 'not-found')) return { requeueAfterMs: GATHER_MS }
+      throw error
     }
     try {
       const metadata = { name, ...(namespace === undefined ? {} : { namespace }), ...(pod.metadata?.uid === undefined ? {} : { uid: pod.metadata.uid }) }
@@ -124,8 +156,12 @@ export function createScheduler({ client, caches, clock }: SchedulerOptions): Ma
     }
   }
 
-  const controller = createController({ name: 'scheduler', clock, sources: [source], caches: [pods, nodes, binder.claims, binder.volumes, binder.classes], reconcile, workers: 1 })
+  const controller = createController({ name: 'scheduler', clock, sources: [source], caches: [pods, nodes, binder.claims, binder.volumes, binder.classes, devices.claims, devices.slices, devices.classes], reconcile, workers: 1 })
   return createManager([controller], [(signal) => events.run(signal)])
+}
+
+const noSelectors: DeviceMatch = () => {
+  throw new Error('selectors of devices cannot be evaluated here')
 }
 
 function isOurs(pod: Readonly<Pod>): boolean {

@@ -3,7 +3,7 @@
  * all talking in process. Nodes are played (`play-node.ts`) or real agents given by the test. Used by integration tests.
  */
 import { generateKeyPairSync } from 'node:crypto'
-import { createApiServer, listen } from '../../src/apiserver/mod.ts'
+import { createApiServer, listen, loadDeviceSelectors } from '../../src/apiserver/mod.ts'
 import { GROUP_AUTHENTICATED, GROUP_MASTERS, type UserInfo } from '../../src/api/contract.ts'
 import { systemClock, type Clock } from '../../src/base/clock.ts'
 import { createCa, createKey, issue } from '../../src/base/pki.ts'
@@ -84,7 +84,7 @@ export async function createTestCluster(options: TestClusterOptions = {}): Promi
     const schedulerClient = clientOf(SCHEDULER)
     const schedulerCaches = createCaches(schedulerClient, { clock })
     scope.run('scheduler caches', (signal) => schedulerCaches.run(signal))
-    managers.push(createScheduler({ client: schedulerClient, caches: schedulerCaches, clock }))
+    managers.push(createScheduler({ client: schedulerClient, caches: schedulerCaches, clock, deviceSelectors: loadDeviceSelectors }))
     for (const manager of managers) scope.run('manager', (signal) => manager.run(signal))
   }
 

@@ -37,6 +37,12 @@ class Semver extends Opaque {
   }
 }
 
+/** A quantity as a value of the language. @throws CelError */
+export const quantityValue = (text: string): unknown => new Amount(readQuantity(text))
+
+/** A semantic version as a value of the language. @throws CelError */
+export const versionValue = (text: string): unknown => parseSemver(text)
+
 /** Defines them. */
 export function defineNumbers(env: Functions): void {
   quantities(env)

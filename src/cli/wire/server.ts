@@ -9,7 +9,7 @@ import { join } from 'node:path'
 import type { ConfigMap, Secret } from '../../api/gen/types.ts'
 import { ALPN_API_H2, GROUP_MASTERS, nodeUser, PATHS, type UserInfo } from '../../api/contract.ts'
 import { KINDS } from '../../api/kinds.ts'
-import { createApiServer, createPodStreams, listen, type Route, type ServiceAccountKey } from '../../apiserver/mod.ts'
+import { createApiServer, createPodStreams, listen, loadDeviceSelectors, type Route, type ServiceAccountKey } from '../../apiserver/mod.ts'
 import { writeFileAtomic } from '../../base/atomic-file.ts'
 import { systemClock } from '../../base/clock.ts'
 import { hasCode } from '../../base/errors.ts'
@@ -150,7 +150,7 @@ export async function startServer(settings: ServerSettings): Promise<RunningServ
       const controllers = next ?? makeControllers()
       next = undefined
       leading.run('controllers', (signal) => controllers.run(signal))
-      const scheduler = createScheduler({ client: clientOf(as('system:kube-scheduler')), caches, clock })
+      const scheduler = createScheduler({ client: clientOf(as('system:kube-scheduler')), caches, clock, deviceSelectors: loadDeviceSelectors })
       leading.run('scheduler', (signal) => scheduler.run(signal))
       const deviceClient = clientOf(as('system:skerry-devices'))
       const recorder = createEventRecorder({ client: deviceClient, clock, component: 'device-controller' })
