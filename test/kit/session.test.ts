@@ -49,6 +49,7 @@ test('ages, times, uids, addresses and generated names are alike; quantities and
   same('web-5d8f9c7b6d-x2k4p   1/1   Running   0     3s', 'web-7bcd6f55c4-zzzzz   1/1   Running   0   2m10s')
   same('at 2026-01-01T00:00:00Z uid 8a1bd0a4-3a9b-4f11-9a0a-3a8f6d1f5a10', 'at 2026-02-01T10:00:00.5Z uid 9a1bd0a4-3a9b-4f11-9a0a-3a8f6d1f5a10')
   same('10.43.0.7 80:30001/TCP', '10.43.9.7 80:32001/TCP')
+  same('stored to "kubectl-edit-2456789452.yaml"', 'stored to "kubectl-edit-1030213311.yaml"')
   for (const [a, b] of [['cpu: 100m', 'cpu: 200m'], ['app:1', 'app:2'], ['replicas 1', 'replicas 2'], ['  indent', 'indent']] as const) assert.notDeepEqual(alike(a), alike(b))
 })
 

@@ -111,6 +111,8 @@ const ALIKE: readonly (readonly [RegExp, string])[] = [
   [/\b(?:10|127|169)(?:\.\d{1,3}){3}(?::\d{4,5})?\b(?!\/)/g, '<ip>'],
   [/\beyJ[\w-]+\.[\w-]+\.[\w-]+/g, '<token>'],
   [/((?:resourceVersion"?|Resource Version): *"?)\d+/g, '$1<rv>'],
+  // Before the next: a number may be made of that alphabet's digits alone.
+  [/kubectl-edit-\d+/g, 'kubectl-edit-<rand>'],
   [new RegExp(`(?<=-)${RANDOM}{8,10}(?:-${RANDOM}{5})?\\b`, 'g'), '<hash>'],
   [new RegExp(`(?<=-)${RANDOM}{5}\\b(?!-)`, 'g'), '<rand>'],
   [/(?<=\S) {2,}/g, '  '],
@@ -122,7 +124,6 @@ const ALIKE: readonly (readonly [RegExp, string])[] = [
   [/(?<=kube-api-access-)\w{5}/g, '<rand>'],
   [/(?<=pod-template-hash=)\w+/g, '<hash>'],
   [/^([WIE])\d{4} \d\d:\d\d:\d\d\.\d+ +\d+ /, '$1 '],
-  [/kubectl-edit-\d+/g, 'kubectl-edit-<rand>'],
   [/\s+$/g, ''],
 ]
 /** What only this server says, and only until it has the controller. */
