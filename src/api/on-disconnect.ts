@@ -5,7 +5,7 @@
  * both may run then, as nobody can tell cut off from dead. `,keep=original` (default) or `,keep=replacement` says which one
  * goes when the node is back.
  */
-import { AppError } from '../base/errors.ts'
+import { AppError, messageOf } from '../base/errors.ts'
 
 export const ON_DISCONNECT = 'skerry.io/on-disconnect'
 /** Condition of a pod that somebody else stands in for: True while its node is away, False for a while after its return. */
@@ -27,4 +27,18 @@ export function parseOnDisconnect(text: string | undefined): OnDisconnect {
   const ms = m ? Number(m[1]) * (UNITS[m[2] as string] as number) : 0
   if (!m || ms === 0) throw new AppError('invalid', `annotation ${ON_DISCONNECT} is "${text}", expected "keep" or "replace-after=15m" (s, m, h or d), with ",keep=original" or ",keep=replacement" behind it`)
   return { replaceAfterMs: ms, keep: m[3] === 'replacement' ? 'replacement' : 'original' }
+}
+
+/**
+ * What of a written policy will not happen as it reads; undefined when it will.
+ *
+ * @param replaced whether somebody makes another pod in the place of such a one
+ */
+export function onDisconnectWarning(text: string | undefined, replaced: boolean): string | undefined {
+  try {
+    const { replaceAfterMs } = parseOnDisconnect(text)
+    return replaceAfterMs !== undefined && !replaced ? `"${text}" acts on pods of ReplicaSets and Deployments only: nobody makes another pod in place of this one` : undefined
+  } catch (error) {
+    return `${messageOf(error)}; until then the pod is kept`
+  }
 }

@@ -7,6 +7,7 @@ import type {
 } from '../gen/types.ts'
 import type { ObjectMeta } from '../meta.ts'
 import { dnsLabelErrors } from '../names.ts'
+import { ON_DISCONNECT, onDisconnectWarning } from '../on-disconnect.ts'
 import { tryParseQuantity } from '../quantity.ts'
 import { allContainers } from './security.ts'
 
@@ -37,7 +38,7 @@ const OLD_VOLUMES: readonly (readonly [key: keyof Volume, told: string, text: st
 const NO_SELECTOR = 'a null labelSelector results in matching no pod'
 
 /** A pod, when it is created or its content changes. */
-export const podWarnings = (pod: Pod, old?: Pod): string[] => [...(old ? [] : nameWarning(pod.metadata, "the Pod's hostname")), ...ofSpec('', pod.spec, pod.metadata)]
+export const podWarnings = (pod: Pod, old?: Pod): string[] => [...(old ? [] : nameWarning(pod.metadata, "the Pod's hostname")), ...ofSpec('', pod.spec, pod.metadata, pod.metadata?.ownerReferences?.some((o) => o.kind === 'ReplicaSet') === true)]
 
 /** A name that cannot be a host's; told once, on creation. */
 function nameWarning(meta: ObjectMeta | undefined, use = 'Pod names and hostnames'): string[] {
@@ -46,22 +47,30 @@ function nameWarning(meta: ObjectMeta | undefined, use = 'Pod names and hostname
 }
 
 /** The template of a workload, at `spec.template` unless told. */
-export const templateWarnings = (o: { readonly spec?: { readonly template?: PodTemplateSpec } }): string[] => ofTemplate('spec.template', o.spec?.template)
+export const templateWarnings = (o: { readonly spec?: { readonly template?: PodTemplateSpec } }): string[] => ofTemplate('spec.template', o.spec?.template, false)
 /** The same of what pods are named after. */
-export const namedTemplateWarnings = (o: Deployment, old?: Deployment): string[] => [...(old ? [] : nameWarning(o.metadata)), ...templateWarnings(o)]
-export const podTemplateWarnings = (o: { readonly template?: PodTemplateSpec }): string[] => ofTemplate('template', o.template)
+export const namedTemplateWarnings = (o: Deployment, old?: Deployment): string[] => [
+  ...(old ? [] : nameWarning(o.metadata)),
+  ...(o.metadata?.annotations?.[ON_DISCONNECT] === undefined || o.spec?.template?.metadata?.annotations?.[ON_DISCONNECT] !== undefined
+    ? []
+    : [`metadata.annotations[${ON_DISCONNECT}]: has no effect here; it belongs to the pods, in spec.template.metadata.annotations`]),
+  ...ofTemplate('spec.template', o.spec?.template, true),
+]
+export const podTemplateWarnings = (o: { readonly template?: PodTemplateSpec }): string[] => ofTemplate('template', o.template, true)
 
-function ofTemplate(path: string, template: PodTemplateSpec | undefined): string[] {
-  return ofSpec(`${path}.`, template?.spec, template?.metadata)
+function ofTemplate(path: string, template: PodTemplateSpec | undefined, replaced: boolean): string[] {
+  return ofSpec(`${path}.`, template?.spec, template?.metadata, replaced)
 }
 
-/** Everything of one pod spec; `prefix` is empty or ends with a dot. */
-function ofSpec(prefix: string, spec: PodSpec | undefined, meta: ObjectMeta | undefined): string[] {
+/** Everything of one pod spec; `prefix` is empty or ends with a dot, `replaced` as in `onDisconnectWarning`. */
+function ofSpec(prefix: string, spec: PodSpec | undefined, meta: ObjectMeta | undefined, replaced: boolean): string[] {
   if (!spec) return []
   const path = `${prefix}spec`
   const all = allContainers(spec, path)
+  const policy = onDisconnectWarning(meta?.annotations?.[ON_DISCONNECT], replaced)
   return [
     ...placement(path, spec),
+    ...(policy === undefined ? [] : [`${prefix}metadata.annotations[${ON_DISCONNECT}]: ${policy}`]),
     ...Object.keys(meta?.annotations ?? {}).flatMap((k) => (OLD_ANNOTATIONS[k] === undefined ? [] : [`${prefix}metadata.annotations[${k}]: ${OLD_ANNOTATIONS[k]}`])),
     ...(spec.volumes ?? []).flatMap((v, i) =>
       OLD_VOLUMES.flatMap(([key, told, text]) => (v[key] === undefined ? [] : [`${path}.volumes[${i}].${told}: ${text}`])),
@@ -224,7 +233,7 @@ export function accountWarnings(a: ServiceAccount): string[] {
 
 /** A CronJob whose Jobs could not be named, and the template of their pods. */
 export function cronJobWarnings(c: CronJob, old?: CronJob): string[] {
-  return [...(old ? [] : nameWarning(c.metadata)), ...ofTemplate('spec.jobTemplate.spec.template', c.spec?.jobTemplate?.spec?.template)]
+  return [...(old ? [] : nameWarning(c.metadata)), ...ofTemplate('spec.jobTemplate.spec.template', c.spec?.jobTemplate?.spec?.template, false)]
 }
 
 /** Endpoints have a follower. */
