@@ -7,6 +7,7 @@ import { KINDS } from '../api/kinds.ts'
 import { fieldInvalid, invalid } from '../api/status.ts'
 import { AppError } from '../base/errors.ts'
 import type { Core } from './core.ts'
+import { settleFamilies } from './service-families.ts'
 import { freeAddress, inCidr } from './service-ips.ts'
 import type { Obj } from './stored-text.ts'
 
@@ -32,7 +33,7 @@ export function holdingsOf(object: Obj): Holding[] {
 /** Fills in what a Service of its type needs, before it is admitted. @throws ApiError 422 */
 export function allocate(core: Core, object: Obj, old: Obj | undefined): void {
   const spec = (object.spec ??= {}) as ServiceSpec
-  const before = old ? specOf(old) : {}
+  const before: ServiceSpec = old ? specOf(old) : {}
   const type = spec.type ?? 'ClusterIP'
   object.status ??= { loadBalancer: {} }
   if (type === 'ExternalName') return
@@ -40,14 +41,13 @@ export function allocate(core: Core, object: Obj, old: Obj | undefined): void {
     spec.clusterIP = before.clusterIP
     if (before.clusterIPs) spec.clusterIPs ??= before.clusterIPs
   }
+  const wrong = settleFamilies(spec, old && before, core.serviceCidr.includes(':') ? 'IPv6' : 'IPv4')
+  if (wrong.length > 0) throw invalid(KINDS.Service, object.metadata.name ?? '', wrong)
   if (!spec.clusterIP) pickAddress(core, object)
   else if (spec.clusterIP !== 'None' && spec.clusterIP !== before.clusterIP) {
     if (!inCidr(core.serviceCidr, spec.clusterIP)) refuseAddress(object, spec.clusterIP, `the provided IP (${spec.clusterIP}) is not in the valid range. The range of valid IPs is ${core.serviceCidr}`)
     if (taken(core, object).has(spec.clusterIP)) refuseTaken(object, { kind: 'ip', value: spec.clusterIP })
   }
-  spec.clusterIPs = [spec.clusterIP as string]
-  spec.ipFamilies ??= ['IPv4']
-  spec.ipFamilyPolicy ??= 'SingleStack'
   if (type === 'NodePort' || type === 'LoadBalancer') allocatePorts(core, object, spec, before)
   if (type === 'LoadBalancer' && spec.externalTrafficPolicy === 'Local') {
     spec.healthCheckNodePort ||= before.healthCheckNodePort || pickPort(core, object)
