@@ -13,6 +13,7 @@ import { Scope } from '../base/scope.ts'
 import type { NodeHandler } from '../base/stream.ts'
 import { createEventRecorder, type ResourceRef } from '../client/mod.ts'
 import { PAUSE_IMAGE } from './containerd/pause.ts'
+import { NodeDevices } from './dra/node-devices.ts'
 import { ImageCollector } from './image-gc.ts'
 import { Images } from './images.ts'
 import { Objects } from './objects.ts'
@@ -28,7 +29,7 @@ import { Probes } from './pods/probes.ts'
 import { serviceEnv } from './pods/service-env.ts'
 import { StatusWriter } from './pods/status-writer.ts'
 import { RuntimeView } from './pods/view.ts'
-import type { AgentOptions } from './ports.ts'
+import type { AgentOptions, NodeFacts } from './ports.ts'
 import { NODES, PODS, SERVICES } from './refs.ts'
 import { lookAtMachine, resourceMetrics, Stats } from './stats/summary.ts'
 import { StaticPods } from './static/static-pods.ts'
@@ -107,7 +108,7 @@ export function createAgent(options: AgentOptions): Agent {
     return `${s.name}://${s.version}`
   }
   let lastVersion = ''
-  const facts =
+  const machine =
     options.facts ??
     (() =>
       readFacts({
@@ -117,6 +118,20 @@ export function createAgent(options: AgentOptions): Agent {
         reserved: options.reserved ?? {},
         runtimeVersion: async () => (lastVersion = await runtimeVersion().catch(() => lastVersion || 'containerd://unknown')),
       }))
+  const devices = new NodeDevices({
+    nodeName,
+    client,
+    clock,
+    fetch,
+    rules: options.devices ?? [],
+    dataDir: dirs.data,
+    node: () => nodes.get(nodeName),
+    isLive: (uid) => [...pods.list(), ...(fromFiles?.list() ?? [])].some((p) => p.metadata?.uid === uid && p.status?.phase !== 'Succeeded' && p.status?.phase !== 'Failed'),
+  })
+  const facts = async (): Promise<NodeFacts> => {
+    const [seen, offered] = [await machine(), await devices.look()]
+    return { ...seen, capacity: { ...seen.capacity, ...offered }, allocatable: { ...seen.allocatable, ...offered } }
+  }
   const node = new NodeObject({
     name: nodeName,
     client,
@@ -132,7 +147,10 @@ export function createAgent(options: AgentOptions): Agent {
     clockAheadMs: options.clockAheadMs ?? (() => 0),
     sealing: options.sealing,
     runtimeState: () => ({ ok: view.healthy && runtimeMessage === '', message: runtimeMessage || 'the container runtime does not answer' }),
-    onChange: () => manager?.nodeChanged(),
+    onChange: () => {
+      manager?.nodeChanged()
+      devices.kick()
+    },
   })
 
   const objects = new Objects({
@@ -158,6 +176,7 @@ export function createAgent(options: AgentOptions): Agent {
     tokens,
     objects,
     images,
+    devices,
     probes: new Probes({ clock }),
     statuses,
     events,
@@ -226,6 +245,7 @@ export function createAgent(options: AgentOptions): Agent {
     kick() {
       statuses.kick()
       node.kick()
+      devices.kick()
       manager?.linkBack()
       fromFiles?.kick()
     },
@@ -249,6 +269,7 @@ export function createAgent(options: AgentOptions): Agent {
           events.event({ apiVersion: 'v1', kind: 'Node', name: nodeName, uid: nodeName }, 'Warning', 'CgroupSetupFailed', messageOf(error))
         })
         await localPath.start(scope)
+        await devices.start()
         await node.look()
         const made = new Pods({ context: context(scope), cache: pods, network: options.network, logRoot, fromFiles })
         manager = made
@@ -256,6 +277,7 @@ export function createAgent(options: AgentOptions): Agent {
         scope.run('status', (s) => statuses.run(s))
         if (!options.events) scope.run('events', (s) => events.run(s))
         scope.run('node', (s) => node.run(s))
+        scope.run('devices', (s) => devices.run(s))
         scope.run('pods', (s) => made.run(s))
         if (fromFiles) scope.run('static pods', (s) => fromFiles.run(s))
         if (collector) {

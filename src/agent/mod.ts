@@ -2,6 +2,7 @@
 export { createAgent } from './agent.ts'
 export type { Agent } from './agent.ts'
 export type { AgentOptions, HostPort, Mounter, NodeFacts, NodeNetwork, Seal } from './ports.ts'
+export { parseDeviceRule, type DeviceRule } from './dra/found.ts'
 export { machineArch, KUBERNETES_VERSION } from './node/facts.ts'
 export { checkNode, type CheckOptions, type CheckRow } from './check/check.ts'
 export { startContainerd, type OwnContainerd } from './containerd/supervisor.ts'

@@ -5,6 +5,7 @@
 import type { CacheSet, Client, EventRecorder } from '../client/mod.ts'
 import type { MountSpec, Runtime } from '../cri/mod.ts'
 import type { Clock } from '../base/clock.ts'
+import type { DeviceRule } from './dra/found.ts'
 import type { Metrics } from '../base/metrics.ts'
 
 /** One host port of one pod of this node. */
@@ -85,6 +86,8 @@ export interface AgentOptions {
   readonly clusterDns?: () => { readonly server: string; readonly domain: string } | undefined
   /** Kernel settings that pods may have beyond the safe ones, as the kubelet's `--allowed-unsafe-sysctls`. @default none */
   readonly unsafeSysctls?: readonly string[]
+  /** Device nodes that pods may claim, or ask for as extended resources. @default none */
+  readonly devices?: readonly DeviceRule[]
   /** Directory of static pods' manifests. @default none are run */
   readonly manifestDirectory?: string
   /** Root of the cgroup tree, e.g. `/skerry-default`; undefined leaves cgroups to the runtime. */

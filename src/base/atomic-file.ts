@@ -41,6 +41,16 @@ export async function readFileIfAny(path: string): Promise<string | undefined> {
   }
 }
 
+/** JSON of a file that need not be there; undefined also for one that is torn: what stands in it can be found anew. */
+export async function readJsonIfAny<T>(path: string): Promise<T | undefined> {
+  const text = await readFileIfAny(path)
+  try {
+    return text === undefined ? undefined : (JSON.parse(text) as T)
+  } catch {
+    return undefined
+  }
+}
+
 /** Makes a rename or unlink in `dir` durable. */
 export async function syncDirectory(dir: string): Promise<void> {
   const handle = await open(dir, 'r')

@@ -80,6 +80,11 @@ export class FakeRuntime implements Runtime {
     this.#failures.set(call, [...(this.#failures.get(call) ?? []), error])
   }
 
+  /** What the newest container of that name was made with. */
+  configOf(name: string): ContainerConfig | undefined {
+    return [...this.#containers.values()].findLast((c) => c.config.name === name)?.config
+  }
+
   /** The runtime goes away (every call is `unavailable`, event readers are cut) or comes back with what it had. */
   setAway(away: boolean): void {
     this.#away = away

@@ -2,7 +2,7 @@
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { createAgent, type Agent } from '../../src/agent/mod.ts'
+import { createAgent, parseDeviceRule, type Agent } from '../../src/agent/mod.ts'
 import { nodeUser, type ApiHandler } from '../../src/api/contract.ts'
 import { AppError } from '../../src/base/errors.ts'
 import type { Clock } from '../../src/base/clock.ts'
@@ -16,6 +16,8 @@ export interface AgentNodeOptions {
   readonly labels?: Readonly<Record<string, string>>
   /** Images this node has, or can pull. */
   readonly images?: Readonly<Record<string, FakeImage>>
+  /** Device nodes that pods may claim; see `--device` of the agent. */
+  readonly devices?: readonly string[]
 }
 
 export class AgentNode implements AsyncDisposable {
@@ -68,6 +70,7 @@ export class AgentNode implements AsyncDisposable {
       network: { configure: async () => {}, setHostPorts: async () => {} },
       mounter: { tmpfs: async () => {}, readOnly: async () => {}, unmountUnder: async () => {} },
       online: () => !state.away,
+      devices: (options.devices ?? []).map(parseDeviceRule),
       ...(options.labels === undefined ? {} : { nodeLabels: options.labels }),
     })
     const kick = (): void => {

@@ -69,6 +69,8 @@ export interface ContainerInput {
   readonly image: { readonly id: string; readonly user: string }
   readonly env: Environment
   readonly podIPs: readonly string[]
+  /** Device nodes beside those of block volumes. */
+  readonly devices: ContainerConfig['devices']
   readonly volumes: Volumes
   readonly capacity: Readonly<Record<string, string>>
   readonly clusterDomain: string | undefined
@@ -94,7 +96,7 @@ export async function containerConfig(input: ContainerInput): Promise<ContainerC
     workingDir: spec.workingDir ?? '',
     env: [...env].map(([name, value]) => ({ name, value })),
     mounts: [...mounts, ...own],
-    devices: (spec.volumeDevices ?? []).map((d) => input.volumes.device(pod, d)),
+    devices: [...input.devices, ...(spec.volumeDevices ?? []).map((d) => input.volumes.device(pod, d))],
     labels: { ...podLabels(pod), [names.LABEL_CONTAINER_NAME]: spec.name },
     annotations: {
       [names.ANNOTATION_HASH]: names.hashOf(spec),

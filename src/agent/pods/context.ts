@@ -4,6 +4,7 @@ import type { Clock } from '../../base/clock.ts'
 import type { Scope } from '../../base/scope.ts'
 import type { EventRecorder } from '../../client/mod.ts'
 import type { Runtime } from '../../cri/mod.ts'
+import type { NodeDevices } from '../dra/node-devices.ts'
 import type { Images } from '../images.ts'
 import type { Objects } from '../objects.ts'
 import type { Cgroups } from '../node/cgroups.ts'
@@ -42,6 +43,7 @@ export interface PodContext {
   readonly tokens: Tokens
   readonly objects: Objects
   readonly images: Images
+  readonly devices: NodeDevices
   readonly probes: Probes
   readonly statuses: StatusWriter
   readonly events: EventRecorder

@@ -64,6 +64,9 @@ export class Steps {
     await mkdir(this.#logDir(), { recursive: true, mode: 0o755 })
     await mkdir(this.#c.volumes.podDir(uidOf(pod)), { recursive: true, mode: 0o750 })
     await this.#c.cgroups?.ensurePod(pod)
+    await this.#c.devices.prepare(pod).catch((error: unknown) => {
+      throw new StartFailure('FailedPrepareDynamicResources', new AppError('invalid', `Failed to prepare dynamic resources: ${messageOf(error)}`, { cause: error }))
+    })
     await this.#c.volumes.prepare(pod, this.#sources())
   }
 
@@ -114,11 +117,12 @@ export class Steps {
     const podIPs = this.#c.view.ips(action.sandboxId)
     const sandbox = this.#c.view.pod(uidOf(pod)).sandboxes.find((s) => s.id === action.sandboxId)
     const made = await stage('CreateContainerConfigError', async () => {
-      const env = await environment(spec, this.#fields(podIPs), config, { ...(await node.serviceEnv(pod)), ...node.addedEnv() })
+      const access = this.#c.devices.accessOf(pod, spec)
+      const env = await environment(spec, this.#fields(podIPs), config, { ...(await node.serviceEnv(pod)), ...node.addedEnv(), ...access.env })
       const { attempt, delayMs } = action
       const clusterDomain = node.clusterDns()?.domain
       const image = { id: spec.image ?? '', user: info.user }
-      return await containerConfig({ pod, spec, attempt, delayMs, image, env, podIPs, volumes: this.#c.volumes, capacity: node.capacity(), clusterDomain, seccompDirs: node.seccompDirs, target: this.#targetOf(item.target) })
+      return await containerConfig({ pod, spec, attempt, delayMs, image, env, podIPs, devices: access.devices, volumes: this.#c.volumes, capacity: node.capacity(), clusterDomain, seccompDirs: node.seccompDirs, target: this.#targetOf(item.target) })
     })
     signal.throwIfAborted()
     const sandboxOf = await this.#sandboxConfig(pod, sandbox?.attempt ?? 0)
@@ -188,6 +192,7 @@ export class Steps {
     }
     await this.#c.volumes.remove(uid)
     await this.#c.tokens.forget(uid)
+    this.#c.devices.forget(uid)
     await rm(this.#logDir(), { recursive: true, force: true })
     try {
       await this.#c.cgroups?.removePod(uid)

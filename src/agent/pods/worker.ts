@@ -171,11 +171,16 @@ export class PodWorker {
   #judge(now: number): void {
     if (this.#ending) return
     const fresh = !this.#judged && this.#c.view.pod(this.uid).sandboxes.length === 0 && (this.#pod.status?.phase ?? 'Pending') === 'Pending'
-    const refused = fresh ? refusal(this.#pod, this.#c.node.abilities()) : undefined
+    const refused = fresh ? (refusal(this.#pod, this.#c.node.abilities()) ?? this.#withoutDevices()) : undefined
     if (!this.#judged && hasStorageLimits(this.#pod)) this.#weighLater()
     this.#judged = true
     const over = (deadlineOf(this.#pod) ?? Infinity) <= now
     if (refused || over) this.#condemn(refused ?? DEADLINE_EXCEEDED)
+  }
+
+  #withoutDevices(): Verdict | undefined {
+    const why = this.#c.devices.admit(this.#pod)
+    return why === undefined ? undefined : { reason: 'UnexpectedAdmissionError', message: `Pod was rejected: ${why}`, refused: true }
   }
 
   #condemn(verdict: Verdict): void {
@@ -371,7 +376,7 @@ export class PodWorker {
       case 'start':
         return this.#startFailed(action.name, step, failures, error)
       case 'prepare':
-        return this.#say('Warning', 'FailedMount', messageOf(error))
+        return this.#say('Warning', error instanceof StartFailure ? error.reason : 'FailedMount', messageOf(error))
       case 'sandbox':
         return this.#say('Warning', 'FailedCreatePodSandBox', `Failed to create pod sandbox: ${messageOf(error)}`)
       case 'kill':

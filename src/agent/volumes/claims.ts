@@ -1,9 +1,9 @@
 /** What a pod's claim is on this machine: the claim's volume, checked, and where it lies. */
-import { readFile, stat } from 'node:fs/promises'
+import { stat } from 'node:fs/promises'
 import type { PersistentVolume, PersistentVolumeClaim, Pod, Volume } from '../../api/gen/types.ts'
 import { claimNameOf, isBound, isClaimOf } from '../../api/volumes.ts'
 import type { KubeObject } from '../../api/meta.ts'
-import { writeFileAtomic } from '../../base/atomic-file.ts'
+import { readJsonIfAny, writeFileAtomic } from '../../base/atomic-file.ts'
 import { AppError } from '../../base/errors.ts'
 import type { ResourceRef } from '../../client/mod.ts'
 import { PERSISTENT_VOLUME_CLAIMS, PERSISTENT_VOLUMES } from '../refs.ts'
@@ -33,7 +33,7 @@ export interface ClaimContext {
 
 /** Finds the volume behind a claim, and makes its directory where that is this node's to do. @throws AppError in the kubelet's words */
 export async function claimPlace(pod: Readonly<Pod>, volume: Readonly<Volume>, context: ClaimContext): Promise<Place> {
-  const kept = await readFile(context.file, 'utf8').then((text) => JSON.parse(text) as PersistentVolume, () => undefined)
+  const kept = await readJsonIfAny<PersistentVolume>(context.file)
   const found = kept ?? (await findVolume(pod, volume, context.fetch))
   const at = await place(found, context.localPath)
   if (!kept) {

@@ -19,6 +19,7 @@ export const AGENT_FLAGS: readonly Flag[] = [
   { name: 'local-api-port', type: 'number', help: 'port of the Kubernetes API that this node serves to its own pods', default: 6444 },
   { name: 'pod-manifest-path', type: 'string', value: 'PATH', help: 'directory of static pods, run with or without a server (default: agent/manifests under the data directory)' },
   { name: 'allowed-unsafe-sysctls', type: 'list', value: 'NAME', help: 'kernel setting that pods may have beyond the safe ones, like net.core.somaxconn or kernel.msg* (repeat)' },
+  { name: 'device', type: 'list', value: 'RULE', help: 'device nodes for pods to claim, like /dev/video*, or as an extended resource, like example.com/video=/dev/video*; example.com/dongle=2 has none (repeat)' },
   { name: 'seal-key-file', type: 'string', value: 'PATH', help: 'file on other media that holds the key to what this node keeps; made the first time (default: the TPM, else beside the data)' },
 ]
 
@@ -45,6 +46,7 @@ export function agentSettings(settings: Settings): Omit<AgentSettings, 'token' |
     mqttPort,
     localApiPort,
     unsafeSysctls,
+    devices: (settings['device'] ?? []) as readonly string[],
     manifestDirectory: settings['pod-manifest-path'] as string | undefined,
     sealKeyFile: settings['seal-key-file'] as string | undefined,
     env: process.env,

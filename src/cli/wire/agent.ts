@@ -4,7 +4,7 @@
  */
 import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
-import { BridgeNetwork, createAgent, openSealing, startContainerd, type HostPort, type NodeNetwork } from '../../agent/mod.ts'
+import { BridgeNetwork, createAgent, openSealing, parseDeviceRule, startContainerd, type HostPort, type NodeNetwork } from '../../agent/mod.ts'
 import { ALPN_API_H2, ALPN_LINK } from '../../api/contract.ts'
 import { systemClock } from '../../base/clock.ts'
 import { hasCode, messageOf } from '../../base/errors.ts'
@@ -41,6 +41,8 @@ export interface AgentSettings {
   readonly localApiPort: number
   /** Kernel settings that pods may have beyond the safe ones. */
   readonly unsafeSysctls: readonly string[]
+  /** Device nodes that pods may have; see {@link parseDeviceRule}. */
+  readonly devices: readonly string[]
   /** Directory of static pods; undefined is the one under the data directory. */
   readonly manifestDirectory: string | undefined
   /** File on other media with the key that seals what the node keeps. */
@@ -63,6 +65,7 @@ export async function runAgent(settings: AgentSettings, signal: AbortSignal): Pr
 async function runNode(settings: AgentSettings, signal: AbortSignal): Promise<void> {
   const paths = pathsOf(settings.dataDir)
   const clock = systemClock
+  const rules = settings.devices.map(parseDeviceRule)
   await using scope = new Scope('agent', signal)
   scope.onClose(await lockDirectory(join(paths.data, 'agent/lock'), 'agent'))
   await mkdir(paths.run, { recursive: true, mode: 0o711 })
@@ -135,6 +138,7 @@ async function runNode(settings: AgentSettings, signal: AbortSignal): Promise<vo
     online: () => online,
     clockAheadMs: () => clockAheadMs,
     unsafeSysctls: settings.unsafeSysctls,
+    devices: rules,
     manifestDirectory: settings.manifestDirectory ?? join(paths.data, 'agent/manifests'),
     cgroupRoot: containerd.paths.cgroupRoot,
     imageDirectory: containerd.paths.root,
