@@ -155,21 +155,20 @@ function prune(merged: KubeObject, last: Owner, now: readonly Owner[], shapes: S
 const without = (object: KubeObject, fields: Fields, schema: Schema): KubeObject => removeFields(object, fields, schema) as KubeObject
 
 /** Fields that belong to the server, never to a manager. */
-const SERVER_OWNED: Fields = {
-  'f:apiVersion': {},
-  'f:kind': {},
-  'f:metadata': {
-    '.': {},
-    ...Object.fromEntries(['name', 'namespace', 'creationTimestamp', 'selfLink', 'uid', 'generation', 'managedFields', 'resourceVersion'].map((k) => [`f:${k}`, {}])),
-  },
-}
+const SERVER_OWNED = new Set(['.', 'f:apiVersion', 'f:kind'])
+/** The same of metadata, which itself is nobody's. */
+const SERVER_METADATA: Fields = Object.fromEntries(['name', 'namespace', 'creationTimestamp', 'selfLink', 'uid', 'generation', 'managedFields', 'resourceVersion'].map((k) => [`f:${k}`, {}]))
 
-function owned(fields: Fields, writer: Writer): Fields {
-  const mine = Object.entries(difference(fields, SERVER_OWNED)).filter(([key]) => {
-    if (!writer.hasStatus) return true
-    return writer.subresource === 'status' || writer.subresource === 'approval' ? key === 'f:status' || key === 'f:metadata' : key !== 'f:status'
-  })
-  return Object.fromEntries(mine)
+function owned(fields: Fields, { hasStatus, subresource }: Writer): Fields {
+  const out: Record<string, Fields> = {}
+  const ofStatus = subresource === 'status' || subresource === 'approval'
+  for (const key of Object.keys(fields)) {
+    if (SERVER_OWNED.has(key) || (hasStatus && (ofStatus ? key !== 'f:status' && key !== 'f:metadata' : key === 'f:status'))) continue
+    const { '.': _self, ...mine } = key === 'f:metadata' ? difference(fields[key] as Fields, SERVER_METADATA) : {}
+    if (key !== 'f:metadata') out[key] = fields[key] as Fields
+    else if (!isEmpty(mine)) out[key] = mine
+  }
+  return out
 }
 
 function mergeValue(live: unknown, applied: unknown, schema: Schema): unknown {

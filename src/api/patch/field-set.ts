@@ -9,32 +9,36 @@ export interface Fields {
 
 type MutableFields = { [path: string]: MutableFields }
 
-const isMember = (node: Fields | undefined): boolean => node !== undefined && ('.' in node || Object.keys(node).length === 0)
+const isMember = (node: Fields | undefined): boolean => node !== undefined && ('.' in node || isEmpty(node))
 
 /** The set of paths for which `keep(in a, in b)` holds. */
 function combine(a: Fields, b: Fields, keep: (inA: boolean, inB: boolean) => boolean): Fields {
   const out: MutableFields = {}
-  for (const key of new Set([...Object.keys(a), ...Object.keys(b)])) {
+  for (const key of Object.keys(a)) {
     if (key === '.') continue
-    const [inA, inB] = [a[key], b[key]]
-    if (inA === undefined || inB === undefined) {
+    const [inA, inB] = [a[key] as Fields, b[key]]
+    if (inB === undefined) {
       // Only one of them goes on here: all of that stays, or none of it.
-      if (keep(inA !== undefined, inB !== undefined)) out[key] = (inA ?? inB) as MutableFields
+      if (keep(true, false)) out[key] = inA as MutableFields
       continue
     }
     const children = combine(inA, inB, keep) as MutableFields
     const member = keep(isMember(inA), isMember(inB))
-    const hasChildren = Object.keys(children).length > 0
+    const hasChildren = !isEmpty(children)
     if (member && hasChildren) children['.'] = {}
     if (member || hasChildren) out[key] = children
   }
+  if (keep(false, true)) for (const key of Object.keys(b)) if (key !== '.' && a[key] === undefined) out[key] = b[key] as MutableFields
   return out
 }
 
 export const union = (a: Fields, b: Fields): Fields => (isEmpty(a) ? b : isEmpty(b) ? a : combine(a, b, (x, y) => x || y))
 export const intersection = (a: Fields, b: Fields): Fields => combine(a, b, (x, y) => x && y)
 export const difference = (a: Fields, b: Fields): Fields => (isEmpty(a) || isEmpty(b) ? a : combine(a, b, (x, y) => x && !y))
-export const isEmpty = (a: Fields): boolean => Object.keys(a).length === 0
+export function isEmpty(a: Fields): boolean {
+  for (const _key in a) return false
+  return true
+}
 
 /** Whether all members of `a` are in `b`. */
 export const isSubset = (a: Fields, b: Fields): boolean => isEmpty(difference(a, b))

@@ -5,7 +5,7 @@
  */
 import { resolve } from '../schema-table.ts'
 import type { Schema } from '../schema-types.ts'
-import type { Fields } from './field-set.ts'
+import { isEmpty, type Fields } from './field-set.ts'
 import { equal } from './json-patch.ts'
 import { isObject } from './merge-patch.ts'
 
@@ -23,10 +23,17 @@ export function shapeOf(schema: Schema, value: unknown): Shape {
   return isObject(value) && schema['x-kubernetes-map-type'] !== 'atomic' ? 'fields' : 'whole'
 }
 
+/** Facts by the schema that refers to them: each write asks for the same few over and over. */
+const known = new WeakMap<Schema, Schema>()
+const NO_SCHEMA: Schema = {}
+
 /** The facts of a field: those beside its reference win over those of the type. */
 export function factsOf(schema: Schema | undefined): Schema {
-  if (schema === undefined) return {}
-  return schema.$ref === undefined ? schema : { ...resolve(schema), ...schema }
+  if (schema === undefined) return NO_SCHEMA
+  if (schema.$ref === undefined) return schema
+  let facts = known.get(schema)
+  if (!facts) known.set(schema, (facts = { ...resolve(schema), ...schema }))
+  return facts
 }
 
 /** The schema of a field or map entry; empty when nothing is known of it. */
@@ -90,30 +97,18 @@ export function compare(a: unknown, b: unknown, schema: Schema): Difference {
   return { changed, removed }
 }
 
-/** Calls `visit` for each field or item; a second item of the same key, which cannot be told from the first one, may come too. */
-function eachPart(value: unknown, shape: Shape, schema: Schema, visit: (key: string, value: unknown, schema: Schema) => void): void {
-  if (shape === 'fields' && isObject(value)) {
-    const entries = typeof schema.additionalProperties === 'object' ? factsOf(schema.additionalProperties) : NO_SCHEMA
-    for (const k of Object.keys(value)) {
-      const v = value[k]
-      if (v !== undefined) visit(`f:${k}`, v, isNamed(schema, k) ? factsOf(schema.properties?.[k]) : entries)
-    }
-  } else if (Array.isArray(value)) {
-    const items = factsOf(schema.items)
-    for (const v of value) visit(itemKey(schema, v), v, items)
+/** Items by identity; of a second one of the same key, which cannot be told from the first, nothing is kept. */
+function itemsOf(value: unknown, schema: Schema): Map<string, unknown> {
+  const out = new Map<string, unknown>()
+  for (const v of Array.isArray(value) ? value : []) {
+    const key = itemKey(schema, v)
+    if (!out.has(key)) out.set(key, v)
   }
-}
-const NO_SCHEMA: Schema = {}
-
-type Parts = Map<string, readonly [value: unknown, schema: Schema]>
-
-function partsOf(value: unknown, shape: Shape, schema: Schema): Parts {
-  const out: Parts = new Map()
-  eachPart(value, shape, schema, (key, v, child) => {
-    if (!out.has(key)) out.set(key, [v, child])
-  })
   return out
 }
+
+/** A field's own value, where there is one. */
+const fieldOf = (value: Readonly<Record<string, unknown>>, key: string): unknown => (Object.hasOwn(value, key) ? value[key] : undefined)
 
 function isBare(value: unknown): boolean {
   if (typeof value !== 'object' || value === null) return value === null
@@ -133,31 +128,46 @@ function differ(a: unknown, b: unknown, schema: Schema): { changed?: Fields; rem
   }
   const changed: MutableFields = {}
   const removed: MutableFields = {}
-  const [before, after] = [partsOf(a, shape, schema), partsOf(b, shape, schema)]
-  for (const [key, [value, child]] of after) {
-    const old = before.get(key)
-    if (old === undefined) {
-      changed[key] = whole(value, child) as MutableFields
-      continue
-    }
-    // Most of an object is the same in both: told at once, without its schema.
-    if (equal(old[0], value)) continue
-    const inner = differ(old[0], value, child)
+  const both = (key: string, old: unknown, value: unknown, child: Schema): void => {
+    const inner = differ(old, value, child)
     if (inner.changed) changed[key] = inner.changed as MutableFields
     if (inner.removed) removed[key] = inner.removed as MutableFields
   }
-  for (const [key, [value, child]] of before) if (!after.has(key)) removed[key] = whole(value, child) as MutableFields
-  return { ...(Object.keys(changed).length > 0 && { changed }), ...(Object.keys(removed).length > 0 && { removed }) }
+  if (shape === 'fields') {
+    const [before, after] = [isObject(a) ? a : NOTHING, isObject(b) ? b : NOTHING]
+    for (const k of Object.keys(after)) {
+      const [old, value] = [fieldOf(before, k), after[k]]
+      // Most of an object is the same in both: told at once, without its schema.
+      if (value === undefined || equal(old, value)) continue
+      if (old === undefined) changed[`f:${k}`] = whole(value, childSchema(schema, k)) as MutableFields
+      else both(`f:${k}`, old, value, childSchema(schema, k))
+    }
+    for (const k of Object.keys(before)) {
+      const old = before[k]
+      if (old !== undefined && fieldOf(after, k) === undefined) removed[`f:${k}`] = whole(old, childSchema(schema, k)) as MutableFields
+    }
+  } else {
+    const [before, after] = [itemsOf(a, schema), itemsOf(b, schema)]
+    const items = factsOf(schema.items)
+    for (const [key, value] of after) {
+      const old = before.get(key)
+      if (old === undefined) changed[key] = whole(value, items) as MutableFields
+      else if (!equal(old, value)) both(key, old, value, items)
+    }
+    for (const [key, old] of before) if (!after.has(key)) removed[key] = whole(old, items) as MutableFields
+  }
+  return { ...(!isEmpty(changed) && { changed }), ...(!isEmpty(removed) && { removed }) }
 }
+const NOTHING: Readonly<Record<string, unknown>> = {}
 
 /** A value that is only on one side: each container in it, and all they contain. */
 function whole(value: unknown, schema: Schema): Fields {
   const shape = shapeOf(schema, value)
   if (shape === 'whole' || isBare(value)) return {}
   const out: MutableFields = { '.': {} }
-  eachPart(value, shape, schema, (key, v, child) => {
-    out[key] ??= whole(v, child) as MutableFields
-  })
+  if (shape === 'fields' && isObject(value)) {
+    for (const k of Object.keys(value)) if (value[k] !== undefined) out[`f:${k}`] = whole(value[k], childSchema(schema, k)) as MutableFields
+  } else for (const [key, v] of itemsOf(value, schema)) out[key] = whole(v, factsOf(schema.items)) as MutableFields
   return out
 }
 
