@@ -41,8 +41,8 @@ export class LinkProbe {
 
 /** The kernel needs about 6.5 s to find the packet size of a line that swallows large ones; a ping waits behind those. */
 const PROBE_MS = 8_000
-/** How often a connected node looks whether it still has the address it dialled from, ms. */
-const MOVED_MS = 3_000
+/** How often a connected node looks whether it has heard something, and still has the address it dialled from, ms. */
+const LOOK_MS = 3_000
 /** More addresses than that are not kept. */
 const MAX_SERVERS = 16
 
@@ -170,9 +170,11 @@ function serve(socket: TLSSocket, server: string, options: LinkOptions): Promise
     })
     // A machine that has moved to another network hears nothing of its old connections: it need not wait for their silence.
     const from = socket.localAddress
-    let moved: Timer | undefined
+    let look: Timer | undefined
     const lookAround = (): void => {
-      moved = clock.timer('link address', MOVED_MS, () => {
+      look = clock.timer('link look', Math.min(LOOK_MS, silenceMs / 4), () => {
+        // Silence counts from the last bytes: counted from when the timer was set, it could last twice as long.
+        if (greeted && socket.bytesRead > bytes) watch(silenceMs)
         if (from !== undefined && !(options.addresses ?? ownAddresses)().has(from)) end(new AppError('unavailable', `link to ${server}: this machine has its address ${from} no more`))
         else lookAround()
       })
@@ -211,7 +213,7 @@ function serve(socket: TLSSocket, server: string, options: LinkOptions): Promise
     http.once('close', () => {
       timer.cancel()
       probe?.cancel()
-      moved?.cancel()
+      look?.cancel()
       options.probe?.attach(undefined)
       signal.removeEventListener('abort', onAbort)
       socket.destroy()
