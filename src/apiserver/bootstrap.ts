@@ -1,11 +1,14 @@
 /**
- * The first objects: the four namespaces, default RBAC, the system's priority classes, the `kubernetes` Service. Missing ones are made at each start; of those
- * there, default roles and bindings are brought up to what this version needs, the rest is left alone.
+ * The first objects: the four namespaces, default RBAC, the system's priority classes, levels and flows, the `kubernetes`
+ * Service. Missing ones are made at each start; of those there, default roles and bindings are brought up to what this version
+ * needs, the rest is left alone.
  */
 import type { ApiRequest, ApiResponse } from '../api/contract.ts'
 import { GROUP_MASTERS } from '../api/contract.ts'
+import type { Clock } from '../base/clock.ts'
 import { AppError } from '../base/errors.ts'
 import { reconciled, type RbacObject } from './authz/reconcile.ts'
+import type { FlowObject } from './flow-objects.ts'
 import type { WatchCache } from './watch-cache.ts'
 
 /** The server's own identity. */
@@ -21,15 +24,16 @@ export interface BootstrapOptions {
   readonly handle: (request: ApiRequest) => Promise<ApiResponse>
   /** What is there already. */
   readonly cache: WatchCache
+  readonly clock: Clock
   /** First address of the Service CIDR. */
   readonly serviceIp: string
   readonly advertise: { readonly address: string; readonly port: number } | undefined
 }
 
 /** @throws AppError `internal` when one of them is refused */
-export async function writeFirstObjects({ handle, cache, serviceIp, advertise }: BootstrapOptions): Promise<void> {
+export async function writeFirstObjects({ handle, cache, clock, serviceIp, advertise }: BootstrapOptions): Promise<void> {
   const send = async (method: ApiRequest['method'], path: string, object?: object): Promise<void> => {
-    const answer = await handle({ method, path, headers: { 'content-type': 'application/json' }, ...(object ? { body: object } : {}) })
+    const answer = await handle({ method, path, headers: { 'content-type': method === 'PATCH' ? 'application/merge-patch+json' : 'application/json' }, ...(object ? { body: object } : {}) })
     // 404 and 409: another server of the same store came first.
     if (answer.status < 300 || answer.status === 409 || (answer.status === 404 && method !== 'POST')) return
     throw new AppError('internal', `write first objects at ${path}: the server answered ${answer.status} ${String(answer.body)}`)
@@ -38,8 +42,14 @@ export async function writeFirstObjects({ handle, cache, serviceIp, advertise }:
     if (!existing(cache, path, name)) await send('POST', path, object)
   }
   await Promise.all(['default', 'kube-system', 'kube-public', 'kube-node-lease'].map((name) => create('/api/v1/namespaces', name, { metadata: { name } })))
-  // The table is read for this moment only.
-  const { defaultRbacObjects } = await import('./authz/default-roles.ts')
+  // The tables are read for this moment only.
+  const [{ defaultRbacObjects }, { flowObjects }] = await Promise.all([import('./authz/default-roles.ts'), import('./flow-objects.ts')])
+  const now = new Date(clock.now()).toISOString().replace(/\.\d+Z$/, 'Z')
+  const ensureFlow = async ({ path, name, object, status }: FlowObject): Promise<void> => {
+    if (existing(cache, path, name)) return
+    await send('POST', path, object)
+    if (status) await send('PATCH', `${path}/${name}/status`, { status: status(now) })
+  }
   const ensureRole = async ({ path, object }: ReturnType<typeof defaultRbacObjects>[number]): Promise<void> => {
     const { name } = object.metadata
     const there = existing(cache, path, name)
@@ -53,6 +63,7 @@ export async function writeFirstObjects({ handle, cache, serviceIp, advertise }:
   }
   await Promise.all([
     ...defaultRbacObjects().map(ensureRole),
+    ...flowObjects().map(ensureFlow),
     ...SYSTEM_PRIORITY_CLASSES.map(({ name, ...rest }) => create('/apis/scheduling.k8s.io/v1/priorityclasses', name, { metadata: { name }, ...rest })),
     create('/api/v1/namespaces/default/services', 'kubernetes', {
       metadata: { name: 'kubernetes', labels: { component: 'apiserver', provider: 'kubernetes' } },

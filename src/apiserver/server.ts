@@ -227,6 +227,7 @@ export async function createApiServer(options: ApiServerOptions): Promise<ApiSer
     await writeFirstObjects({
       handle: asSelf,
       cache,
+      clock,
       serviceIp: firstAddress(options.serviceCidr),
       advertise: options.advertise,
     })
