@@ -120,6 +120,7 @@ describe('features of pods on a node', { skip: cannotRunContainers() }, () => {
     await site.kubectl('wait', '--for=jsonpath={.status.phase}=Succeeded', 'pod/brief', '--timeout=30s')
     const { initContainerStatuses, containerStatuses } = (await pod('brief')).status ?? {}
     assert.deepEqual([initContainerStatuses?.[0]?.state?.terminated?.exitCode, containerStatuses?.[0]?.state?.terminated?.reason], [0, 'Completed'])
+    assert.equal(await site.kubectl('logs', 'brief', '-c', 'main'), 'from=init\n', 'a variable out of a file that an init container wrote')
   })
 
   test('an ephemeral container is started by the node and sees the processes of its target', async () => {
@@ -207,7 +208,8 @@ initContainers:
 ${['a', 'b'].map((n) => `- {name: ${n}, image: "tools:v1", restartPolicy: Always, command: [sh, -c, ${JSON.stringify(telling(n))}], startupProbe: {exec: {command: [test, -f, /tmp/up]}, periodSeconds: 1}, volumeMounts: [{name: host, mountPath: /host}]}`).join('\n')}`, 'volumeMounts: [{name: host, mountPath: /host}]', telling('main')).replace('Seconds: 2', 'Seconds: 20'),
     one('brief', `
 restartPolicy: Never
-initContainers: [{name: side, image: "tools:v1", restartPolicy: Always, command: [sh, -c, ${JSON.stringify(FOREVER)}]}]`, 'env: []', 'sleep 1'),
+initContainers: [{name: side, image: "tools:v1", restartPolicy: Always, command: [sh, -c, ${JSON.stringify(FOREVER)}]}, {name: write, image: "tools:v1", command: [sh, -c, "echo \\"FROM='init'\\" >/made/a.env"], volumeMounts: [{name: made, mountPath: /made}]}]
+volumes: [{name: made, emptyDir: {}}]`, 'env: [{name: FROM, valueFrom: {fileKeyRef: {volumeName: made, path: a.env, key: FROM}}}]', 'echo from=$FROM; sleep 1'),
   ].join('---')
 }
 

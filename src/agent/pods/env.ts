@@ -2,12 +2,16 @@
  * The environment of one container: from every source, in Kubernetes' order, with `$(NAME)` expanded. Later wins over
  * earlier: what the node adds, then envFrom in order, then env in order.
  */
-import type { Container as ContainerSpec, EnvVar } from '../../api/gen/types.ts'
+import type { Container as ContainerSpec, EnvVar, FileKeySelector } from '../../api/gen/types.ts'
 import { AppError } from '../../base/errors.ts'
 import type { ConfigKind, ConfigReader } from '../objects.ts'
+import { envFileValue } from './env-file.ts'
 import { fieldValue, resourceValue, type FieldContext } from './fields.ts'
 
 export type Environment = ReadonlyMap<string, string>
+
+/** The text of a file in one of the pod's volumes; undefined when it is not there. */
+export type FileReader = (volume: string, path: string) => Promise<string | undefined>
 
 const NAME = /^[^=\0]+$/
 
@@ -17,6 +21,7 @@ export async function environment(
   context: FieldContext,
   config: ConfigReader,
   added: Readonly<Record<string, string>>,
+  files: FileReader,
 ): Promise<Environment> {
   const env = new Map<string, string>(Object.entries(added))
   for (const from of spec.envFrom ?? []) {
@@ -29,16 +34,17 @@ export async function environment(
     }
   }
   for (const item of spec.env ?? []) {
-    const value = item.valueFrom ? await valueFrom(item, spec, context, config) : expand(item.value ?? '', env)
+    const value = item.valueFrom ? await valueFrom(item, spec, context, config, files) : expand(item.value ?? '', env)
     if (value !== undefined) env.set(item.name, value)
   }
   return env
 }
 
-async function valueFrom(item: EnvVar, spec: ContainerSpec, context: FieldContext, config: ConfigReader): Promise<string | undefined> {
+async function valueFrom(item: EnvVar, spec: ContainerSpec, context: FieldContext, config: ConfigReader, files: FileReader): Promise<string | undefined> {
   const from = item.valueFrom
   if (from?.fieldRef) return fieldValue(context, from.fieldRef)
   if (from?.resourceFieldRef) return resourceValue(context, from.resourceFieldRef, spec)
+  if (from?.fileKeyRef) return await fileValue(from.fileKeyRef, files)
   const ref = from?.configMapKeyRef ?? from?.secretKeyRef
   if (!ref) throw new AppError('unsupported', `resolve env "${item.name}": its source is not supported`)
   const kind: ConfigKind = from?.configMapKeyRef ? 'ConfigMap' : 'Secret'
@@ -47,6 +53,13 @@ async function valueFrom(item: EnvVar, spec: ContainerSpec, context: FieldContex
   if (value !== undefined) return value.toString('utf8')
   if (ref.optional) return undefined
   throw new AppError('invalid', `couldn't find key ${ref.key} in ${kind} ${context.pod.metadata?.namespace}/${ref.name}`)
+}
+
+async function fileValue({ volumeName, path, key, optional }: FileKeySelector, files: FileReader): Promise<string | undefined> {
+  const text = await files(volumeName, path)
+  const value = text === undefined ? undefined : envFileValue(text, key)
+  if (value !== undefined || optional) return value
+  throw new AppError('invalid', text === undefined ? `couldn't find file ${path} in volume ${volumeName}` : `couldn't find key ${key} in file ${path} of volume ${volumeName}`)
 }
 
 /** The content of an object that must exist unless `optional`. @throws AppError `invalid` in Kubernetes' words */

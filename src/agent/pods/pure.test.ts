@@ -27,9 +27,9 @@ test('environment takes every source in order and expands references', async () 
     ],
   }
   const context = { pod: pod({}), hostIPs: [], podIPs: ['10.0.0.9'], allocatable: {} }
-  const env = await environment(spec, context, { read: async (_k, name) => data[name] }, { BASE: 'node', BUS: 'http://bus' })
+  const env = await environment(spec, context, { read: async (_k, name) => data[name] }, { BASE: 'node', BUS: 'http://bus' }, async () => undefined)
   assert.deepEqual(Object.fromEntries(env), { BASE: 'own', BUS: 'http://bus', X_A: '1', B: '2', C: '1-2-$(NONE)-$(B)', IP: '10.0.0.9', K: '2' })
-  await assert.rejects(environment({ name: 'c', env: [{ name: 'K', valueFrom: { secretKeyRef: { name: 'sec', key: 'no' } } }] }, context, { read: async (_k, name) => data[name] }, {}), /couldn't find key no in Secret shop\/sec/)
+  await assert.rejects(environment({ name: 'c', env: [{ name: 'K', valueFrom: { secretKeyRef: { name: 'sec', key: 'no' } } }] }, context, { read: async (_k, name) => data[name] }, {}, async () => undefined), /couldn't find key no in Secret shop\/sec/)
   assert.equal(expand('$(A) $$ $(', new Map([['A', 'x']])), 'x $ $(')
 })
 

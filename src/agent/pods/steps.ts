@@ -118,7 +118,7 @@ export class Steps {
     const sandbox = this.#c.view.pod(uidOf(pod)).sandboxes.find((s) => s.id === action.sandboxId)
     const made = await stage('CreateContainerConfigError', async () => {
       const access = this.#c.devices.accessOf(pod, spec)
-      const env = await environment(spec, this.#fields(podIPs), config, { ...(await node.serviceEnv(pod)), ...node.addedEnv(), ...access.env })
+      const env = await environment(spec, this.#fields(podIPs), config, { ...(await node.serviceEnv(pod)), ...node.addedEnv(), ...access.env }, (volume, path) => this.#c.volumes.read(pod, volume, path))
       const { attempt, delayMs } = action
       const clusterDomain = node.clusterDns()?.domain
       const image = { id: spec.image ?? '', user: info.user }

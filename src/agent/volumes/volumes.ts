@@ -17,6 +17,7 @@ import { writeAtomicDir } from './atomic-dir.ts'
 import { claimNameOf } from '../../api/volumes.ts'
 import { claimPlace, type Fetch, type Place } from './claims.ts'
 import { checkHostPath } from './host-path.ts'
+import { readInside } from './inside.ts'
 import type { LocalPath } from './local-path.ts'
 import { mountImage, releaseImages } from './image-volumes.ts'
 import { setOwnership } from './ownership.ts'
@@ -135,6 +136,11 @@ export class Volumes {
   /** Where a volume of the pod lies, once it is prepared. */
   pathOf(pod: Readonly<Pod>, volume: Volume): string {
     return this.#placeOf(pod, volume).path
+  }
+
+  /** The text of a file that the pod has in a volume; undefined when it is not there. @throws AppError `invalid` for one that may not be read */
+  async read(pod: Readonly<Pod>, name: string, path: string): Promise<string | undefined> {
+    return await readInside(this.#placeOf(pod, volumeOf(pod, name, path)).path, path)
   }
 
   #placeOf(pod: Readonly<Pod>, volume: Volume): Place {
