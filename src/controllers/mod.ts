@@ -11,7 +11,7 @@ import { createEphemeralVolumeController } from './ephemeralvolume/controller.ts
 import { createGarbageCollector } from './gc/controller.ts'
 import { createNamespaceController } from './namespace/controller.ts'
 import { createNodeController } from './node/controller.ts'
-import { ALONE_BEAT, createLeaseRenewer, SHARED_BEAT } from './node/lease-renewer.ts'
+import { ALONE_BEAT, createLeaseRenewer, sharedBeat } from './node/lease-renewer.ts'
 import { createPersistentVolumeController } from './persistentvolume/controller.ts'
 import { createPodCidrController } from './podcidr/controller.ts'
 import { createReplicaSetController } from './replicaset/controller.ts'
@@ -35,6 +35,8 @@ export interface ControllersOptions {
   readonly sign: SignClient
   /** No other server judges nodes by their Leases. @default false */
   readonly alone?: boolean
+  /** A node silent for so long is cut off, ms; the same on all servers of a store. @default 40 s */
+  readonly nodeGraceMs?: number | undefined
 }
 
 /** All controllers that must run once in a cluster: on the leader, whose own links are served too. @throws AppError `invalid` for a bad network */
@@ -42,8 +44,8 @@ export function createControllers(options: ControllersOptions): Manager {
   const { context, background } = createContext(options)
   const controllers = [
     createServiceAccountController(context, options.caPem),
-    createNodeController(context, options.links),
-    createLeaseRenewer(context, options.links, options.alone === true ? ALONE_BEAT : SHARED_BEAT),
+    createNodeController(context, options.links, options.nodeGraceMs),
+    createLeaseRenewer(context, options.links, options.alone === true ? ALONE_BEAT : sharedBeat(options.nodeGraceMs)),
     createPodCidrController(context, options.clusterCidr),
     createDeploymentController(context),
     createReplicaSetController(context),
@@ -59,7 +61,7 @@ export function createControllers(options: ControllersOptions): Manager {
 }
 
 /** What a server that does not lead runs meanwhile: it keeps the Leases of the nodes linked to it fresh for the leader to judge. */
-export function createLinkControllers(options: Pick<ControllersOptions, 'client' | 'caches' | 'clock' | 'links'>): Manager {
+export function createLinkControllers(options: Pick<ControllersOptions, 'client' | 'caches' | 'clock' | 'links' | 'nodeGraceMs'>): Manager {
   const { context, background } = createContext(options)
-  return createManager([createLeaseRenewer(context, options.links)], background)
+  return createManager([createLeaseRenewer(context, options.links, sharedBeat(options.nodeGraceMs))], background)
 }

@@ -23,7 +23,7 @@ export const HELLO_PATH = '/.skerry/hello'
 export interface HubOptions {
   readonly clock: Clock
   /** A dead node is noticed within this time, ms; lower costs more idle bytes. @default 40 s */
-  readonly detectMs?: number
+  readonly detectMs?: number | undefined
   /** How long a node may take to acknowledge a stream, ms. @default 30 s */
   readonly openTimeoutMs?: number
   /** Addresses of all servers of the cluster, which a node is told when it connects. @default it is told nothing */

@@ -13,9 +13,12 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { Pod } from '../../src/api/gen/types.ts'
 import { ROOT } from '../../tools/files.ts'
 import { cannotRunContainers } from '../kit/containerd.ts'
-import { busyboxArchive, eventually, LAB, ran, Site } from './site.ts'
+import { busyboxArchive, eventually, LAB, ran, Site, SKERRY } from './site.ts'
 
 const NODE = 'ro-1'
+/** Knows its server by name. */
+const NAMED = 'ro-2'
+const SERVER_NAME = 'server.roaming.test'
 const sha = (data: Buffer): string => createHash('sha256').update(data).digest('hex')
 
 describe('a node that roams', { skip: cannotRunContainers() }, () => {
@@ -41,7 +44,7 @@ describe('a node that roams', { skip: cannotRunContainers() }, () => {
   const answers = (timeoutMs: number): Promise<unknown> => eventually('exec', async () => (await site.kubectl('exec', 'keeper', '--request-timeout=5s', '--', 'echo', 'here')) === 'here\n', timeoutMs)
 
   before(async () => {
-    site = await Site.create('roaming', [NODE])
+    site = await Site.create('roaming', [NODE, NAMED])
     await site.startServer()
     await site.skerry('image', 'import', await busyboxArchive(site.dir, 'keeper', `trap 'exit 0' TERM; while :; do echo tick; sleep 1 & wait $!; done`))
     await site.join(NODE)
@@ -112,6 +115,49 @@ describe('a node that roams', { skip: cannotRunContainers() }, () => {
     assert.deepEqual(await containers(), before)
   })
 
+  test('a LAN: a server told to notices a silent node after 10 s; two of its addresses are known to the node', async (t) => {
+    const before = await containers()
+    assert.equal(await site.kill('server', 'SIGTERM'), 0)
+    const { address } = site.lab.server
+    await site.startServer('--no-agent', '--bind-address', '0.0.0.0', '--node-monitor-grace-period', '10s', '--advertise-address', address, '--advertise-address', address.replace(/2$/, '6'), '--advertise-address', SERVER_NAME)
+    await answers(60_000)
+    await ready(60_000)
+    await site.lab.cut(NODE)
+    const start = performance.now()
+    await eventually('the node Unknown', async () => (await site.kubectl('get', 'node', NODE, '-o', 'jsonpath={.status.conditions[?(@.type=="Ready")].status}')) === 'Unknown', 35_000)
+    t.diagnostic(`Unknown ${Math.round(performance.now() - start)} ms after the line was cut`)
+    assert.match(await site.kubectl('get', 'node', NODE, '-o', 'jsonpath={.status.conditions[?(@.type=="Ready")].message}'), /no link to the server for 10 s/)
+    await site.lab.mend(NODE)
+    await ready(60_000)
+    await answers(60_000)
+    assert.deepEqual(await containers(), before)
+  })
+
+  for (const [what, out] of [
+    ['forgets its connections', 'drop'],
+    ['gives them other ports', 'tcp sport set tcp sport map @ports'],
+  ] as const) {
+    test(`a NAT that ${what}: new ones within the time of detection`, async (t) => {
+      const before = await containers()
+      const { address } = site.lab.server
+      const open = await site.on(NODE, 'ss', ['-Htn', 'state', 'established', `dst ${address}:6443`])
+      const ports = [...open.out.matchAll(/:(\d+) +\S+:6443/g)].map((m) => Number(m[1]))
+      assert.ok(ports.length >= 2, `link and session are open: ${open.out}${open.err}`)
+      await rules(`
+        map ports { type inet_service : inet_service; elements = { ${ports.map((p, i) => `${p} : ${20_000 + i}`).join(', ')} }; }
+        map back { type inet_service : inet_service; elements = { ${ports.map((p, i) => `${20_000 + i} : ${p}`).join(', ')} }; }
+        set old { type inet_service; elements = { ${ports.join(', ')} }; }
+        chain out { type filter hook output priority -310; ip daddr ${address} tcp dport 6443 tcp sport @old ${out}; }
+        chain in { type filter hook prerouting priority -310; ip saddr ${address} tcp sport 6443 tcp dport @old drop; tcp sport 6443 tcp dport @back tcp dport set tcp dport map @back; }`)
+      const start = performance.now()
+      await answers(60_000)
+      t.diagnostic(`answers ${Math.round(performance.now() - start)} ms after the NAT ${what}`)
+      await rules('')
+      await ready(60_000)
+      assert.deepEqual(await containers(), before)
+    })
+  }
+
   test('a path on which large packets vanish without a word: what is large arrives all the same', async (t) => {
     const breaks = site.log(NODE).match(/no link to the server/g)?.length ?? 0
     // Else the kernel hands on many packets as one, and no rule sees their size.
@@ -158,7 +204,41 @@ describe('a node that roams', { skip: cannotRunContainers() }, () => {
       await site.kill(NODE)
       proxy.closeAllConnections()
       proxy.close()
+      await rules('')
     }
+  })
+
+  test('the server moves to another address: nodes find it by those it told them, or by its name', async (t) => {
+    const { device, address } = site.lab.server
+    const next = address.replace(/2$/, '6')
+    const gateway = address.replace(/2$/, '5')
+    const hosts = join(site.dir, 'hosts')
+    writeFileSync(hosts, `${address} ${SERVER_NAME}\n`)
+    const token = (await site.skerry('token', 'create', '--node', NAMED)).trim()
+    // A file of hosts of its own, seen by this node alone; mounts of the machine reach it, its own stay with it.
+    const start = ['--mount', '--propagation', 'slave', 'sh', '-c', 'mount --bind "$0" /etc/hosts && exec "$@"', hosts]
+    site.start(NAMED, site.lab.host(NAMED), 'unshare', [...start, SKERRY, 'agent', '--server', `https://${SERVER_NAME}:6443`, '--node-name', NAMED, '--data-dir', site.data(NAMED), '--token', token])
+    site.startAgent(NODE)
+    await site.nodeReady(NAMED)
+    await answers(60_000)
+    const before = await containers()
+
+    // The old address is gone with all that was connected to it; kubectl, on the machine, goes to the new one.
+    await run('ip', 'addr', 'add', `${gateway}/30`, 'dev', device)
+    writeFileSync(hosts, `${next} ${SERVER_NAME}\n`)
+    for (const args of [['addr', 'add', `${next}/30`, 'dev', 'eth0'], ['addr', 'del', `${address}/30`, 'dev', 'eth0'], ['route', 'replace', 'default', 'via', gateway]]) {
+      const r = await site.on('server', 'ip', args)
+      assert.equal(r.code, 0, r.err)
+    }
+    const moved = performance.now()
+    const kubectl = (...args: string[]): Promise<string> => site.kubectl('--server', `https://${next}:6443`, ...args)
+    for (const node of [NODE, NAMED]) {
+      await eventually(`node ${node}`, async () => (await kubectl('get', '--raw', `/api/v1/nodes/${node}/proxy/healthz`, '--request-timeout=5s')).trim() === 'ok', 90_000)
+      t.diagnostic(`node ${node} answers ${Math.round(performance.now() - moved)} ms after the server's move`)
+    }
+    assert.equal(await kubectl('exec', 'keeper', '--', 'echo', 'here'), 'here\n')
+    const now = (JSON.parse(await kubectl('get', 'pods', '-o', 'json')) as { items: Pod[] }).items.map((p) => `${p.metadata?.name} ${p.status?.containerStatuses?.[0]?.containerID}`).sort()
+    assert.deepEqual(now, before)
   })
 })
 

@@ -22,7 +22,11 @@ const DURATION_S = 100
 /** Where others reach this server: what it was told to advertise, what it listens on, or the first address of the machine. */
 export function peerUrl(advertise: readonly string[], bound: string | undefined, port: number, interfaces = networkInterfaces()): string {
   const own = Object.values(interfaces).flatMap((list) => list ?? []).find((a) => !a.internal && a.family === 'IPv4')?.address
-  const host = advertise[0] ?? bound ?? own ?? '127.0.0.1'
+  return urlOf(advertise[0] ?? bound ?? own ?? '127.0.0.1', port)
+}
+
+/** The address of a server on that host. */
+export function urlOf(host: string, port: number): string {
   return `https://${host.includes(':') ? `[${host}]` : host}:${port}`
 }
 

@@ -39,7 +39,7 @@ import { probePathMtu } from './path-mtu.ts'
 import { NodeGate } from './node-gate.ts'
 import { nodeServing } from './node-serving.ts'
 import { imagesOfPeers } from './peer-images.ts'
-import { createPeers, peerUrl, type Peers } from './peers.ts'
+import { createPeers, peerUrl, urlOf, type Peers } from './peers.ts'
 import { keysInStore } from './secrets.ts'
 import { openServerStore, sealed } from './server-store.ts'
 import { shareIdentity } from './shared-identity.ts'
@@ -60,6 +60,8 @@ export interface ServerSettings {
   readonly writeKubeconfig: string | undefined
   /** Who signs service-account tokens, and where its keys are found; Kubernetes' own names by default. */
   readonly tokens?: Pick<ServiceAccountKey, 'issuer' | 'formerIssuers' | 'jwksUri'>
+  /** A node silent for so long is cut off, and how often its line is asked follows, ms. */
+  readonly nodeGraceMs?: number | undefined
   /** What is recorded of requests, and where. */
   readonly audit?: AuditSettings | undefined
 }
@@ -108,7 +110,10 @@ export async function startServer(settings: ServerSettings): Promise<RunningServ
     const metrics = new Metrics()
 
     let peers: Peers | undefined
-    const hub = createHub({ clock, servers: () => peers?.all() ?? [] })
+    let port = settings.port
+    /** What nodes are told: the servers of one store, else all addresses of this one, so that it may lose one of them. */
+    const addresses = (): readonly string[] => peers?.all() ?? settings.advertise.map((host) => urlOf(host, port))
+    const hub = createHub({ clock, detectMs: settings.nodeGraceMs, servers: addresses })
     scope.onClose(() => hub[Symbol.asyncDispose]())
     const relay = { hub, peers: () => peers?.others() ?? [], credentials: () => ({ caPem: identity.caBundle, ...identity.admin }), alpn: ALPN_API_H2, path: PATHS.relay, clock }
     const podStreams = createPodStreams({ dialer: shared ? createRelay(relay) : hub })
@@ -142,6 +147,7 @@ export async function startServer(settings: ServerSettings): Promise<RunningServ
         caPem: () => identity.caBundle,
         sign: (request) => issue({ ca: identity.ca, ...request }),
         alone: shared === undefined,
+        nodeGraceMs: settings.nodeGraceMs,
       })
     // Made at once: bad settings are told at start, and a server that waits to lead has what it needs in its caches.
     let next: ReturnType<typeof createControllers> | undefined = makeControllers()
@@ -159,7 +165,7 @@ export async function startServer(settings: ServerSettings): Promise<RunningServ
       leading.run('devices', (signal) => deviceController.run(signal))
       await leading.done()
     }
-    const follow = (signal: AbortSignal): Promise<void> => createLinkControllers({ client: controllersClient, caches, clock, links: hub }).run(signal)
+    const follow = (signal: AbortSignal): Promise<void> => createLinkControllers({ client: controllersClient, caches, clock, links: hub, nodeGraceMs: settings.nodeGraceMs }).run(signal)
     scope.run('leading', (signal) => runLeading({ client: controllersClient, clock, shared: shared !== undefined, lead, follow }, signal))
 
     const collector = await createCollector({ directory: join(paths.data, 'server/collector'), client, clock })
@@ -184,7 +190,7 @@ export async function startServer(settings: ServerSettings): Promise<RunningServ
       caPem: () => identity.caBundle,
       sign: (node, csrPem) => issueNode(identity.ca, csrPem, node),
       nodeOf: (cn) => (cn.startsWith('system:node:') ? cn.slice('system:node:'.length) : undefined),
-      config: () => (peers ? { ...nodeConfig, servers: peers.all() } : nodeConfig),
+      config: () => (addresses().length > 0 ? { ...nodeConfig, servers: addresses() } : nodeConfig),
     })
     const routes: Route[] = [
       { prefix: PATHS.cacerts, auth: 'optional', handler: (req, res) => joinServer.cacerts(req, res) },
@@ -213,6 +219,7 @@ export async function startServer(settings: ServerSettings): Promise<RunningServ
       },
     })
     scope.onClose(() => listener.close())
+    port = listener.port
     if (peers) {
       const announced = peers
       await announced.announce(peerUrl(settings.advertise, bound, listener.port))
@@ -221,7 +228,7 @@ export async function startServer(settings: ServerSettings): Promise<RunningServ
       scope.run('peers', (signal) => announced.run(signal))
     }
 
-    const url = `https://${hostOf(settings, bound)}:${listener.port}`
+    const url = urlOf(bound ?? settings.advertise[0] ?? '127.0.0.1', listener.port)
     const writeAccess = async (): Promise<void> => {
       const kubeconfig = formatKubeconfig({ server: url, caPem: identity.caBundle, certPem: identity.admin.certPem, keyPem: identity.admin.keyPem })
       await writeFileAtomic(paths.adminKubeconfig, kubeconfig)
@@ -255,11 +262,6 @@ export async function startServer(settings: ServerSettings): Promise<RunningServ
     await scope.close().catch(() => {}) // The first failure is the one to tell.
     throw error
   }
-}
-
-function hostOf(settings: ServerSettings, bound: string | undefined): string {
-  const host = bound ?? settings.advertise[0] ?? '127.0.0.1'
-  return host.includes(':') ? `[${host}]` : host
 }
 
 function mayPull(user: UserInfo | undefined): boolean {

@@ -22,8 +22,11 @@ export function nodeLeases(context: ControllerContext): Cache<Lease> {
   return context.caches.cache<Lease>(KINDS.Lease, { namespace: LEASE_NAMESPACE })
 }
 
-/** @param links those this server holds; other servers' show in the Leases */
-export function createNodeController(context: ControllerContext, links: NodeLinks): Controller {
+/**
+ * @param links those this server holds; other servers' show in the Leases
+ * @param graceMs silence after which a node is cut off
+ */
+export function createNodeController(context: ControllerContext, links: NodeLinks, graceMs: number = GRACE_MS): Controller {
   const { client, caches, clock, recorder } = context
   const nodes = caches.cache<Node>(KINDS.Node)
   const leases = nodeLeases(context)
@@ -60,7 +63,7 @@ export function createNodeController(context: ControllerContext, links: NodeLink
     const now = kubeTime(clock.now())
     if (!provenAt.has(name)) provenAt.set(name, linked.heardAt(name) ?? clock.monotonic())
     const silentMs = clock.monotonic() - (provenAt.get(name) ?? 0)
-    const { ready, taints } = planNode(node, silentMs < GRACE_MS, now)
+    const { ready, taints } = planNode(node, silentMs < graceMs, now, graceMs)
     if (taints) {
       await nodeApi.patch(name, undefined, { metadata: { resourceVersion: node.metadata?.resourceVersion }, spec: { taints } }, 'merge')
     }
@@ -70,7 +73,7 @@ export function createNodeController(context: ControllerContext, links: NodeLink
       events.event(referenceTo(node, KINDS.Node), lost ? 'Warning' : 'Normal', lost ? 'NodeNotReady' : 'NodeReady', `Node ${name} status is now: ${lost ? 'NodeNotReady' : 'NodeReady'}`)
     }
     const told = ready ?? findCondition(node.status?.conditions, 'Ready')
-    let waitMs = silentMs < GRACE_MS ? GRACE_MS - silentMs + 10 : GRACE_MS
+    let waitMs = silentMs < graceMs ? graceMs - silentMs + 10 : graceMs
     for (const pod of pods.byIndex(BY_NODE, name)) {
       const condition = planPod(pod, told?.status, now)
       if (condition) await patchPod(pod, condition)
@@ -106,11 +109,11 @@ export function createNodeController(context: ControllerContext, links: NodeLink
     if (stranded.length === 0) return void provenAt.delete(name)
     const since = provenAt.get(name) ?? clock.monotonic()
     provenAt.set(name, since)
-    const left = GRACE_MS - (clock.monotonic() - since)
+    const left = graceMs - (clock.monotonic() - since)
     if (left > 0) return { requeueAfterMs: left }
     try {
       await nodeApi.get(name)
-      return { requeueAfterMs: GRACE_MS }
+      return { requeueAfterMs: graceMs }
     } catch (error) {
       if (!hasCode(error, 'not-found')) throw error
     }

@@ -24,12 +24,14 @@ export interface LeaseBeat {
 }
 
 /** Several servers: others judge by the Lease. Two renewals fit into the grace, so one lost write does not make a node look lost. */
-export const SHARED_BEAT: LeaseBeat = { renewMs: 15_000, holdsSeconds: GRACE_MS / 1000 }
+export function sharedBeat(graceMs: number = GRACE_MS): LeaseBeat {
+  return { renewMs: (graceMs * 3) / 8, holdsSeconds: Math.ceil(graceMs / 1000) }
+}
 /** One server judges by its own links, the Lease only tells people: each renewal is an fsync on its disk, so they are rare. */
 export const ALONE_BEAT: LeaseBeat = { renewMs: 300_000, holdsSeconds: 900 }
 
 /** @param links those this server holds */
-export function createLeaseRenewer({ client, caches, clock }: ControllerContext, links: NodeLinks, beat: LeaseBeat = SHARED_BEAT): Controller {
+export function createLeaseRenewer({ client, caches, clock }: ControllerContext, links: NodeLinks, beat: LeaseBeat = sharedBeat()): Controller {
   const nodes = caches.cache<Node>(KINDS.Node)
   const leases = client.resource<Lease>(KINDS.Lease)
   const linked = linkedNodes(links, clock)

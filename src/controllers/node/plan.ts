@@ -9,7 +9,7 @@ import type { Node, NodeCondition, Pod, PodCondition, Taint } from '../../api/ge
 import { REPLACED, type OnDisconnect } from '../../api/on-disconnect.ts'
 import { findCondition, isActive } from '../../control/mod.ts'
 
-/** A node without proof of life for this long is cut off, ms. */
+/** A node without proof of life for this long is cut off, ms, when no other time is set. */
 export const GRACE_MS = 40_000
 export const UNREACHABLE = 'node.kubernetes.io/unreachable'
 export const NOT_READY = 'node.kubernetes.io/not-ready'
@@ -31,8 +31,11 @@ export interface NodePlan {
   readonly taints: Taint[] | undefined
 }
 
-/** @param now `metav1.Time` of this moment */
-export function planNode(node: Readonly<Node>, alive: boolean, now: string): NodePlan {
+/**
+ * @param now `metav1.Time` of this moment
+ * @param graceMs the silence that means cut off, for the words
+ */
+export function planNode(node: Readonly<Node>, alive: boolean, now: string, graceMs: number = GRACE_MS): NodePlan {
   const old = findCondition(node.status?.conditions, 'Ready')
   let ready: NodeCondition | undefined
   if (!alive && old?.status !== 'Unknown') {
@@ -41,7 +44,7 @@ export function planNode(node: Readonly<Node>, alive: boolean, now: string): Nod
       type: 'Ready',
       status: 'Unknown',
       reason: never ? 'NodeStatusNeverUpdated' : 'NodeStatusUnknown',
-      message: never ? 'The node has never reported its status.' : `The node has had no link to the server for ${GRACE_MS / 1000} s; its pods keep running there.`,
+      message: never ? 'The node has never reported its status.' : `The node has had no link to the server for ${graceMs / 1000} s; its pods keep running there.`,
       lastHeartbeatTime: old?.lastHeartbeatTime ?? node.metadata?.creationTimestamp ?? now,
       lastTransitionTime: now,
     }
