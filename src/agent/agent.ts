@@ -218,7 +218,7 @@ export function createAgent(options: AgentOptions): Agent {
           clock,
           directory: options.imageDirectory,
           named: () => [...pods.list(), ...(fromFiles?.list() ?? [])].flatMap((p) => [...containersOf(p).map((c) => c.spec.image ?? ''), ...(p.spec?.volumes ?? []).map((v) => v.image?.reference ?? '')]),
-          pinned: [PAUSE_IMAGE],
+          pinned: () => [PAUSE_IMAGE, ...(options.pinnedImages?.() ?? [])],
           say: (reason, message) => events.event({ apiVersion: 'v1', kind: 'Node', name: nodeName, uid: nodeName }, 'Warning', reason, message),
         })
   let setReady: () => void = () => {}

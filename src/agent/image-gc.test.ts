@@ -36,7 +36,7 @@ test('a full disk: unused images go, what pods name stays though it does not run
   for (const name of ['idle', 'app', 'pause']) await runtime.images.pull(name, undefined)
   let percent = 95
   const said: string[] = []
-  const collector = new ImageCollector({ runtime, clock, directory: '/nowhere', named: () => ['app'], pinned: ['pause'], say: (reason, message) => void said.push(`${reason}: ${message}`), disk: async () => disk(percent) })
+  const collector = new ImageCollector({ runtime, clock, directory: '/nowhere', named: () => ['app'], pinned: () => ['pause'], say: (reason, message) => void said.push(`${reason}: ${message}`), disk: async () => disk(percent) })
   const names = async (): Promise<string[]> => (await runtime.images.list()).map((i) => i.tags[0] ?? '').sort()
   await collector.look()
   assert.deepEqual(await names(), ['app', 'idle', 'pause'], 'nothing goes at the first look: it may have just come')

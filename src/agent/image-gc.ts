@@ -78,7 +78,7 @@ export interface ImageCollectorOptions {
   /** Images that pods of this node name. */
   readonly named: () => Iterable<string>
   /** Images never removed, e.g. that of the sandboxes. */
-  readonly pinned: readonly string[]
+  readonly pinned: () => readonly string[]
   readonly policy?: ImagePolicy
   readonly say: (reason: string, message: string) => void
   /** @default the file system of `directory` */
@@ -107,7 +107,7 @@ export class ImageCollector {
   async look(): Promise<void> {
     const { runtime, clock, named, pinned, policy = DEFAULT_POLICY, say } = this.#o
     const [images, containers, disk] = await Promise.all([runtime.images.list(), runtime.containers.list(), this.#disk()])
-    const names = new Set([...named(), ...pinned].flatMap((n) => [n, wholeName(n)]))
+    const names = new Set([...named(), ...pinned()].flatMap((n) => [n, wholeName(n)]))
     const used = usedImages(images, containers, names)
     const now = clock.monotonic()
     for (const id of [...this.#lastUsed.keys()]) if (!images.some((i) => i.id === id)) this.#lastUsed.delete(id)

@@ -5,6 +5,7 @@ export type { AgentOptions, HostPort, Mounter, NodeFacts, NodeNetwork, Seal } fr
 export { parseDeviceRule, type DeviceRule } from './dra/found.ts'
 export { machineArch, KUBERNETES_VERSION } from './node/facts.ts'
 export { checkNode, type CheckOptions, type CheckRow } from './check/check.ts'
+export { NodeImages, type NodeImage } from './node-images.ts'
 export { startContainerd, type OwnContainerd } from './containerd/supervisor.ts'
 export { openSealing, type Sealing } from './seal/sealing.ts'
 export { systemMounter } from './volumes/mounter.ts'

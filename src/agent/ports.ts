@@ -78,6 +78,8 @@ export interface AgentOptions {
   readonly clockAheadMs?: () => number
   /** A directory on the disk that holds the images: unused ones are removed when it gets full. @default images are left alone */
   readonly imageDirectory?: string
+  /** Images kept though nothing uses them, as they were brought by hand. @default none */
+  readonly pinnedImages?: () => readonly string[]
   /** Taken off allocatable. @default nothing */
   readonly reserved?: { readonly cpu?: string; readonly memory?: string }
   /** Most pods on this node. @default 110 */

@@ -3,26 +3,88 @@
  * containerd's metadata is lost: names and digests in `images.json` (small, rewritten only when they change), contents
  * in the moved-aside content store. Used by the containerd supervisor.
  */
-import { existsSync } from 'node:fs'
-import { mkdir, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises'
+import { createReadStream, existsSync } from 'node:fs'
+import { mkdir, open, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import type { Transform } from 'node:stream'
+import { createGunzip, createZstdDecompress } from 'node:zlib'
 import { writeFileAtomic } from '../../base/atomic-file.ts'
-import { AppError } from '../../base/errors.ts'
+import { AppError, messageOf } from '../../base/errors.ts'
 import { logger } from '../../base/log.ts'
 import { command } from './command.ts'
 
 const log = logger('agent.containerd')
 const IMPORT_TIMEOUT_MS = 30 * 60_000
+/** What a tar ends with at least: two empty blocks. */
+const TAR_END = 1024
 const CONTENT = 'io.containerd.content.v1.content/blobs/sha256'
 
-/** @returns the references the archive brought. @throws AppError `internal` with ctr's words, `not-found` */
+/**
+ * Imports an OCI or docker archive: a tar, also compressed with gzip or zstd.
+ * @returns the references it brought. @throws AppError `corrupt` for one that is torn or only half copied, `not-found`, `internal` with ctr's words
+ */
 export async function importImage(ctr: string, address: string, tarPath: string, signal?: AbortSignal): Promise<readonly string[]> {
-  if (!existsSync(tarPath)) throw new AppError('not-found', `import image: file "${tarPath}" does not exist`)
-  const out = await command(ctr, ['-a', address, '-n', 'k8s.io', 'images', 'import', '--snapshotter', 'overlayfs', tarPath], {
-    timeoutMs: IMPORT_TIMEOUT_MS,
-    ...(signal && { signal }),
+  const head = await firstBytes(tarPath)
+  if (head.length === 0 || (unpacker(head) === undefined && !(await endsAsTar(tarPath)))) {
+    throw new AppError('corrupt', `import image "${tarPath}": it is torn or not wholly copied yet: a tar ends with 1024 zero bytes, this one does not; copy it again`)
+  }
+  const broken = new AbortController()
+  const unpack = unpacker(head)
+  const source = createReadStream(tarPath)
+  const plain = unpack ? source.pipe(unpack) : source
+  let fault: unknown
+  for (const stream of [source, plain]) {
+    stream.on('error', (error: Error) => {
+      fault ??= error
+      broken.abort()
+    })
+  }
+  try {
+    const out = await command(ctr, ['-a', address, '-n', 'k8s.io', 'images', 'import', '--snapshotter', 'overlayfs', '-'], {
+      timeoutMs: IMPORT_TIMEOUT_MS,
+      input: plain,
+      signal: signal ? AbortSignal.any([signal, broken.signal]) : broken.signal,
+    })
+    return [...out.matchAll(/^unpacking (\S+) \(sha256:/gm)].map((m) => m[1] as string)
+  } catch (error) {
+    if (fault === undefined) throw error
+    throw new AppError('corrupt', `import image "${tarPath}": it is torn or not wholly copied yet (${messageOf(fault)}): copy it again`, { cause: error })
+  } finally {
+    source.destroy()
+    unpack?.destroy()
+  }
+}
+
+async function firstBytes(path: string): Promise<Buffer> {
+  const file = await open(path, 'r').catch((cause: unknown) => {
+    const missing = (cause as NodeJS.ErrnoException).code === 'ENOENT'
+    throw new AppError(missing ? 'not-found' : 'internal', `import image: file "${path}" ${missing ? 'does not exist' : `cannot be read (${messageOf(cause)})`}`, { cause })
   })
-  return [...out.matchAll(/^unpacking (\S+) \(sha256:/gm)].map((m) => m[1] as string)
+  try {
+    const { buffer, bytesRead } = await file.read(Buffer.alloc(4), 0, 4, 0)
+    return buffer.subarray(0, bytesRead)
+  } finally {
+    await file.close()
+  }
+}
+
+/** By the first bytes: both formats check themselves to their end. */
+function unpacker(head: Buffer): Transform | undefined {
+  if (head[0] === 0x1f && head[1] === 0x8b) return createGunzip()
+  return head.equals(Buffer.from([0x28, 0xb5, 0x2f, 0xfd])) ? createZstdDecompress() : undefined
+}
+
+/** A tar that was cut between two files would pass for a whole one, and bring an image without its last layers. */
+async function endsAsTar(path: string): Promise<boolean> {
+  const file = await open(path, 'r')
+  try {
+    const { size } = await file.stat()
+    if (size < TAR_END) return false
+    const { buffer } = await file.read(Buffer.alloc(TAR_END, 1), 0, TAR_END, size - TAR_END)
+    return buffer.every((b) => b === 0)
+  } finally {
+    await file.close()
+  }
 }
 
 export interface Remembered {

@@ -4,7 +4,7 @@
  */
 import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
-import { BridgeNetwork, createAgent, openSealing, parseDeviceRule, startContainerd, type HostPort, type NodeNetwork } from '../../agent/mod.ts'
+import { BridgeNetwork, createAgent, NodeImages, openSealing, parseDeviceRule, startContainerd, type HostPort, type NodeNetwork } from '../../agent/mod.ts'
 import { ALPN_API_H2, ALPN_LINK } from '../../api/contract.ts'
 import { systemClock } from '../../base/clock.ts'
 import { hasCode, messageOf } from '../../base/errors.ts'
@@ -110,9 +110,19 @@ async function runNode(settings: AgentSettings, signal: AbortSignal): Promise<vo
   scope.onClose(() => mirror[Symbol.asyncDispose]())
   const containerd = await startContainerd({ instance: paths.instance, dataDir: paths.data, runDir: paths.run, mirror: `http://127.0.0.1:${mirror.port}`, clock }, scope)
   if (isWiping(paths.data)) {
-    await wipePods(containerd.runtime)
+    await wipePods(containerd)
     throw new RevokedError('a wipe is under way')
   }
+
+  const images = new NodeImages({
+    directory: join(paths.data, 'agent/images'),
+    record: join(paths.data, 'agent/imported-images.json'),
+    runtime: containerd.runtime,
+    importArchive: (path, s) => containerd.importImage(path, s),
+    clock,
+  })
+  await images.start(scope.signal)
+  scope.run('images', (s) => images.run(s))
 
   const spool = await openSegmentLog({ directory: join(paths.data, 'agent/spool'), maxBytes: SPOOL_BYTES, durability: 'sync' })
   scope.onClose(() => spool[Symbol.asyncDispose]())
@@ -142,6 +152,7 @@ async function runNode(settings: AgentSettings, signal: AbortSignal): Promise<vo
     manifestDirectory: settings.manifestDirectory ?? join(paths.data, 'agent/manifests'),
     cgroupRoot: containerd.paths.cgroupRoot,
     imageDirectory: containerd.paths.root,
+    pinnedImages: () => images.pinned(),
     seal,
     sealing,
     metrics,
@@ -181,7 +192,7 @@ async function runNode(settings: AgentSettings, signal: AbortSignal): Promise<vo
     pods: agent.podsNow().map(podState),
     devices: (devices?.devices() ?? []).map((d) => ({ name: d.key, state: d.state })),
   })
-  scope.run('status', (s) => serveNodeStatus(paths, status, s))
+  scope.run('status', (s) => serveNodeStatus(paths, status, images, s))
   scope.run('caches', (s) => caches.run(s))
   scope.run('events', (s) => recorder.run(s))
   scope.run('pods', (s) => agent.run(s))
@@ -229,7 +240,7 @@ async function runNode(settings: AgentSettings, signal: AbortSignal): Promise<vo
   if (failure instanceof RevokedError) {
     log.error('this node was revoked: it ends its pods and wipes its local store', { node: settings.nodeName })
     await beginWipe(paths.data, failure.message)
-    await wipePods(containerd.runtime)
+    await wipePods(containerd)
   }
   // A failure is thrown by the scope as it closes, once.
 }

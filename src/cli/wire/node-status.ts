@@ -1,12 +1,14 @@
 /**
- * What a running agent says of itself to root on its own machine: `GET /status` on a socket in its run directory. Works
- * without server, network and certificates; drills go by it. Nothing is kept for it: it is put together when asked.
+ * What a running agent says of itself to root on its own machine: `GET /status` on a socket in its run directory; and what it does
+ * with images there: `GET /images`, `POST /images?archive=PATH`, `DELETE /images?name=IMAGE`. Works without server, network and
+ * certificates; drills and `skerry image` go by it. Nothing is kept for it: it is put together when asked.
  */
-import { createServer, request } from 'node:http'
+import { createServer, request, type IncomingMessage, type ServerResponse } from 'node:http'
 import { chmod, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Pod } from '../../api/gen/types.ts'
-import { AppError } from '../../base/errors.ts'
+import type { NodeImages } from '../../agent/mod.ts'
+import { AppError, messageOf, type ErrorCode } from '../../base/errors.ts'
 import type { InstancePaths } from '../paths.ts'
 
 export interface PodState {
@@ -45,12 +47,14 @@ export function podState(pod: Readonly<Pod>): PodState {
 const socketOf = (paths: InstancePaths): string => join(paths.run, 'agent.sock')
 
 /** Answers until the signal aborts. A socket that a dead agent left is taken over; the lock on the data directory says that there is no other. */
-export async function serveNodeStatus(paths: InstancePaths, status: () => AgentStatus, signal: AbortSignal): Promise<void> {
+export async function serveNodeStatus(paths: InstancePaths, status: () => AgentStatus, images: Pick<NodeImages, 'list' | 'import' | 'remove'>, signal: AbortSignal): Promise<void> {
   const path = socketOf(paths)
   await rm(path, { force: true })
   const server = createServer((req, res) => {
-    if (req.method === 'GET' && req.url === '/status') res.setHeader('content-type', 'application/json').end(JSON.stringify(status()))
-    else res.writeHead(404).end()
+    answer(req, status, images, signal).then(
+      (body) => (body === undefined ? res.writeHead(404).end() : send(res, 200, body)),
+      (error: unknown) => send(res, 500, { code: error instanceof AppError ? error.code : 'internal', message: messageOf(error) }),
+    )
   })
   await new Promise<void>((resolve, reject) => {
     server.once('error', reject)
@@ -67,23 +71,51 @@ export async function serveNodeStatus(paths: InstancePaths, status: () => AgentS
   })
 }
 
+async function answer(req: IncomingMessage, status: () => AgentStatus, images: Pick<NodeImages, 'list' | 'import' | 'remove'>, signal: AbortSignal): Promise<unknown> {
+  const { pathname, searchParams } = new URL(req.url ?? '/', 'http://agent')
+  switch (`${req.method} ${pathname}`) {
+    case 'GET /status':
+      return status()
+    case 'GET /images':
+      return await images.list()
+    case 'POST /images':
+      return await images.import(searchParams.get('archive') ?? '', signal)
+    case 'DELETE /images':
+      await images.remove(searchParams.get('name') ?? '')
+      return {}
+    default:
+      return undefined
+  }
+}
+
+function send(res: ServerResponse, code: number, body: unknown): void {
+  res.writeHead(code, { 'content-type': 'application/json' }).end(JSON.stringify(body))
+}
+
 /** Asks the agent of an instance. @throws AppError `unavailable` when none answers within two seconds */
 export function askAgent(paths: InstancePaths): Promise<AgentStatus> {
+  return callAgent<AgentStatus>(paths, 'GET', '/status', 2000)
+}
+
+/** Any request to the agent of an instance. @throws AppError of the agent, or `unavailable` when none answers in time */
+export function callAgent<T>(paths: InstancePaths, method: 'GET' | 'POST' | 'DELETE', path: string, timeoutMs: number): Promise<T> {
   return new Promise((resolve, reject) => {
     const fail = (error: Error): void => reject(new AppError('unavailable', `ask agent: nobody answers on "${socketOf(paths)}" (${error.message}): start \`skerry agent\`, or name its --data-dir`, { cause: error }))
-    const asking = request({ socketPath: socketOf(paths), path: '/status', timeout: 2000 }, (res) => {
+    const asking = request({ socketPath: socketOf(paths), method, path, timeout: timeoutMs }, (res) => {
       const parts: Buffer[] = []
       res.on('data', (part: Buffer) => parts.push(part))
       res.on('error', fail)
       res.on('end', () => {
         try {
-          resolve(JSON.parse(Buffer.concat(parts).toString('utf8')) as AgentStatus)
+          const body: unknown = JSON.parse(Buffer.concat(parts).toString('utf8'))
+          if (res.statusCode === 200) resolve(body as T)
+          else reject(new AppError((body as { code: ErrorCode }).code, (body as { message: string }).message))
         } catch (error) {
           fail(error as Error)
         }
       })
     })
-    asking.on('timeout', () => asking.destroy(new Error('no answer within 2 s')))
+    asking.on('timeout', () => asking.destroy(new Error(`no answer within ${timeoutMs / 1000} s`)))
     asking.on('error', fail)
     asking.end()
   })

@@ -76,7 +76,7 @@ test('a revoked node ends with the reason; a server that is away does not', asyn
   }
 })
 
-test('a wipe ends pods and leaves nothing but images; cut short, it is known', async () => {
+test('a wipe ends pods and containerd and leaves nothing; cut short, it is known', async () => {
   const dir = await mkdtemp(join(tmpdir(), 'skerry-wipe-'))
   try {
     const dirs = { data: join(dir, 'data'), run: join(dir, 'run') }
@@ -91,10 +91,11 @@ test('a wipe ends pods and leaves nothing but images; cut short, it is known', a
     const runtime = new FakeRuntime({ clock: new FakeClock(), images: { app: {} } })
     const security = { privileged: false, runAsUser: undefined, runAsUserName: undefined, runAsGroup: undefined, supplementalGroups: [], readOnlyRoot: false, noNewPrivileges: false, addCapabilities: [], dropCapabilities: [], seccomp: '', maskedPaths: undefined, readonlyPaths: undefined }
     await runtime.sandboxes.run({ name: 'p', namespace: 'd', uid: 'u1', attempt: 0, hostname: '', logDirectory: '', dns: undefined, portMappings: [], labels: {}, annotations: {}, cgroupParent: '', hostNetwork: false, hostPID: false, hostIPC: false, sharePID: false, sysctls: {}, runtimeHandler: '', security })
-    await wipePods(runtime)
-    assert.deepEqual(await runtime.sandboxes.list(), [])
+    let ended = 0
+    await wipePods({ runtime, stop: async () => void ended++ })
+    assert.deepEqual([await runtime.sandboxes.list(), ended], [[], 1])
     await wipeStore(dirs)
-    assert.deepEqual(await readdir(join(dirs.data, 'agent')), ['containerd'])
+    assert.deepEqual(await readdir(join(dirs.data, 'agent')), [])
     assert.deepEqual(await readdir(dirs.run), [])
     assert.ok(!isWiping(dirs.data))
   } finally {

@@ -1,5 +1,5 @@
 /**
- * A node that its server has revoked wipes itself: pods, then everything it keeps but container images. A mark on disk is
+ * A node that its server has revoked wipes itself: pods, then everything it keeps, images too. A mark on disk is
  * written first and removed last, so that a wipe cut short goes on at the next start.
  */
 import { existsSync } from 'node:fs'
@@ -12,8 +12,8 @@ import { logger } from '../../base/log.ts'
 import type { Runtime } from '../../cri/mod.ts'
 
 const log = logger('agent.revoked')
-/** Not the node's own: the lock of this process, the mark, and what containerd runs from (its images are the server's). */
-const KEPT = new Set(['lock', 'revoked', 'containerd', 'containerd.log'])
+/** The lock of this process, and the mark, which goes last. */
+const KEPT = new Set(['lock', 'revoked'])
 
 const markOf = (dataDir: string): string => join(dataDir, 'agent/revoked')
 
@@ -27,8 +27,8 @@ export async function beginWipe(dataDir: string, why: string): Promise<void> {
   await writeFileAtomic(markOf(dataDir), `${why}\n`)
 }
 
-/** Ends and removes every pod of this machine; what resists is told and left. */
-export async function wipePods(runtime: Pick<Runtime, 'sandboxes' | 'containers'>): Promise<void> {
+/** Ends and removes every pod of this machine, then ends its containerd, so that the store can go with its images; what resists is told and left. */
+export async function wipePods({ runtime, stop }: { readonly runtime: Pick<Runtime, 'sandboxes' | 'containers'>; stop(): Promise<void> }): Promise<void> {
   for (const c of await runtime.containers.list().catch(() => [])) await runtime.containers.stop(c.id, 0).catch((error: unknown) => log.warn('container not stopped', { id: c.id, why: messageOf(error) }))
   for (const s of await runtime.sandboxes.list().catch(() => [])) {
     try {
@@ -38,9 +38,10 @@ export async function wipePods(runtime: Pick<Runtime, 'sandboxes' | 'containers'
       log.warn('pod not removed', { pod: `${s.namespace}/${s.name}`, why: messageOf(error) })
     }
   }
+  await stop().catch((error: unknown) => log.warn('containerd not ended', { why: messageOf(error) }))
 }
 
-/** Removes what the node keeps: identity, tokens, caches, records, volumes, logs; the identity first, the mark last. */
+/** Removes what the node keeps: identity, tokens, caches, records, volumes, logs, images, logins of registries; the identity first, the mark last. */
 export async function wipeStore(dirs: { readonly data: string; readonly run: string }): Promise<void> {
   const agent = join(dirs.data, 'agent')
   await rm(join(agent, 'identity.json'), { force: true })
@@ -49,6 +50,7 @@ export async function wipeStore(dirs: { readonly data: string; readonly run: str
     await systemMounter.unmountUnder(pods).catch((error: unknown) => log.warn('volumes not unmounted', { why: messageOf(error) }))
     await rm(pods, { recursive: true, force: true })
   }
+  for (const name of ['certs.d', 'containerd.toml']) await rm(join(dirs.run, name), { recursive: true, force: true })
   for (const name of await readdir(agent)) if (!KEPT.has(name)) await rm(join(agent, name), { recursive: true, force: true })
   await rm(markOf(dirs.data), { force: true })
   await syncDirectory(agent)
