@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { setLogSink } from '../base/log.ts'
 import { startHarness } from '../../test/kit/api-harness.ts'
+import { until } from '../../test/kit/until.ts'
 import { healthPath } from './health.ts'
 
 setLogSink(() => undefined)
@@ -70,6 +71,27 @@ test('metrics have the names of kube-apiserver, by verb and kind; what is not se
   assert.match(text, /^process_cpu_seconds_total [\d.]+$/m)
   assert.match(text, /^kubernetes_build_info\{.*git_version="v1\.35/m)
   assert.doesNotMatch(text, /g1\.io/)
+})
+
+test('what lasts is counted while it lasts, with its events; so is what the store is asked', async () => {
+  await using h = await startHarness()
+  const maps = '/api/v1/namespaces/default/configmaps'
+  const metrics = async (): Promise<string> => (await h.call<string>('GET', '/metrics')).body
+  const running = 'apiserver_longrunning_requests{verb="WATCH",group="",version="v1",resource="configmaps",subresource="",scope="namespace",component="apiserver"}'
+  const watch = await h.watch(`${maps}?watch=true&resourceVersion=0`)
+  assert.ok((await metrics()).includes(`${running} 1\n`), 'the watch is counted')
+  await h.call('POST', maps, { metadata: { name: 'a' } })
+  await h.call('DELETE', `${maps}/a`)
+  const sent = 'apiserver_watch_events_total{group="",version="v1",resource="configmaps"}'
+  await until('both events are counted', async () => (await metrics()).includes(`${sent} 2\n`))
+  await watch.end()
+  const text = await metrics()
+  assert.ok(text.includes(`${running} 0\n`), 'it is over')
+  assert.ok(text.includes(`${sent} 2\n`), 'what ended stays counted, once')
+  for (const operation of ['create', 'delete']) {
+    assert.ok(text.includes(`etcd_requests_total{group="",operation="${operation}",resource="configmaps"} 1\n`), operation)
+    assert.ok(text.includes(`etcd_request_duration_seconds_count{group="",operation="${operation}",resource="configmaps"} 1\n`), operation)
+  }
 })
 
 test('a document of OpenAPI v3 is kept as long as its hash stands', async () => {

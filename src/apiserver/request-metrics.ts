@@ -9,6 +9,7 @@ import type { Clock } from '../base/clock.ts'
 import type { Metrics } from '../base/metrics.ts'
 import { requestInfo, type RequestInfo } from './request-info.ts'
 import type { Resources } from './resources.ts'
+import { WatchStream } from './watch-stream.ts'
 
 type Labels = Readonly<Record<string, string>>
 
@@ -25,6 +26,9 @@ const MOST = 5_000
 interface Series {
   readonly labels: Labels
   readonly long: boolean
+  /** Of a long one: how many are under way, and their events that are over. */
+  readonly lasting: { running: number; events: number; counted: number; readonly watches: Set<WatchStream> }
+  readonly of: Labels
   readonly codes: Map<number, (n?: number) => void>
   readonly seconds: (value: number) => void
   readonly bytes: (value: number) => void
@@ -38,6 +42,8 @@ export class RequestMetrics {
   readonly #seconds
   readonly #bytes
   readonly #inflight
+  readonly #long
+  readonly #events
   readonly #running = { readOnly: 0, mutating: 0 }
   readonly #series = new Map<string, Series>()
 
@@ -48,10 +54,12 @@ export class RequestMetrics {
     this.#seconds = metrics.histogram('apiserver_request_duration_seconds', 'Response latency distribution in seconds for each verb, dry run value, group, version, resource, subresource, scope and component.', SECONDS)
     this.#bytes = metrics.histogram('apiserver_response_sizes', 'Response size distribution in bytes for each group, version, verb, resource, subresource, scope and component.', BYTES)
     this.#inflight = metrics.gauge('apiserver_current_inflight_requests', 'Maximal number of currently used inflight request limit of this apiserver per request kind in last second.')
+    this.#long = metrics.gauge('apiserver_longrunning_requests', 'Gauge of all active long-running apiserver requests broken out by verb, group, version, resource, scope and component. Not all requests are tracked this way.')
+    this.#events = metrics.counter('apiserver_watch_events_total', 'Number of events sent in watch clients')
   }
 
-  /** A request that begins; call the result when it is answered. */
-  begin(request: ApiRequest): (answer: Pick<ApiResponse, 'status' | 'body'>) => void {
+  /** A request that begins; call the result when it is answered, and send what it gives back. */
+  begin(request: ApiRequest): (answer: ApiResponse) => ApiResponse {
     const kind = request.method === 'GET' ? 'readOnly' : 'mutating'
     const series = this.#seriesOf(request)
     const started = this.#clock.monotonic()
@@ -60,16 +68,34 @@ export class RequestMetrics {
       let code = series.codes.get(answer.status)
       if (!code) series.codes.set(answer.status, (code = this.#requests.at({ ...series.labels, code: String(answer.status) })))
       code()
-      if (series.long) return
+      if (series.long) return lasting(series, answer)
       this.#running[kind]--
       series.seconds((this.#clock.monotonic() - started) / 1_000)
       if (kind === 'readOnly' && typeof answer.body === 'string') series.bytes(answer.body.length)
+      return answer
     }
+  }
+
+  /** A stream that takes its connection over; call the result when that closes. */
+  opened(request: ApiRequest): () => void {
+    const { lasting: under } = this.#seriesOf(request)
+    under.running++
+    return () => void under.running--
   }
 
   /** Brings what is only looked at up to date. */
   sample(): void {
     for (const kind of ['readOnly', 'mutating'] as const) this.#inflight.set(this.#running[kind], { request_kind: kind })
+    for (const { long, of, lasting: under } of this.#series.values()) {
+      if (!long) continue
+      this.#long.set(under.running, of)
+      if (of['verb'] !== 'WATCH') continue
+      let events = under.events
+      for (const watch of under.watches) events += watch.pushed
+      const { group = '', version = '', resource = '' } = of
+      this.#events.add(events - under.counted, { group, version, resource })
+      under.counted = events
+    }
   }
 
   #seriesOf(request: ApiRequest): Series {
@@ -90,9 +116,55 @@ export class RequestMetrics {
     }
     const labels = { ...of, dry_run: dry }
     const long = verb === 'WATCH' || STREAMS.has(of.subresource)
-    const series: Series = { labels, long, codes: new Map(), seconds: this.#seconds.at(labels), bytes: this.#bytes.at(of) }
+    const series: Series = { labels, of, long, lasting: { running: 0, events: 0, counted: 0, watches: new Set() }, codes: new Map(), seconds: this.#seconds.at(labels), bytes: this.#bytes.at(of) }
     this.#series.set(key, series)
     return series
+  }
+}
+
+/** Counts a long answer as under way until its body is over. */
+function lasting({ lasting: under }: Series, answer: ApiResponse): ApiResponse {
+  const { body } = answer
+  if (typeof body === 'string') return answer
+  under.running++
+  if (!(body instanceof WatchStream)) return { ...answer, body: until(body, () => void under.running--) }
+  under.watches.add(body)
+  body.onEnd(() => {
+    under.running--
+    under.events += body.pushed
+    under.watches.delete(body)
+  })
+  return answer
+}
+
+/** The same body; `over` is called once when it has ended, by whichever way. */
+function until(body: Exclude<ApiResponse['body'], string>, over: () => void): Exclude<ApiResponse['body'], string> {
+  let ended = false
+  const end = (): void => {
+    if (!ended) over()
+    ended = true
+  }
+  return {
+    [Symbol.asyncIterator]() {
+      const inner = body[Symbol.asyncIterator]()
+      return {
+        async next() {
+          try {
+            const result = await inner.next()
+            if (result.done === true) end()
+            return result
+          } catch (error) {
+            end()
+            throw error
+          }
+        },
+        async return() {
+          end()
+          await inner.return?.()
+          return { done: true, value: undefined }
+        },
+      }
+    },
   }
 }
 

@@ -39,6 +39,7 @@ import { attributesOf, createPipeline, failure } from './pipeline.ts'
 import { present } from './present.ts'
 import type { ApiServer, ApiServerOptions, Decision, HttpRequest, HttpResponse, Peer, PodTarget } from './ports.ts'
 import { RequestMetrics, sampledMetrics } from './request-metrics.ts'
+import { countedStore } from './storage-metrics.ts'
 import { requestInfo, type RequestInfo } from './request-info.ts'
 import { Resources, storageName } from './resources.ts'
 import { keepServiceClaims } from './service-claims.ts'
@@ -68,7 +69,7 @@ export async function createApiServer(options: ApiServerOptions): Promise<ApiSer
   const nodes = new NodeAuthorizer()
   scope.onClose(nodes.attach(cache))
   const core: Core = {
-    store,
+    store: countedStore(store, metrics, clock),
     cache,
     clock,
     resources,
@@ -111,8 +112,7 @@ export async function createApiServer(options: ApiServerOptions): Promise<ApiSer
   const serve = async (request: ApiRequest, user: UserInfo, signal: AbortSignal): Promise<ApiResponse> => {
     const counted = counts.begin(request)
     const answer = scope.signal.aborted ? failure(unavailable('the server is stopping'), request) : await handle(request, user, signal)
-    counted(answer)
-    return answer
+    return counted(answer)
   }
   const identify = async (peer: Peer, headers: Parameters<Authenticator['authenticate']>[1]): Promise<UserInfo> => {
     const user = (await core.authenticator.authenticate(peer, headers)) ?? ANONYMOUS
@@ -210,6 +210,7 @@ export async function createApiServer(options: ApiServerOptions): Promise<ApiSer
       if (!def) throw pathNotFound()
       const target = await podTarget(core, { def, info, query }, kind as PodTarget['kind'])
       await connectAllowed(core, { def, info: { ...info, verb: 'create' }, user, query, headers: {}, body: undefined, accepted: { shape: 'object', yaml: false }, signal: scope.signal, warnings: [] })
+      socket.once('close', counts.opened(request))
       socket.once('close', await auditStream(options.audit, clock, request, user))
       await core.podStreams.upgrade(req, socket, head, target)
     } catch (error) {

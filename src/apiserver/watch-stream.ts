@@ -14,7 +14,8 @@ const framed = new WeakMap<Uint8Array, Buffer>()
 /** See the header. */
 export class WatchStream implements AsyncIterable<Uint8Array>, AsyncIterator<Uint8Array> {
   readonly #maxBytes: number
-  readonly #onEnd: () => void
+  #onEnd: () => void
+  #pushed = 0
   #chunks: Uint8Array[] = []
   #bytes = 0
   #ended = false
@@ -39,8 +40,21 @@ export class WatchStream implements AsyncIterable<Uint8Array>, AsyncIterator<Uin
     this.#onTaken = fn
   }
 
+  /** How many chunks it was given, events and bookmarks. */
+  get pushed(): number {
+    return this.#pushed
+  }
+
+  /** Calls `fn` when the watch is over, too; at once when it is. */
+  onEnd(fn: () => void): void {
+    if (this.#ended) return fn()
+    const first = this.#onEnd
+    this.#onEnd = () => (first(), fn())
+  }
+
   push(chunk: Uint8Array): void {
     if (this.#ended) return
+    this.#pushed++
     if (this.#sink) return this.#sink(chunk)
     this.#chunks.push(chunk)
     this.#bytes += chunk.length
