@@ -41,6 +41,28 @@ test('defaults are filled in', () => {
   assert.deepEqual(d, before)
 })
 
+test('empty lists and maps are left out where Kubernetes leaves them out', () => {
+  const settled = (def: typeof KINDS.Pod, object: object): Record<string, unknown> => {
+    const o = { metadata: { name: 'a' }, ...object } as KubeObject
+    decode(def, o)
+    return o as unknown as Record<string, unknown>
+  }
+  assert.deepEqual(Object.keys(settled(KINDS.ConfigMap, { data: {}, binaryData: {} })), ['metadata'])
+  const { spec } = settled(KINDS.Pod, {
+    spec: { nodeSelector: {}, tolerations: [], imagePullSecrets: [], affinity: {}, securityContext: {}, volumes: [{ name: 'v', emptyDir: {} }], containers: [{ name: 'c', image: 'x', args: [], env: [], resources: { limits: {} } }] },
+  }) as { spec: { containers: object[] } }
+  assert.deepEqual(['nodeSelector', 'tolerations', 'imagePullSecrets'].filter((key) => key in spec), [])
+  assert.deepEqual({ ...spec, containers: spec.containers.map((c) => Object.keys(c).toSorted()) }, {
+    affinity: {}, securityContext: {}, volumes: [{ name: 'v', emptyDir: {} }], dnsPolicy: 'ClusterFirst', restartPolicy: 'Always', schedulerName: 'default-scheduler',
+    terminationGracePeriodSeconds: 30, enableServiceLinks: true, containers: [['image', 'imagePullPolicy', 'name', 'resources', 'terminationMessagePath', 'terminationMessagePolicy']],
+  })
+  assert.deepEqual(settled(KINDS.NetworkPolicy, { spec: { podSelector: {}, ingress: [{}], egress: [] } })['spec'], { podSelector: {}, ingress: [{}], policyTypes: ['Ingress'] })
+  assert.deepEqual(settled(KINDS.ClusterRole, { rules: [] })['rules'], [])
+  assert.deepEqual(settled(KINDS.LimitRange, { spec: { limits: [] } })['spec'], { limits: [] })
+  const managed = settled(KINDS.ConfigMap, { metadata: { name: 'a', managedFields: [] } })['metadata'] as object
+  assert.deepEqual(managed, { name: 'a', managedFields: [] }, 'an empty list forgets the owners')
+})
+
 test('stringData of a Secret becomes data', () => {
   const s = { apiVersion: 'v1', kind: 'Secret', metadata: { name: 's' }, data: { a: 'YQ==' }, stringData: { b: 'ü' } } as KubeObject
   decode(KINDS.Secret, s)

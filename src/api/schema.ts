@@ -1,6 +1,7 @@
 /**
  * The one walker over schemas, built-in and custom. In a single pass it finds unknown fields (and prunes them), wrong types,
- * broken value rules and missing fields, fills in defaults and normalises quantities. It changes the value it is given.
+ * broken value rules and missing fields, fills in defaults, normalises quantities and leaves out empty lists and maps of built-in types
+ * that Kubernetes' types leave out. It changes the value it is given.
  *
  * Two dialects differ only in words and in what null means: `built-in` speaks like Kubernetes' JSON decoder (400), `custom` like its
  * CRD validation (422). Callers turn the result into an error with {@link decodeError} or `invalid(...)` of `status.ts`.
@@ -10,7 +11,7 @@ import { hasFormat } from './formats.ts'
 import { equal } from './patch/json-patch.ts'
 import { quantityText, tryParseQuantity } from './quantity.ts'
 import { resolve } from './schema-table.ts'
-import type { Schema } from './schema-types.ts'
+import type { NamedSchema, Schema } from './schema-types.ts'
 import { badRequest, fieldDuplicate, fieldInvalid, fieldRequired, fieldTooLong, fieldTooMany, fieldTypeInvalid } from './status.ts'
 import type { ApiError, FieldError } from './status.ts'
 import { checkRules } from './schema-rules.ts'
@@ -122,7 +123,11 @@ class Walker {
       }
       if (property !== undefined) {
         if (value[key] === null && !this.#custom) delete value[key]
-        else value[key] = this.visit(property, value[key], at, type, depth + 1, before[key])
+        else {
+          const kept = this.visit(property, value[key], at, type, depth + 1, before[key])
+          if (!this.#custom && isEmpty(kept) && isOmitted(schema, key, property)) delete value[key]
+          else value[key] = kept
+        }
       } else if (typeof additionalProperties === 'object') {
         value[key] = this.visit(additionalProperties, value[key], at, type, depth + 1, before[key])
       } else if (schema['x-kubernetes-embedded-resource'] && (key === 'apiVersion' || key === 'kind' || key === 'metadata')) {
@@ -246,6 +251,25 @@ class Walker {
   #error(error: FieldError): void {
     if (this.errors.length < MAX_REPORTED) this.errors.push(error)
   }
+}
+
+/** Lists of built-in types that are optional, and shown when they are empty. An empty list of owners means that they are to be forgotten. */
+const SHOWN = new Set([
+  'ClusterRole.rules', 'CustomResourceDefinitionStatus.conditions', 'CustomResourceDefinitionStatus.storedVersions', 'EndpointSlice.endpoints',
+  'EndpointSlice.ports', 'HorizontalPodAutoscalerStatus.currentMetrics', 'ObjectMeta.managedFields', 'Role.rules',
+])
+
+/** True for lists and maps that Kubernetes' types do not show when they are empty: all that need not be there. Structures are shown. */
+function isOmitted(owner: Schema & Partial<NamedSchema>, key: string, field: Schema): boolean {
+  const { type: shape, additionalProperties, properties } = resolve(field)
+  if (shape !== 'array' && !(shape === 'object' && typeof additionalProperties === 'object' && properties === undefined)) return false
+  return !owner.required?.includes(key) && !SHOWN.has(`${owner['x-name']?.split('.').at(-1)}.${key}`)
+}
+
+function isEmpty(value: unknown): boolean {
+  if (typeof value !== 'object' || value === null) return false
+  for (const _ in value) return false
+  return true
 }
 
 /** What Kubernetes' own types make of a null in a list or map, where nothing can be left out. */

@@ -18,6 +18,7 @@ test('paths say verb, resource and place as in Kubernetes', () => {
   assert.equal(info('GET', '/api/v1/namespaces/x'), 'get  v1 x namespaces x ')
   assert.equal(info('GET', '/apis/apps/v1'), 'get /apis/apps/v1')
   assert.equal(info('POST', '/healthz'), 'create /healthz')
+  for (const path of ['/api/v1/pods//log', '/api/v1/namespaces//pods', '/api/v1/namespaces/default//x']) assert.equal(info('GET', path), `get ${path}`, 'names nothing')
 })
 
 test('encoded slashes, dots, NUL and broken encodings are refused', () => {

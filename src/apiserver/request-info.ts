@@ -53,7 +53,8 @@ export function requestInfo(method: string, path: string, query: URLSearchParams
     rest = rest.slice(2)
   }
   const [resource, name, subresource, ...tail] = rest
-  if (resource === undefined || resource === '') return nonResource
+  // An empty part names nothing: no such path, rather than an object without a name.
+  if (resource === undefined || [namespace, resource, name, subresource].includes('')) return nonResource
   // A slash inside a segment could only ever mean another object's key.
   for (const part of [namespace, resource, name, subresource]) {
     if (part?.includes('/')) throw new AppError('invalid', `read path: "${part}" must not contain a slash`)

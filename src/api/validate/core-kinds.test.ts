@@ -142,7 +142,7 @@ test('limits, quotas, accounts, Endpoints and Events', () => {
   ])
   refusesUpdate(KINDS.ResourceQuota, { spec: { hard: { pods: '4' }, scopes: ['NotTerminating'] } }, [
     [{ 'spec.hard.pods': '5' }, []],
-    [{ 'spec.scopes': [] }, 'spec.scopes: Invalid value: []: field is immutable'],
+    [{ 'spec.scopes': [] }, 'spec.scopes: Invalid value: null: field is immutable'],
   ])
   refuses(KINDS.Endpoints, { subsets: [{ addresses: [{ ip: '10.0.0.1' }], ports: [{ port: 80 }] }] }, [
     [{ 'subsets[0].addresses': [] }, 'subsets[0]: Required value: must specify `addresses` or `notReadyAddresses`'],

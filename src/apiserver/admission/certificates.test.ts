@@ -46,6 +46,23 @@ test('who may write a door needs the signer too; the server tells when it was de
   assert.deepEqual([unsigned.status, unsigned.body.message], [403, 'certificatesigningrequests.certificates.k8s.io "other" is forbidden: user not permitted to sign requests with signerName "b.io/s"'])
 })
 
+test('a request whose signature is not by its own key is refused', async () => {
+  await using h = await startHarness()
+  const der = Buffer.from(Buffer.from(request, 'base64').toString().replace(/-----[^-]+-----/g, ''), 'base64')
+  const pem = (bytes: Buffer): string => Buffer.from(`-----BEGIN CERTIFICATE REQUEST-----\n${bytes.toString('base64')}\n-----END CERTIFICATE REQUEST-----\n`).toString('base64')
+  const forged = Buffer.from(der)
+  // The subject says "y", and the signature is of "x".
+  const at = forged.indexOf(Buffer.from([0x01, 0x78, 0x30]))
+  assert.ok(at > 0)
+  forged[at + 1] = 0x79
+  for (const [bytes, said] of [[forged, /spec\.request: Invalid value: "[^"]+": x509: ECDSA verification failure$/], [der.subarray(0, 40), /spec\.request: Invalid value: "[^"]+": .*not a PEM PKCS#10 request/]] as const) {
+    const answer = await h.call<{ message: string }>('POST', PATH, { metadata: { name: 'forged' }, spec: { request: pem(bytes), signerName: 'a.io/s', usages: ['client auth'] } })
+    assert.equal(answer.status, 422)
+    assert.match(answer.body.message, said)
+  }
+  assert.equal((await h.call('POST', PATH, { metadata: { name: 'own' }, spec: { request: pem(der), signerName: 'a.io/s', usages: ['client auth'] } })).status, 201)
+})
+
 test('times of conditions stay when the condition does', () => {
   const csr = (conditions: object[]): Csr => ({ spec: {}, status: { conditions } }) as unknown as Csr
   const old = csr([{ type: 'Approved', status: 'True', lastTransitionTime: 'then' }])

@@ -5,6 +5,7 @@ import type { AdmissionPlugin } from './chain.ts'
 import { claimResize } from './claim-resize.ts'
 import { customRules } from './custom-rules.ts'
 import { defaultIngressClass } from './default-ingress-class.ts'
+import { defaultTolerations } from './default-tolerations.ts'
 import { escalation } from './escalation.ts'
 import { namespaceLifecycle } from './namespace-lifecycle.ts'
 import { nodeRestriction } from './node-restriction.ts'
@@ -29,7 +30,7 @@ const serveAtOnce: AdmissionPlugin = {
 /** The list, written out: order matters for `admit`. */
 export function admissionPlugins(): AdmissionPlugin[] {
   return [
-    namespaceLifecycle, limitRanger, serviceAccount, priority, runtimeClass, defaultStorageClass, storageProtection, defaultIngressClass, mutatingWebhooks,
+    namespaceLifecycle, limitRanger, serviceAccount, priority, defaultTolerations, runtimeClass, defaultStorageClass, storageProtection, defaultIngressClass, mutatingWebhooks,
     customRules, systemPriorities, nodeRestriction, claimResize, escalation, podSecurity, certificateDoors, certificateSubject, validatingWebhooks, resourceQuota, serviceClaims, serveAtOnce,
   ]
 }

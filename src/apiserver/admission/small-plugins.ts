@@ -1,7 +1,9 @@
 /** Small built-in admission: priorities of pods, the default storage class, and certificates for the administrators' group. */
+import { createPublicKey } from 'node:crypto'
 import { GROUP_MASTERS } from '../../api/contract.ts'
 import { KINDS } from '../../api/kinds.ts'
-import { forbidden } from '../../api/status.ts'
+import { fieldInvalid, forbidden, invalid } from '../../api/status.ts'
+import { messageOf } from '../../base/errors.ts'
 import { parseCsr } from '../../base/pki.ts'
 import { keyOf, storageName } from '../resources.ts'
 import type { AdmissionPlugin } from './chain.ts'
@@ -82,15 +84,23 @@ export const defaultStorageClass: AdmissionPlugin = {
   },
 }
 
-/** CertificateSubjectRestriction: nobody asks for a client certificate of the administrators' group. */
+/**
+ * Certificate requests: whoever makes one holds its key. And CertificateSubjectRestriction: nobody asks for a client certificate of
+ * the administrators' group. Reading one is another thread's work, so it is judged after all the other fields.
+ */
 export const certificateSubject: AdmissionPlugin = {
   name: 'CertificateSubjectRestriction',
   async validate({ call, verb, object }) {
-    const spec = object.spec as { signerName?: string; request?: string } | undefined
-    if (verb !== 'create' || call.def !== KINDS.CertificateSigningRequest || spec?.signerName !== 'kubernetes.io/kube-apiserver-client') return
-    const pem = Buffer.from(spec.request ?? '', 'base64').toString()
-    // A request that cannot be read is told by its signer's controller, and signed by nobody.
-    const { o } = await parseCsr(pem).catch(() => ({ o: [] as readonly string[] }))
-    if (o.includes(GROUP_MASTERS)) throw forbidden(call.def, object.metadata.name ?? '', `use of ${spec.signerName} signer with ${GROUP_MASTERS} group is not allowed`)
+    if (verb !== 'create' || call.def !== KINDS.CertificateSigningRequest) return
+    const { signerName = '', request = '' } = (object.spec ?? {}) as { signerName?: string; request?: string }
+    const said = await parseCsr(Buffer.from(request, 'base64').toString()).catch((error: unknown) => messageOf(error))
+    const wrong = typeof said === 'string' ? said : said.signatureValid ? undefined : (FORGED[createPublicKey(said.publicKeyPem).asymmetricKeyType ?? ''] ?? 'x509: cannot verify signature: algorithm unimplemented')
+    if (wrong !== undefined) throw invalid(call.def, object.metadata.name ?? '', [fieldInvalid('spec.request', request, wrong)])
+    if (typeof said !== 'string' && signerName === 'kubernetes.io/kube-apiserver-client' && said.o.includes(GROUP_MASTERS)) {
+      throw forbidden(call.def, object.metadata.name ?? '', `use of ${signerName} signer with ${GROUP_MASTERS} group is not allowed`)
+    }
   },
 }
+
+/** What Go says of a signature by another key, by the type of the one that is certified. */
+const FORGED: Readonly<Record<string, string>> = { ec: 'x509: ECDSA verification failure', rsa: 'crypto/rsa: verification error', ed25519: 'x509: Ed25519 verification failure' }

@@ -85,7 +85,7 @@ test('selectors, rules and match conditions say which writes are shown', async (
   await using hook = await startHook(() => ({ allowed: false }))
   await using h = await startHarness()
   await h.call('PATCH', '/api/v1/namespaces/default', { metadata: { labels: { env: 'prod' } } }, { headers: { 'content-type': 'application/merge-patch+json' } })
-  await register(h, 'validating', [{ clientConfig: hook.config('/'), rules: [{ ...RULE, operations: ['CREATE'] }], namespaceSelector: { matchLabels: { env: 'prod' } }, objectSelector: { matchLabels: { show: 'yes' } }, matchConditions: [{ name: 'not-admin', expression: 'request.userInfo.username != "admin" || object.data.size() > 0' }, { name: 'may', expression: 'authorizer.group("").resource("secrets").namespace("default").check("get").allowed() && authorizer.requestResource.check("create").allowed()' }] }])
+  await register(h, 'validating', [{ clientConfig: hook.config('/'), rules: [{ ...RULE, operations: ['CREATE'] }], namespaceSelector: { matchLabels: { env: 'prod' } }, objectSelector: { matchLabels: { show: 'yes' } }, matchConditions: [{ name: 'not-admin', expression: 'request.userInfo.username != "admin" || has(object.data)' }, { name: 'may', expression: 'authorizer.group("").resource("secrets").namespace("default").check("get").allowed() && authorizer.requestResource.check("create").allowed()' }] }])
   const show = { show: 'yes' }
   assert.equal((await h.call('POST', CONFIGMAPS, map('a', { k: 'v' }))).status, 201)
   const refused = await h.call<Said>('POST', CONFIGMAPS, map('b', { k: 'v' }, show))
