@@ -2,7 +2,9 @@ import assert from 'node:assert/strict'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { test } from 'node:test'
+import { WebSocket, WebSocketServer } from 'ws'
 import { ADMIN, startHarness } from '../../test/kit/api-harness.ts'
+import { startTls } from '../../test/kit/api-tls.ts'
 import { commandNode } from '../../test/kit/pod-node.ts'
 import { setLogSink } from '../base/log.ts'
 import { LocalDialer } from '../tunnel/mod.ts'
@@ -45,8 +47,57 @@ test('requests reach the port of a pod, by pod and by service, without the crede
     await h.call('PATCH', `${NS}/pods/web/status`, { status: { conditions: [{ type: 'Ready', status: 'True' }] } }, { headers: { 'content-type': 'application/merge-patch+json' } })
     for (const name of ['svc', 'svc:main', 'svc:80']) assert.equal((await h.call<string>('GET', `${NS}/services/${name}/proxy/s`)).body, 'hello from /s', name)
     assert.equal((await h.call('GET', `${NS}/services/svc:other/proxy/s`)).status, 400)
+    assert.equal((await h.call<string>('GET', `${NS}/pods/web/proxy/a/`)).body, 'hello from /a/', 'the last slash is the page\'s own')
+    assert.equal((await h.call<string>('GET', `${NS}/pods/web/proxy/`)).body, 'hello from /')
+    const bare = await h.call('GET', `${NS}/pods/web/proxy?x=1`)
+    assert.deepEqual([bare.status, bare.headers['location']], [301, `${NS}/pods/web/proxy/?x=1`])
     assert.equal((await h.call('GET', `${NS}/pods/gone/proxy/`)).status, 404)
     assert.equal((await h.call('GET', `${NS}/pods/web/proxy/`, undefined, { user: { name: 'eve', groups: ADMIN.groups.slice(1) } })).status, 403)
+  } finally {
+    setLogSink(former)
+    app.closeAllConnections()
+    await new Promise((resolve) => app.close(resolve))
+  }
+})
+
+test('a WebSocket of a pod is reached through the proxy, without the token that the browser offers as a subprotocol', { timeout: 60_000 }, async () => {
+  const former = setLogSink(() => undefined)
+  const app = createServer((_req, res) => void res.writeHead(418, { 'content-type': 'text/plain' }).end('no upgrade here'))
+  const seen: (string | undefined)[] = []
+  const sockets = new WebSocketServer({ noServer: true, handleProtocols: () => 'chat' })
+  app.on('upgrade', (req, socket, head) => {
+    if (req.url !== '/ws/') return void socket.end('HTTP/1.1 403 Forbidden\r\ncontent-length: 5\r\n\r\nnever')
+    seen.push(req.headers['sec-websocket-protocol'], req.headers.authorization)
+    sockets.handleUpgrade(req, socket, head, (ws) => ws.on('message', (data: Buffer) => ws.send(`heard ${data.toString()}`)))
+  })
+  await new Promise<void>((resolve) => app.listen(0, '127.0.0.1', resolve))
+  const { port } = app.address() as AddressInfo
+  const dialer = new LocalDialer()
+  dialer.connect('n1', commandNode)
+  try {
+    await using server = await startTls({ podStreams: createPodStreams({ dialer }) })
+    const { call } = server.harness
+    await call('POST', `${NS}/serviceaccounts`, { metadata: { name: 'default' } })
+    await call('POST', `${NS}/pods`, { metadata: { name: 'web' }, spec: { nodeName: 'n1', containers: [{ name: 'c', image: 'x', ports: [{ containerPort: port }] }] } })
+    const admin = await server.client('admin', ['system:masters'])
+    const nobody = await server.client('eve')
+    const open = (path: string, who = admin): WebSocket =>
+      new WebSocket(`wss://127.0.0.1:${server.listener.port}${NS}/pods/${path}`, who === admin ? ['chat', 'base64url.bearer.authorization.k8s.io.c2VjcmV0'] : ['chat'], { ca: server.ca.certPem, cert: who.certPem, key: who.keyPem })
+    const socket = open('web/proxy/ws/')
+    const words = await new Promise<string>((resolve, reject) => {
+      socket.on('open', () => socket.send('hello'))
+      socket.on('message', (data: Buffer) => resolve(data.toString()))
+      socket.on('error', reject)
+    })
+    assert.deepEqual([words, socket.protocol, seen], ['heard hello', 'chat', ['chat', undefined]])
+    const gone = new Promise((resolve) => socket.once('close', resolve))
+    sockets.clients.forEach((c) => c.close(1000))
+    await gone
+    const refused = (path: string, who = admin): Promise<string> => new Promise((resolve) => open(path, who).on('error', (e) => resolve(e.message)))
+    assert.match(await refused('web/proxy/other'), /403/, 'what the pod answers')
+    assert.match(await refused('none/proxy/ws/'), /404/)
+    assert.match(await refused('web/proxy/ws/', nobody), /403/)
+    assert.equal(seen.length, 2, 'who may not does not reach it')
   } finally {
     setLogSink(former)
     app.closeAllConnections()

@@ -15,7 +15,7 @@ export interface ResourceRequest {
   readonly resource: string
   readonly name: string | undefined
   readonly subresource: string | undefined
-  /** What follows the subresource, for proxies: `/metrics`. */
+  /** What follows the subresource, for proxies: `/metrics`, with its last slash. */
   readonly rest: string
 }
 
@@ -34,7 +34,8 @@ const NAMESPACE_SUBRESOURCES = new Set(['status', 'finalize'])
 /** @throws AppError `invalid` for a path that does not decode or hides dots */
 export function requestInfo(method: string, path: string, query: URLSearchParams): RequestInfo {
   const parts = path.split('/').slice(1).map(decode)
-  if (parts.at(-1) === '') parts.pop()
+  const slash = parts.at(-1) === ''
+  if (slash) parts.pop()
   const nonResource: PathRequest = { isResource: false, verb: method.toLowerCase() === 'get' ? 'get' : (WRITE_VERBS[method] ?? method.toLowerCase()), path }
   const at = parts[0] === 'api' ? 1 : parts[0] === 'apis' ? 2 : 0
   if (at === 0 || parts.length < at + 2) return nonResource
@@ -70,7 +71,7 @@ export function requestInfo(method: string, path: string, query: URLSearchParams
       : method === 'DELETE' && name === undefined
         ? 'deletecollection'
         : (WRITE_VERBS[method] ?? 'get')
-  return { isResource: true, verb, group, version, namespace, resource, name, subresource, rest: tail.length > 0 ? `/${tail.map(encodeURIComponent).join('/')}` : '' }
+  return { isResource: true, verb, group, version, namespace, resource, name, subresource, rest: subresource === undefined ? '' : `${tail.map((t) => `/${encodeURIComponent(t)}`).join('')}${slash ? '/' : ''}` }
 }
 
 /** A boolean of a query: there and not `false` or `0`. */

@@ -40,7 +40,7 @@ import { present } from './present.ts'
 import type { ApiServer, ApiServerOptions, Decision, HttpRequest, HttpResponse, Peer, PodTarget } from './ports.ts'
 import { RequestMetrics, sampledMetrics } from './request-metrics.ts'
 import { countedStore } from './storage-metrics.ts'
-import { requestInfo, type RequestInfo } from './request-info.ts'
+import { requestInfo, type RequestInfo, type ResourceRequest } from './request-info.ts'
 import { Resources, storageName } from './resources.ts'
 import { keepServiceClaims } from './service-claims.ts'
 import { firstAddress } from './service-ips.ts'
@@ -191,6 +191,21 @@ export async function createApiServer(options: ApiServerOptions): Promise<ApiSer
     }
   }
 
+  const upgradeByProxy = async (request: ApiRequest & { readonly query: URLSearchParams }, info: ResourceRequest, user: UserInfo, req: IncomingMessage, socket: Duplex, head: Buffer): Promise<void> => {
+    const { query } = request
+    const attributes = attributesOf(info, query)
+    const decision = core.authorizer.authorize(user, attributes)
+    if (!decision.allowed) throw forbidden({ group: '', resource: info.resource }, info.name ?? '', refusal(user, attributes, decision.reason))
+    const def = resources.find('', 'v1', info.resource)
+    if (!def) throw pathNotFound()
+    const headers = Object.fromEntries(Object.entries(req.headers).map(([k, v]) => [k, Array.isArray(v) ? v.join(', ') : (v ?? '')]))
+    const { proxyUpgrade } = await import('./proxy.ts')
+    await proxyUpgrade(core, { def, info, user, query, headers, body: undefined, accepted: { shape: 'object', yaml: false }, signal: scope.signal, warnings: [] }, socket, head, async () => {
+      socket.once('close', counts.opened(request))
+      socket.once('close', await auditStream(options.audit, clock, request, user))
+    })
+  }
+
   const handleUpgrade = async (req: IncomingMessage, socket: Duplex, head: Buffer, peer: Peer): Promise<void> => {
     let user: UserInfo | undefined
     try {
@@ -200,6 +215,7 @@ export async function createApiServer(options: ApiServerOptions): Promise<ApiSer
       const info = requestInfo(req.method ?? 'GET', path, query)
       if (info.isResource && info.verb === 'watch' && req.headers.upgrade?.toLowerCase() === 'websocket') return await watchUpgrade(request, user, req, socket, head)
       const kind = info.isResource ? info.subresource : undefined
+      if (info.isResource && kind === 'proxy' && info.group === '' && (info.resource === 'pods' || info.resource === 'services')) return await upgradeByProxy(request, info, user, req, socket, head)
       if (!info.isResource || kind === undefined || !STREAM_KINDS.includes(kind) || info.resource !== 'pods' || info.group !== '') throw pathNotFound()
       // Kubernetes 1.35 asks for `create` whichever method opens the stream.
       const attributes = { ...attributesOf(info, query), verb: 'create' }

@@ -81,10 +81,11 @@ async function podLog(core: Core, call: Call): Promise<ApiResponse> {
 async function nodePage(core: Core, call: Call): Promise<ApiResponse> {
   const { def, info, signal } = call
   if (!core.podStreams) throw unavailable('this server carries no pod streams')
-  if (!NODE_PAGES.has(info.rest)) throw badRequest(`a node has no page "${info.rest}", only ${[...NODE_PAGES].join(', ')}`)
+  const page = info.rest.replace(/\/$/, '')
+  if (!NODE_PAGES.has(page)) throw badRequest(`a node has no page "${page}", only ${[...NODE_PAGES].join(', ')}`)
   const node = info.name as string
   if (!(await core.store.get(keyOf(def, undefined, node))).entry) throw notFound(def, node)
-  return core.podStreams.nodePage(node, info.rest, signal)
+  return core.podStreams.nodePage(node, page, signal)
 }
 
 /** Where a stream request goes. @throws ApiError 404, 400 for an unbound pod or an unclear container */

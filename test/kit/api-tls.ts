@@ -10,7 +10,7 @@ import { setLogSink } from '../../src/base/log.ts'
 import { createCa, createKey, issue, type KeyedCert } from '../../src/base/pki.ts'
 import type { AuditOptions } from '../../src/apiserver/audit/audit.ts'
 import { listen, type Listener } from '../../src/apiserver/listen.ts'
-import type { Route } from '../../src/apiserver/ports.ts'
+import type { PodStreams, Route } from '../../src/apiserver/ports.ts'
 import { startHarness, type Harness } from './api-harness.ts'
 import { KUBECTL, run, type Ran } from './process.ts'
 
@@ -28,7 +28,7 @@ export interface TlsServer extends AsyncDisposable {
 }
 
 /** Starts one on a free loopback port. */
-export async function startTls({ audit, ...options }: { routes?: readonly Route[]; onLink?: (socket: TLSSocket, node: string) => void; audit?: AuditOptions; headersTimeoutMs?: number } = {}): Promise<TlsServer> {
+export async function startTls({ audit, podStreams, ...options }: { podStreams?: PodStreams; routes?: readonly Route[]; onLink?: (socket: TLSSocket, node: string) => void; audit?: AuditOptions; headersTimeoutMs?: number } = {}): Promise<TlsServer> {
   const [ca, key] = await Promise.all([createCa({ cn: 'test-ca', years: 1 }), createKey()])
   const client = async (cn: string, o: readonly string[] = []): Promise<KeyedCert> => {
     const pair = await createKey()
@@ -37,7 +37,7 @@ export async function startTls({ audit, ...options }: { routes?: readonly Route[
   const [cert, admin, harness] = await Promise.all([
     issue({ ca, publicKeyPem: key.publicKeyPem, cn: 'server', sans: { ip: ['127.0.0.1'], dns: ['localhost'] }, usage: 'server', days: 1 }),
     client('admin', ['system:masters']),
-    startHarness(audit ? { audit } : {}),
+    startHarness({ ...(audit ? { audit } : {}), ...(podStreams ? { podStreams } : {}) }),
   ])
   const listener = await listen({ port: 0, bindAddress: '127.0.0.1', key: key.keyPem, cert, ca: ca.certPem, api: harness.api, ...options })
   const dir = mkdtempSync(join(tmpdir(), 'apiserver-'))

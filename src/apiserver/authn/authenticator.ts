@@ -15,7 +15,8 @@ import type { ServiceAccountTokens } from './service-account.ts'
 
 export const ANONYMOUS: UserInfo = { name: 'system:anonymous', groups: ['system:unauthenticated'] }
 type Headers = Readonly<Record<string, string | string[] | undefined>>
-const WS_BEARER = 'base64url.bearer.authorization.k8s.io.'
+/** The subprotocol that carries a browser's token begins so. */
+export const WS_BEARER = 'base64url.bearer.authorization.k8s.io.'
 
 /** Judges credentials against the CA's verdict, the token Secrets and the token key; keeps nothing of its own. */
 export class Authenticator {
