@@ -6,7 +6,7 @@ const [QUOTE, BACKSLASH, COMMA, OPEN, CLOSE, OPEN_LIST, CLOSE_LIST] = [0x22, 0x5
 export function duplicateFields(text: string): string[] {
   const found: string[] = []
   /** One entry per open bracket: keys seen for an object, the next index for an array. */
-  const stack: { keys: Set<string> | undefined; index: number; path: string }[] = []
+  const stack: Level[] = []
   let key = ''
   let expectKey = false
   for (let i = 0; i < text.length; i++) {
@@ -14,8 +14,7 @@ export function duplicateFields(text: string): string[] {
     switch (text.charCodeAt(i)) {
       case OPEN:
       case OPEN_LIST: {
-        const path = top === undefined ? '' : top.keys ? join(top.path, key) : `${top.path}[${top.index}]`
-        stack.push({ keys: text.charCodeAt(i) === OPEN ? new Set() : undefined, index: 0, path })
+        stack.push({ keys: text.charCodeAt(i) === OPEN ? [] : undefined, index: 0, key: '' })
         expectKey = text.charCodeAt(i) === OPEN
         break
       }
@@ -29,16 +28,20 @@ export function duplicateFields(text: string): string[] {
         else if (top) top.index++
         break
       case QUOTE: {
-        const start = i++
+        const start = i
         let escaped = false
-        for (let c = text.charCodeAt(i); i < text.length && c !== QUOTE; c = text.charCodeAt(i)) {
-          if (c === BACKSLASH) escaped = true
-          i += c === BACKSLASH ? 2 : 1
+        i = text.indexOf('"', i + 1)
+        // A quote behind an odd number of backslashes is part of the text.
+        while (text.charCodeAt(i - 1) === BACKSLASH && isEscaped(text, i)) {
+          escaped = true
+          i = text.indexOf('"', i + 1)
         }
+        if (i < 0) return [...new Set(found)]
+        if (!escaped && expectKey) escaped = text.slice(start, i).includes('\\')
         if (expectKey && top?.keys) {
           key = escaped ? (JSON.parse(text.slice(start, i + 1)) as string) : text.slice(start + 1, i)
-          if (top.keys.has(key) && found.length < 100) found.push(join(top.path, key))
-          top.keys.add(key)
+          top.key = key
+          if (!isNew(top, key) && found.length < 100) found.push(pathOf(stack))
           expectKey = false
         }
         break
@@ -48,6 +51,34 @@ export function duplicateFields(text: string): string[] {
   return [...new Set(found)]
 }
 
-function join(path: string, key: string): string {
-  return path === '' ? key : `${path}.${key}`
+/** An open bracket: the keys seen and the newest of them for an object, the next index for an array. */
+interface Level {
+  readonly keys: string[] | undefined
+  /** Made when there are many keys. */
+  set?: Set<string>
+  index: number
+  key: string
+}
+
+/** Most objects have few keys, which a list finds sooner than a set is made. */
+const FEW = 16
+
+function isNew(level: Level, key: string): boolean {
+  const { keys = [] } = level
+  if (level.set) return level.set.size < level.set.add(key).size
+  if (keys.includes(key)) return false
+  keys.push(key)
+  if (keys.length > FEW) level.set = new Set(keys)
+  return true
+}
+
+function isEscaped(text: string, at: number): boolean {
+  let from = at
+  while (text.charCodeAt(from - 1) === BACKSLASH) from--
+  return (at - from) % 2 === 1
+}
+
+/** Where the walk stands. */
+function pathOf(stack: readonly Level[]): string {
+  return stack.reduce((path, { keys, key, index }) => (keys === undefined ? `${path}[${index}]` : path === '' ? key : `${path}.${key}`), '')
 }

@@ -149,8 +149,7 @@ class Walker {
   }
 
   #fillDefaults(properties: Readonly<Record<string, Schema>>, value: Record<string, unknown>): void {
-    for (const [key, property] of Object.entries(properties)) {
-      if (property.default === undefined) continue
+    for (const [key, property] of defaultsOf(properties)) {
       // A null where null is not allowed counts as absent when there is a default.
       if (value[key] === undefined || (value[key] === null && property.nullable !== true)) value[key] = cloneJson(property.default)
     }
@@ -270,6 +269,15 @@ function isEmpty(value: unknown): boolean {
   if (typeof value !== 'object' || value === null) return false
   for (const _ in value) return false
   return true
+}
+
+/** Properties that have a default, by the table of properties: few have any, and each object asks. */
+const defaults = new WeakMap<Readonly<Record<string, Schema>>, readonly (readonly [string, Schema])[]>()
+
+function defaultsOf(properties: Readonly<Record<string, Schema>>): readonly (readonly [string, Schema])[] {
+  let found = defaults.get(properties)
+  if (!found) defaults.set(properties, (found = Object.entries(properties).filter(([, p]) => p.default !== undefined)))
+  return found
 }
 
 /** What Kubernetes' own types make of a null in a list or map, where nothing can be left out. */

@@ -17,7 +17,7 @@ function start(): { flow: FlowControl; clock: FakeClock; inside: [name: string, 
   const flow = new FlowControl(clock, new Metrics())
   const inside: [string, Leave][] = []
   const refused: unknown[] = []
-  const come = (u: UserInfo, width = 1, signal = never): void => void flow.enter(u, width, signal).then((leave) => inside.push([u.name, leave]), (error: unknown) => refused.push(error))
+  const come = (u: UserInfo, width = 1, signal = never): void => void flow.enter(u, width, { signal }).then((leave) => inside.push([u.name, leave]), (error: unknown) => refused.push(error))
   return { flow, clock, inside, refused, come }
 }
 

@@ -84,7 +84,7 @@ export class FlowControl {
   }
 
   /** Waits for this caller's turn. @throws ApiError 429 when the queue is full or the wait too long; the signal's reason */
-  async enter(user: UserInfo, width: number, signal: AbortSignal): Promise<Leave> {
+  async enter(user: UserInfo, width: number, life: { readonly signal: AbortSignal }): Promise<Leave> {
     const level = levelOf(user)
     if (!level) return FREE
     let lane = this.#lanes.get(level)
@@ -92,7 +92,7 @@ export class FlowControl {
     if (lane.waiting === 0 && lane.free > 0) return this.#take(lane, width)
     const flow = lane.flows.get(user.name) ?? []
     if (lane.waiting >= level.queue || flow.length >= level.flowQueue) throw this.#refuse(level, 'queue-full')
-    return await this.#wait(lane, user.name, flow, width, signal)
+    return await this.#wait(lane, user.name, flow, width, life.signal)
   }
 
   #wait(lane: Lane, name: string, flow: Waiter[], width: number, signal: AbortSignal): Promise<Leave> {

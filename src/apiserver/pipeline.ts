@@ -32,8 +32,14 @@ const DEPRECATED: Readonly<Record<string, string>> = {
 /** Answers paths that are not resources; undefined when there is no such path. */
 export type PathHandler = (path: string, request: ApiRequest & { readonly query: URLSearchParams }) => Promise<ApiResponse | undefined>
 
+/** How long a request lasts. The signal is made when somebody asks for it: most requests are answered before. */
+export interface Lifetime {
+  readonly signal: AbortSignal
+}
+
 export interface Pipeline {
-  handle(request: ApiRequest, user: UserInfo, signal: AbortSignal): Promise<ApiResponse>
+  /** @param known what the path asks for, when that has been read already */
+  handle(request: ApiRequest, user: UserInfo, life: Lifetime, known?: RequestInfo): Promise<ApiResponse>
 }
 
 /**
@@ -42,10 +48,10 @@ export interface Pipeline {
  * @param onDecision told what authorization said, for the audit log
  */
 export function createPipeline(core: Core, paths: PathHandler, provided: readonly ProvidedResource[] = [], onDecision?: (query: URLSearchParams, decision: Decision) => void): Pipeline {
-  const handle = async (request: ApiRequest, user: UserInfo, signal: AbortSignal): Promise<ApiResponse> => {
+  const handle: Pipeline['handle'] = async (request, user, life, known) => {
     const query = request.query ?? new URLSearchParams()
     const headers = request.headers ?? {}
-    const info = requestInfo(request.method, request.path, query)
+    const info = known ?? requestInfo(request.method, request.path, query)
     const attributes = attributesOf(info, query)
     const decision = core.authorizer.authorize(user, attributes)
     onDecision?.(query, decision)
@@ -60,14 +66,14 @@ export function createPipeline(core: Core, paths: PathHandler, provided: readonl
     const def = core.resources.find(info.group, info.version, info.resource)
     if (!def) throw pathNotFound()
     const old = def.group === '' ? DEPRECATED[def.kind] : def.custom?.warning
-    const call: Call = { def, info, user, query, headers, body: request.body, accepted: negotiate(headers.accept), signal, warnings: old === undefined ? [] : [old] }
+    const call: Call = { def, info, user, query, headers, body: request.body, accepted: negotiate(headers.accept), get signal() { return life.signal }, warnings: old === undefined ? [] : [old] }
     const made = provided.find((p) => p.def === def)
     return made ? await provide(made, call, core.clock.now()) : dispatch(core, call)
   }
   return {
-    async handle(request, user, signal) {
+    async handle(request, user, life, known) {
       try {
-        return await handle(request, user, signal)
+        return await handle(request, user, life, known)
       } catch (error) {
         return failure(error, request)
       }

@@ -59,9 +59,9 @@ export class RequestMetrics {
   }
 
   /** A request that begins; call the result when it is answered, and send what it gives back. */
-  begin(request: ApiRequest): (answer: ApiResponse) => ApiResponse {
+  begin(request: ApiRequest, known?: RequestInfo): (answer: ApiResponse) => ApiResponse {
     const kind = request.method === 'GET' ? 'readOnly' : 'mutating'
-    const series = this.#seriesOf(request)
+    const series = this.#seriesOf(request, known)
     const started = this.#clock.monotonic()
     if (!series.long) this.#running[kind]++
     return (answer) => {
@@ -98,11 +98,11 @@ export class RequestMetrics {
     }
   }
 
-  #seriesOf(request: ApiRequest): Series {
+  #seriesOf(request: ApiRequest, asked?: RequestInfo): Series {
     const query = request.query ?? new URLSearchParams()
     const apply = request.method === 'PATCH' && (request.headers?.['content-type'] ?? '').startsWith('application/apply-patch')
     const dry = query.has('dryRun') ? 'All' : ''
-    const info = infoOf(request, query)
+    const info = asked ? (asked.isResource ? asked : undefined) : infoOf(request, query)
     const key = info ? `${info.verb} ${info.group} ${info.version} ${info.resource} ${info.subresource ?? ''} ${scopeOf(info)} ${apply}${dry}` : `${request.method} ${dry}`
     const found = this.#series.get(key)
     if (found) return found

@@ -35,7 +35,7 @@ import { GIT_VERSION, healthPath } from './health.ts'
 import { checkMethod, readBody, sendResponse, toApiRequest } from './http.ts'
 import { ListText } from './list-text.ts'
 import { OpenApi } from './openapi.ts'
-import { attributesOf, createPipeline, failure } from './pipeline.ts'
+import { attributesOf, createPipeline, failure, type Lifetime } from './pipeline.ts'
 import { present } from './present.ts'
 import type { ApiServer, ApiServerOptions, Decision, HttpRequest, HttpResponse, Peer, PodTarget } from './ports.ts'
 import { RequestMetrics, sampledMetrics } from './request-metrics.ts'
@@ -109,9 +109,9 @@ export async function createApiServer(options: ApiServerOptions): Promise<ApiSer
     return discovery.answer(path, request.headers?.accept, request.headers?.['if-none-match'])
   }, provided, options.audit && noteDecision)
   const handle = audited(options.audit, pipeline.handle, clock)
-  const serve = async (request: ApiRequest, user: UserInfo, signal: AbortSignal): Promise<ApiResponse> => {
-    const counted = counts.begin(request)
-    const answer = scope.signal.aborted ? failure(unavailable('the server is stopping'), request) : await handle(request, user, signal)
+  const serve = async (request: ApiRequest, user: UserInfo, life: Lifetime, known?: RequestInfo): Promise<ApiResponse> => {
+    const counted = counts.begin(request, known)
+    const answer = scope.signal.aborted ? failure(unavailable('the server is stopping'), request) : await handle(request, user, life, known)
     return counted(answer)
   }
   const identify = async (peer: Peer, headers: Parameters<Authenticator['authenticate']>[1]): Promise<UserInfo> => {
@@ -132,16 +132,16 @@ export async function createApiServer(options: ApiServerOptions): Promise<ApiSer
     const size = def ? cache.resource(storageName(def)).size : 0
     return listWidth(Math.min(size, Number(query.get('limit')) || size))
   }
-  const underWay = new Set<AbortController>()
+  const underWay = new Set<{ abort(): void }>()
   scope.signal.addEventListener('abort', () => {
     for (const one of underWay) one.abort()
   })
   const handleHttp = async (req: HttpRequest, res: HttpResponse, peer: Peer): Promise<void> => {
-    const abort = new AbortController()
-    underWay.add(abort)
+    const life = new RequestLife()
+    underWay.add(life)
     res.on('close', () => {
       // An answer that has been sent has nothing left to abort.
-      if (underWay.delete(abort)) abort.abort()
+      if (underWay.delete(life)) life.abort()
     })
     let answer: ApiResponse
     let leave: Leave | undefined
@@ -154,14 +154,15 @@ export async function createApiServer(options: ApiServerOptions): Promise<ApiSer
       const request = toApiRequest(req, body)
       const info = requestInfo(method, request.path, request.query)
       const allotted = allottedMs(info, request.query)
-      leave = await flow.enter(user, widthOf(info, request.query), abort.signal)
-      const served = serve(noteSource(request, req.socket?.remoteAddress), user, abort.signal)
+      leave = await flow.enter(user, widthOf(info, request.query), life)
+      if (options.audit) noteSource(request, req.socket?.remoteAddress)
+      const served = serve(request, user, life, info)
       answer = await present(request, await within(clock, allotted, served, ({ body }) => void (typeof body === 'string' ? undefined : body[Symbol.asyncIterator]().return?.())))
       // What may last for hours is not under way any more once it has begun.
       if (typeof answer.body !== 'string' && !(answer.body instanceof ListText)) leave()
       else if (answer.body instanceof ListText) hold = clock.timer('slow-reader', SLOW_READER_MS, leave)
     } catch (error) {
-      if (abort.signal.aborted) return
+      if (life.aborted) return
       if (error instanceof AppError && error.code === 'unauthorized') log.info('refused credentials', { reason: messageOf(error), path: req.url?.split('?')[0] })
       answer = failure(error, { method: (req.method ?? 'GET') as ApiRequest['method'], path: req.url ?? '' })
       await auditRefused(options.audit, clock, noteSource(toApiRequest(req, undefined), req.socket?.remoteAddress), error, answer)
@@ -175,14 +176,14 @@ export async function createApiServer(options: ApiServerOptions): Promise<ApiSer
     } finally {
       hold?.cancel()
       leave?.()
-      underWay.delete(abort)
+      underWay.delete(life)
     }
   }
   const watchUpgrade = async (request: ApiRequest & { readonly query: URLSearchParams }, user: UserInfo, req: IncomingMessage, socket: Duplex, head: Buffer): Promise<void> => {
     const abort = new AbortController()
     underWay.add(abort)
     try {
-      const answer = await serve(request, user, abort.signal)
+      const answer = await serve(request, user, abort)
       if (typeof answer.body === 'string') throw new ApiError(JSON.parse(answer.body) as Status)
       const { watchSocket } = await import('./streams/watch-socket.ts')
       await watchSocket(req, socket, head, answer.body, () => abort.abort())
@@ -239,7 +240,7 @@ export async function createApiServer(options: ApiServerOptions): Promise<ApiSer
   }
 
   const close = (): Promise<void> => scope.close()
-  const asSelf = (request: ApiRequest): Promise<ApiResponse> => serve(request, SELF, scope.signal)
+  const asSelf = (request: ApiRequest): Promise<ApiResponse> => serve(request, SELF, scope)
   try {
     await writeFirstObjects({
       handle: asSelf,
@@ -257,7 +258,7 @@ export async function createApiServer(options: ApiServerOptions): Promise<ApiSer
   }
   ready = true
   return {
-    handler: (request, signal) => serve(request, request.user ?? ANONYMOUS, AbortSignal.any([signal, scope.signal])),
+    handler: (request, signal) => serve(request, request.user ?? ANONYMOUS, bothOf(signal, scope.signal)),
     authenticate: async ({ peer, headers }) => {
       const user = await core.authenticator.authenticate(peer, headers)
       return user && impersonate(user, headers, (u, a) => core.authorizer.authorize(u, a))
@@ -268,6 +269,33 @@ export async function createApiServer(options: ApiServerOptions): Promise<ApiSer
     handleUpgrade,
     close,
     [Symbol.asyncDispose]: close,
+  }
+}
+
+/** How long a request over HTTP lasts. */
+class RequestLife implements Lifetime {
+  aborted = false
+  #controller: AbortController | undefined
+
+  get signal(): AbortSignal {
+    this.#controller ??= new AbortController()
+    if (this.aborted) this.#controller.abort()
+    return this.#controller.signal
+  }
+
+  abort(): void {
+    this.aborted = true
+    this.#controller?.abort()
+  }
+}
+
+/** Until either aborts. */
+function bothOf(a: AbortSignal, b: AbortSignal): Lifetime {
+  let both: AbortSignal | undefined
+  return {
+    get signal() {
+      return (both ??= AbortSignal.any([a, b]))
+    },
   }
 }
 

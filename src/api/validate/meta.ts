@@ -46,17 +46,23 @@ export function nameErrors(def: ResourceDef, name: string): string[] {
 
 /** Labels at `path`, e.g. `metadata.labels` or `spec.template.metadata.labels`. */
 export function labelErrors(labels: Readonly<Record<string, string>> | undefined, path: string): FieldError[] {
-  return Object.entries(labels ?? {}).flatMap(([k, v]) => [
-    ...labelKeyErrors(k).map((e) => fieldInvalid(path, k, e)),
-    ...labelValueErrors(v).map((e) => fieldInvalid(path, v, e)),
-  ])
+  const errors: FieldError[] = []
+  for (const k in labels) {
+    const v = labels[k] as string
+    for (const e of labelKeyErrors(k)) errors.push(fieldInvalid(path, k, e))
+    for (const e of labelValueErrors(v)) errors.push(fieldInvalid(path, v, e))
+  }
+  return errors
 }
 
 /** Annotations at `path`: keys, and their size together. */
 export function annotationErrors(annotations: Readonly<Record<string, string>> | undefined, path: string): FieldError[] {
-  const entries = Object.entries(annotations ?? {})
-  const errors = entries.flatMap(([k]) => labelKeyErrors(k.toLowerCase()).map((e) => fieldInvalid(path, k, e)))
-  const size = entries.reduce((n, [k, v]) => n + byteLength(k) + byteLength(v), 0)
+  const errors: FieldError[] = []
+  let size = 0
+  for (const k in annotations) {
+    for (const e of labelKeyErrors(k.toLowerCase())) errors.push(fieldInvalid(path, k, e))
+    size += byteLength(k) + byteLength(annotations[k] as string)
+  }
   if (size > MAX_ANNOTATION_BYTES) errors.push(fieldTooLong(path, MAX_ANNOTATION_BYTES))
   return errors
 }
@@ -99,6 +105,7 @@ function ownerErrors(meta: ObjectMeta): FieldError[] {
   const errors: FieldError[] = []
   const path = 'metadata.ownerReferences'
   const owners = meta.ownerReferences ?? []
+  if (owners.length === 0) return errors
   for (const o of owners) {
     if (!o.apiVersion) errors.push(fieldInvalid(`${path}.apiVersion`, o.apiVersion ?? '', 'version must not be empty'))
     for (const key of ['kind', 'name', 'uid'] as const) {

@@ -29,12 +29,19 @@ export interface AdmissionPlugin {
   after?(event: AdmissionEvent, revision: number): void | Promise<void>
 }
 
-/** The chain; the first refusal ends a write. */
+type Having<K extends 'admit' | 'validate' | 'after'> = AdmissionPlugin & Required<Pick<AdmissionPlugin, K>>
+
+/** The chain; the first refusal ends a write. What a plugin decides at once costs no turn of the loop: nearly all do, for most writes. */
 export class Admission {
-  readonly #plugins: readonly AdmissionPlugin[]
+  readonly #admit: readonly Having<'admit'>[]
+  readonly #validate: readonly Having<'validate'>[]
+  readonly #after: readonly Having<'after'>[]
 
   constructor(plugins: readonly AdmissionPlugin[]) {
-    this.#plugins = plugins
+    const having = <K extends 'admit' | 'validate' | 'after'>(part: K): Having<K>[] => plugins.filter((p): p is Having<K> => p[part] !== undefined)
+    this.#admit = having('admit')
+    this.#validate = having('validate')
+    this.#after = having('after')
   }
 
   async admit(event: AdmissionEvent): Promise<void> {
@@ -43,18 +50,24 @@ export class Admission {
 
   async #round(event: AdmissionEvent, again: boolean): Promise<boolean> {
     let changed = false
-    for (const plugin of this.#plugins) {
-      const said = plugin.admit?.(event, again)
-      if (said !== undefined && (await said) === true) changed = true
+    for (const plugin of this.#admit) {
+      const said = plugin.admit(event, again)
+      if (said === true || (typeof said === 'object' && (await said) === true)) changed = true
     }
     return changed
   }
 
   async validate(event: AdmissionEvent): Promise<void> {
-    for (const plugin of this.#plugins) if (plugin.validate) await plugin.validate(event)
+    for (const plugin of this.#validate) {
+      const judging = plugin.validate(event)
+      if (judging !== undefined) await judging
+    }
   }
 
   async after(event: AdmissionEvent, revision: number): Promise<void> {
-    for (const plugin of this.#plugins) if (plugin.after) await plugin.after(event, revision)
+    for (const plugin of this.#after) {
+      const done = plugin.after(event, revision)
+      if (done !== undefined) await done
+    }
   }
 }

@@ -5,6 +5,7 @@ import type { Clock } from '../../base/clock.ts'
 import { impersonatorOf } from '../authn/authenticator.ts'
 import { readObject } from '../body.ts'
 import { ListText } from '../list-text.ts'
+import type { Pipeline } from '../pipeline.ts'
 import { requestInfo, type RequestInfo } from '../request-info.ts'
 import { annotationsOf } from './annotations.ts'
 import type { AuditSink } from './log.ts'
@@ -22,7 +23,7 @@ const MAX_LIST = 1 << 20
 const MAX_AGENT = 1_024
 const MAX_SOURCES = 16
 
-type Handle = (request: ApiRequest, user: UserInfo, signal: AbortSignal) => Promise<ApiResponse>
+type Handle = Pipeline['handle']
 
 const sources = new WeakMap<object, string>()
 
@@ -43,11 +44,11 @@ const NOBODY: UserInfo = { name: '', groups: [] }
 /** The pipeline with its events. Without options it is the pipeline itself. */
 export function audited(options: AuditOptions | undefined, handle: Handle, clock: Clock): Handle {
   if (!options) return handle
-  return async (request, user, signal) => {
+  return async (request, user, life, known) => {
     const record = await begin(options, clock, request, user)
-    if (!record) return handle(request, user, signal)
+    if (!record) return handle(request, user, life, known)
     record('RequestReceived')
-    const answer = await handle({ ...request, query: record.query }, user, signal)
+    const answer = await handle({ ...request, query: record.query }, user, life, known)
     if (typeof answer.body === 'string') {
       record('ResponseComplete', answer)
       return answer

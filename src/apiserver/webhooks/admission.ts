@@ -67,17 +67,20 @@ function atDoor(event: AdmissionEvent): AdmissionEvent {
 
 export const mutatingWebhooks: AdmissionPlugin = {
   name: 'MutatingAdmissionWebhook',
-  async admit(event, again) {
-    const shown = atDoor(event)
-    if (shown === event) return admitAll(event, again)
-    if (await admitAll(shown, again)) event.call.door?.write(event.object, shown.object)
-    return false
-  },
+  admit: (event, again) => (isConfigured(event, 'mutating') ? admitAtDoor(event, again) : false),
   // A delete has nothing to change, but its mutating webhooks may still refuse it.
-  async validate(event) {
-    if (event.verb !== 'delete') return
-    for (const [index, one] of (await concerned(event, 'mutating')).entries()) await ask(event, one, 'mutation', `round_0_index_${index}`)
-  },
+  validate: (event) => (event.verb === 'delete' && isConfigured(event, 'mutating') ? refuseDelete(event) : undefined),
+}
+
+async function admitAtDoor(event: AdmissionEvent, again: boolean): Promise<boolean> {
+  const shown = atDoor(event)
+  if (shown === event) return admitAll(event, again)
+  if (await admitAll(shown, again)) event.call.door?.write(event.object, shown.object)
+  return false
+}
+
+async function refuseDelete(event: AdmissionEvent): Promise<void> {
+  for (const [index, one] of (await concerned(event, 'mutating')).entries()) await ask(event, one, 'mutation', `round_0_index_${index}`)
 }
 
 /** All mutating webhooks that a write concerns. True: one of them changed it. */
@@ -98,14 +101,20 @@ async function admitAll(event: AdmissionEvent, again: boolean): Promise<boolean>
 
 export const validatingWebhooks: AdmissionPlugin = {
   name: 'ValidatingAdmissionWebhook',
-  async validate(written) {
-    const event = atDoor(written)
-    const due = await concerned(event, 'validating')
-    if (due.length === 0) return
-    const answers = await Promise.allSettled(due.map((one, index) => ask(event, one, 'validating', `round_0_index_${index}`)))
-    const refused = answers.find((a) => a.status === 'rejected')
-    if (refused) throw refused.reason
-  },
+  validate: (written) => (isConfigured(written, 'validating') ? validateAll(atDoor(written)) : undefined),
+}
+
+async function validateAll(event: AdmissionEvent): Promise<void> {
+  const due = await concerned(event, 'validating')
+  if (due.length === 0) return
+  const answers = await Promise.allSettled(due.map((one, index) => ask(event, one, 'validating', `round_0_index_${index}`)))
+  const refused = answers.find((a) => a.status === 'rejected')
+  if (refused) throw refused.reason
+}
+
+/** False, as in most clusters: there is no webhook of this kind at all. */
+function isConfigured({ core }: AdmissionEvent, kind: Kind): boolean {
+  return core.cache.resource(storageName(CONFIGS[kind])).size > 0
 }
 
 /** A stream or a proxied request about to be opened: webhooks may refuse it. @throws ApiError */
