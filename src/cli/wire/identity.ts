@@ -3,6 +3,7 @@
  * certificate with this machine's names, the administrator's client certificate, and the service-account signing keys.
  * Made at first start; leaf certificates are renewed with a third of their life left, when addresses change, and when the CA
  * was changed. Former CAs (`ca-former.crt`) stay trusted, and `ca-cross.crt` leads who trusts only one of them to the new one.
+ * Servers that share an identity trust what is next (`ca-next.crt`, `service-account-next.key`) before they sign with it.
  */
 import { existsSync } from 'node:fs'
 import { chmod, mkdir, readFile, rm } from 'node:fs/promises'
@@ -15,21 +16,23 @@ import { certInfo, createCa, createKey, crossSign, isSignedBy, issue, keyFits, p
 
 /** Leaf certificates live a year, as Kubernetes users expect; the root ten. */
 const LEAF_DAYS = 365
-const CA_YEARS = 10
+export const CA_YEARS = 10
 const FORMER_CAS = 'ca-former.crt'
 const CROSS = 'ca-cross.crt'
+const NEXT_CA = 'ca-next.crt'
 /** One private key or several: the first signs, all verify. */
 const SA_KEY = 'service-account.key'
+const NEXT_SA_KEY = 'service-account-next.key'
 
 export interface ServerIdentity {
   /** The CA that signs. */
   readonly ca: KeyedCert
-  /** All CAs that count, the one that signs first. */
+  /** All CAs that count, the one that signs first, the next one of all servers last. */
   readonly caBundle: string
   /** `certPem` carries what leads from it to former CAs behind itself. */
   readonly serving: KeyedCert
   readonly admin: KeyedCert
-  /** The key that signs, and those that signed before. */
+  /** The key that signs, and those that signed before or will sign next. */
   readonly serviceAccount: { readonly privateKeyPem: string; readonly publicKeyPem: string; readonly formerPublicKeysPem: readonly string[] }
 }
 
@@ -57,13 +60,13 @@ export async function loadServerIdentity(dataDir: string, sans: Required<Sans>, 
   if (!existsSync(saPath)) await writeFileAtomic(saPath, (await createKey()).keyPem)
   const [privateKeyPem, ...former] = keysOf(await readFile(saPath, 'utf8'))
   if (privateKeyPem === undefined) throw new AppError('corrupt', `read service-account key "${saPath}": it holds no private key in PEM: restore it from a backup, or remove it to have a new one made, which ends all tokens`)
-  const [formerCas, cross] = [await textOf(join(dir, FORMER_CAS)), await textOf(join(dir, CROSS))]
+  const [formerCas, nextCa, cross, nextKey] = await Promise.all([FORMER_CAS, NEXT_CA, CROSS, NEXT_SA_KEY].map((name) => textOf(join(dir, name))))
   return {
     ca,
-    caBundle: ca.certPem + formerCas,
+    caBundle: ca.certPem + formerCas + nextCa,
     serving: { ...serving, certPem: serving.certPem + cross },
     admin,
-    serviceAccount: { privateKeyPem, publicKeyPem: publicKeyOf(privateKeyPem), formerPublicKeysPem: former.map(publicKeyOf) },
+    serviceAccount: { privateKeyPem, publicKeyPem: publicKeyOf(privateKeyPem), formerPublicKeysPem: [...former, ...keysOf(nextKey ?? '')].map(publicKeyOf) },
   }
 }
 
@@ -114,11 +117,17 @@ export function tlsDir(dataDir: string): string {
   return join(dataDir, 'server', 'tls')
 }
 
-function refuseShared(dataDir: string, act: string): void {
-  if (existsSync(join(dataDir, 'server', 'cluster-token'))) throw new AppError('conflict', `${act}: this server shares CA and keys with others through their store, which keeps them as the first server made them; this is not possible yet`)
+/** True when this server shares CA and keys with others, through their store. */
+export function isShared(dataDir: string): boolean {
+  return existsSync(join(dataDir, 'server', 'cluster-token'))
 }
 
-function keysOf(text: string): string[] {
+function refuseShared(dataDir: string, act: string): void {
+  if (isShared(dataDir)) throw new AppError('conflict', `${act}: this server shares CA and keys with others through their store: only a running one can change these`)
+}
+
+/** The private keys in a text. */
+export function keysOf(text: string): string[] {
   return (text.match(/-----BEGIN [A-Z ]*PRIVATE KEY-----[\s\S]*?-----END [A-Z ]*PRIVATE KEY-----/g) ?? []).map((key) => `${key}\n`)
 }
 

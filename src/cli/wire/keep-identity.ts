@@ -11,6 +11,9 @@ const log = logger('server.identity')
 const LOOK_MS = 3_600_000
 /** A command writes several files: they are read when it has been quiet so long, ms. */
 const QUIET_MS = 300
+/** While a change goes round among servers it is looked at so often, and after a failure. */
+const SOON_MS = 5_000
+const RETRY_MS = 60_000
 
 export interface KeepIdentity {
   readonly dataDir: string
@@ -20,31 +23,42 @@ export interface KeepIdentity {
   readonly current: () => ServerIdentity
   /** Takes up another. */
   readonly use: (next: ServerIdentity) => Promise<void>
+  /** Servers that share an identity: brings the files up to what all have. True asks to be called again soon. */
+  readonly sync?: (() => Promise<boolean>) | undefined
+  /** Calls `fn` when there may be something to sync. Returns how to stop. */
+  readonly onNews?: ((fn: () => void) => () => void) | undefined
 }
 
 /** Works until the signal aborts. */
-export async function keepIdentity({ dataDir, clock, load, current, use }: KeepIdentity, signal: AbortSignal): Promise<void> {
+export async function keepIdentity({ dataDir, clock, load, current, use, sync, onNews }: KeepIdentity, signal: AbortSignal): Promise<void> {
   let wake = Promise.withResolvers<void>()
   // Nobody waits for this watcher at the end: it must not keep the process alive.
   const files = watch(tlsDir(dataDir), { persistent: false }, () => wake.resolve())
   files.on('error', (error) => log.warn('changes of certificate files are not seen, they are looked for every hour', { error }))
+  const stop = onNews?.(() => wake.resolve())
+  // What was asked for, or changed, while this server was not running.
+  if (sync) wake.resolve()
+  let lookMs = LOOK_MS
   try {
     for (;;) {
       const rest = new AbortController()
-      await Promise.race([clock.sleep(LOOK_MS, AbortSignal.any([signal, rest.signal])), wake.promise]).finally(() => rest.abort())
+      await Promise.race([clock.sleep(lookMs, AbortSignal.any([signal, rest.signal])), wake.promise]).finally(() => rest.abort())
       signal.throwIfAborted()
       await clock.sleep(QUIET_MS, signal)
       wake = Promise.withResolvers()
       try {
+        lookMs = (await sync?.()) ? SOON_MS : LOOK_MS
         const next = await load()
         if (JSON.stringify(next) === JSON.stringify(current())) continue
         await use(next)
         log.info('new certificates or keys taken up', { dir: tlsDir(dataDir) })
       } catch (error) {
+        if (sync) lookMs = RETRY_MS
         log.error('certificates not renewed, those in use stay', { error })
       }
     }
   } finally {
+    stop?.()
     files.close()
   }
 }

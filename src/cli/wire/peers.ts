@@ -15,6 +15,7 @@ const log = logger('server.peers')
 const NAMESPACE = 'kube-system'
 const LABEL = 'skerry.io/server'
 const ADDRESS = 'skerry.io/address'
+const IDENTITY = 'skerry.io/identity'
 /** A renewal is a write to the shared store; three may be missed. */
 const RENEW_MS = 30_000
 const DURATION_S = 100
@@ -39,6 +40,12 @@ export interface Peers {
   /** Calls `fn` when `all` may have changed. Returns how to stop. */
   onChange(fn: () => void): () => void
   announce(url: string): Promise<void>
+  /** Says which identity this server uses: at once when it was announced, else with that. */
+  identify(digest: string): Promise<void>
+  /** What the others that live say of theirs. */
+  identities(): readonly (string | undefined)[]
+  /** Calls `fn` when one of them may have another identity. Returns how to stop. */
+  onIdentity(fn: () => void): () => void
   /** Renews the announcement and looks after the others until the signal aborts. */
   run(signal: AbortSignal): Promise<void>
   /** Takes the announcement back. */
@@ -52,7 +59,8 @@ export function createPeers(client: Client, caches: CacheSet, clock: Clock): Pee
   /** When each announcement was last seen to change, by name. */
   const seen = new Map<string, { readonly version: string; readonly at: number }>()
   const listeners = new Set<() => void>()
-  let [name, own] = ['', '']
+  const identityListeners = new Set<() => void>()
+  let [name, own, identity] = ['', '', '']
   const silent = (lease: Readonly<Lease>): boolean => {
     const { at } = seen.get(lease.metadata?.name ?? '') ?? { at: clock.monotonic() }
     return clock.monotonic() - at > (lease.spec?.leaseDurationSeconds ?? DURATION_S) * 1_000
@@ -63,11 +71,12 @@ export function createPeers(client: Client, caches: CacheSet, clock: Clock): Pee
     if (!now) seen.delete(key)
     else if (seen.get(key)?.version !== lease.metadata?.resourceVersion) seen.set(key, { version: lease.metadata?.resourceVersion ?? '', at: clock.monotonic() })
     if (now?.metadata?.annotations?.[ADDRESS] !== old?.metadata?.annotations?.[ADDRESS]) for (const fn of listeners) fn()
+    if (now?.metadata?.annotations?.[IDENTITY] !== old?.metadata?.annotations?.[IDENTITY]) for (const fn of identityListeners) fn()
   })
   const others = (): string[] => [...new Set(known.list().flatMap((l) => (silent(l) ? [] : (l.metadata?.annotations?.[ADDRESS] ?? []))))].filter((url) => url !== own).sort()
   const write = async (): Promise<void> => {
     const spec = { holderIdentity: hostname(), leaseDurationSeconds: DURATION_S, renewTime: microTime(clock.now()) }
-    const annotations = { [ADDRESS]: own }
+    const annotations = { [ADDRESS]: own, ...(identity !== '' && { [IDENTITY]: identity }) }
     try {
       await leases.patch(name, NAMESPACE, { metadata: { annotations }, spec }, 'merge')
     } catch (error) {
@@ -93,6 +102,16 @@ export function createPeers(client: Client, caches: CacheSet, clock: Clock): Pee
       own = url
       name = `skerry-server-${hostname()}-${new URL(url).port || 443}`.toLowerCase().replaceAll(/[^a-z0-9.-]/g, '-')
       await write()
+    },
+    async identify(digest) {
+      if (identity === digest) return
+      identity = digest
+      if (name !== '') await write()
+    },
+    identities: () => known.list().flatMap((l) => (l.metadata?.name === name || silent(l) ? [] : [l.metadata?.annotations?.[IDENTITY]])),
+    onIdentity(fn) {
+      identityListeners.add(fn)
+      return () => void identityListeners.delete(fn)
     },
     async run(signal) {
       while (!signal.aborted) {

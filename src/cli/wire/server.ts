@@ -43,6 +43,7 @@ import { createPeers, peerUrl, urlOf, type Peers } from './peers.ts'
 import { keysInStore } from './secrets.ts'
 import { openServerStore, sealed } from './server-store.ts'
 import { shareIdentity } from './shared-identity.ts'
+import { digestOf, rotateShared } from './shared-rotation.ts'
 import { compactRoute } from './store-routes.ts'
 
 const log = logger('server')
@@ -222,6 +223,7 @@ export async function startServer(settings: ServerSettings): Promise<RunningServ
     port = listener.port
     if (peers) {
       const announced = peers
+      await announced.identify(digestOf(identity))
       await announced.announce(peerUrl(settings.advertise, bound, listener.port))
       scope.onClose(() => announced.leave())
       scope.onClose(announced.onChange(() => hub.tellServers()))
@@ -242,8 +244,10 @@ export async function startServer(settings: ServerSettings): Promise<RunningServ
       await api.setServiceAccountKey(tokenKey())
       await writeAccess()
       await publishRootCa(client, next.caBundle)
+      await peers?.identify(digestOf(next))
     }
-    scope.run('identity', (signal) => keepIdentity({ dataDir: paths.data, clock, load: loadIdentity, current: () => identity, use }, signal))
+    const together = shared && peers ? { sync: () => rotateShared({ dataDir: paths.data, records: shared, current: () => identity, others: peers.identities }), onNews: peers.onIdentity } : {}
+    scope.run('identity', (signal) => keepIdentity({ dataDir: paths.data, clock, load: loadIdentity, current: () => identity, use, ...together }, signal))
     log.info('ready', { url, kubeconfig: paths.adminKubeconfig, caHash: caHash(identity.ca.certPem).slice(0, 16) })
 
     return {

@@ -1,16 +1,16 @@
 /**
  * What makes several servers one cluster: the root CA and the service-account key, kept in the store they share, sealed with
  * the cluster token. The first server makes all three; another one is given the token, and finds the rest. See
- * docs/decisions/0013. Leaf certificates are each server's own, from the common CA.
+ * docs/decisions/0013. Leaf certificates are each server's own, from the common CA. How they change: `shared-rotation.ts`.
  */
 import { createCipheriv, createDecipheriv, randomBytes, scrypt } from 'node:crypto'
 import { existsSync } from 'node:fs'
-import { mkdir, readFile } from 'node:fs/promises'
+import { mkdir, readFile, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
-import { writeFileAtomic } from '../../base/atomic-file.ts'
+import { readFileIfAny, writeFileAtomic } from '../../base/atomic-file.ts'
 import { AppError, messageOf } from '../../base/errors.ts'
-import { createCa, createKey } from '../../base/pki.ts'
+import { caHash, createCa, createKey, splitPem } from '../../base/pki.ts'
 import type { StoreRecords } from '../../store/mod.ts'
 
 /** Name of the record in the store. */
@@ -19,7 +19,16 @@ const derive = promisify<string, Buffer, number, Buffer>(scrypt)
 
 /** The files under `<data-dir>/server/tls` that all servers of a cluster have in common, by name. */
 const FILES = ['ca.crt', 'ca.key', 'service-account.key'] as const
-type Identity = Record<(typeof FILES)[number], string>
+/** Those that are there after a change of keys, and while one is under way. */
+const MORE = ['ca-former.crt', 'ca-cross.crt', 'ca-next.crt', 'service-account-next.key'] as const
+
+/** What the record holds: texts by name of file, and what no file holds. */
+export interface Common extends Readonly<Record<(typeof FILES)[number], string>>, Readonly<Partial<Record<(typeof MORE)[number], string>>> {
+  /** The key of `ca-next.crt`, until that signs. */
+  readonly 'ca-next.key'?: string
+  /** Fingerprints of CAs that count no more, by which a server that was away knows that this is its cluster. */
+  readonly past?: readonly string[]
+}
 
 /** Where a server keeps the token that it made or was given. */
 export function clusterTokenPath(dataDir: string): string {
@@ -45,16 +54,43 @@ export async function shareIdentity(dataDir: string, records: StoreRecords, toke
   if (token === undefined) {
     throw new AppError('forbidden', `join the servers of this store: the cluster token is missing: copy server/cluster-token from the data directory of one of them, and name it with --cluster-token-file`)
   }
-  const common = await unseal<Identity>(sealed, token)
-  if (local && FILES.some((name) => local[name].trim() !== common[name].trim())) {
+  const common = await unseal<Common>(sealed, token)
+  if (local && !isKnown(common, local)) {
     throw new AppError('conflict', `join the servers of this store: "${join(dataDir, 'server', 'tls')}" holds the CA of another cluster: give an empty --data-dir, or the --store of that cluster`)
   }
   await keepToken(kept, token)
-  if (local) return
+  await writeCommon(dataDir, common)
+}
+
+/** True when the CA of `local` is one that this cluster has, had, or is about to have. */
+function isKnown(common: Common, local: Common): boolean {
+  const own = caHash(local['ca.crt'])
+  return common.past?.includes(own) === true || splitPem(common['ca.crt'] + (common['ca-former.crt'] ?? '') + (common['ca-next.crt'] ?? '')).some((pem) => caHash(pem) === own)
+}
+
+/** Brings the files into the state of the record; those that are so already are left alone. */
+export async function writeCommon(dataDir: string, common: Common): Promise<void> {
   const dir = join(dataDir, 'server', 'tls')
   await mkdir(dir, { recursive: true, mode: 0o700 })
-  // ca.crt last: while it is missing nothing here counts, and a start that broke off is done anew.
-  for (const name of FILES.toReversed()) await writeFileAtomic(join(dir, name), common[name], { mode: name.endsWith('.crt') ? 0o644 : 0o600 })
+  // ca.crt last: while it is missing nothing here counts, and while it is the former one, the rest is written anew.
+  for (const name of [...MORE, ...FILES.toReversed()]) {
+    const [path, text] = [join(dir, name), common[name]]
+    if ((await readFileIfAny(path)) === text) continue
+    if (text === undefined) await rm(path, { force: true })
+    else await writeFileAtomic(path, text, { mode: name.endsWith('.crt') ? 0o644 : 0o600 })
+  }
+}
+
+/** Changes what all servers have in common; `change` gives the same object back for nothing to do. Resolves to what stands there then. */
+export async function changeCommon(dataDir: string, records: StoreRecords, change: (now: Common) => Promise<Common>): Promise<Common> {
+  const token = await readToken(clusterTokenPath(dataDir))
+  for (;;) {
+    const sealed = await records.readRecord(RECORD)
+    if (sealed === undefined) throw new AppError('not-found', "read the cluster's identity in the store: it is gone; restore the store from a backup")
+    const now = await unseal<Common>(sealed, token)
+    const next = await change(now)
+    if (next === now || (await records.replaceRecord(RECORD, sealed, await seal(next, token)))) return next
+  }
 }
 
 async function keepToken(path: string, token: string): Promise<void> {
@@ -76,14 +112,14 @@ export async function readToken(path: string): Promise<string> {
 }
 
 /** What this data directory has; undefined when it is new. */
-async function readLocal(dataDir: string): Promise<Identity | undefined> {
+async function readLocal(dataDir: string): Promise<Common | undefined> {
   const dir = join(dataDir, 'server', 'tls')
   if (FILES.some((name) => !existsSync(join(dir, name)))) return undefined
-  const texts = await Promise.all(FILES.map(async (name) => [name, await readFile(join(dir, name), 'utf8')] as const))
-  return Object.fromEntries(texts) as Identity
+  const texts = await Promise.all([...FILES, ...MORE].map(async (name) => [name, await readFileIfAny(join(dir, name))] as const))
+  return Object.fromEntries(texts.filter(([, text]) => text !== undefined)) as unknown as Common
 }
 
-async function make(): Promise<Identity> {
+async function make(): Promise<Common> {
   const ca = await createCa({ cn: `skerry-ca@${Math.floor(Date.now() / 1000)}`, years: 10 })
   return { 'ca.crt': ca.certPem, 'ca.key': ca.keyPem, 'service-account.key': (await createKey()).keyPem }
 }
