@@ -1,10 +1,11 @@
 /**
  * Holds the documents to the truth: every link to a file in the repository leads somewhere, every command and path that
- * README and howtos name exists, and the pages that must be there are there.
+ * README and howtos name exists, the pages that must be there are there, and the reference says what the code says.
  */
 import { existsSync, readFileSync } from 'node:fs'
 import { dirname, join, normalize } from 'node:path'
 import { ROOT, report, sourceFiles } from './files.ts'
+import { referencePages } from './gen-reference.ts'
 
 const MUST = ['README.md', 'ARCHITECTURE.md', 'CONTRIBUTING.md', 'CHANGELOG.md', 'LICENSE', 'docs/figures.md']
 
@@ -26,6 +27,10 @@ function main(): void {
   const pages = sourceFiles(['*.md', 'docs', 'examples'], '.md')
   const findings = MUST.filter((f) => !existsSync(join(ROOT, f))).map((f) => `${f}: must be there`)
   for (const page of pages) findings.push(...deadLinks(page, readFileSync(join(ROOT, page), 'utf8'), (p) => existsSync(join(ROOT, p))))
+  for (const [page, text] of referencePages()) {
+    const path = join(ROOT, page)
+    if (!existsSync(path) || readFileSync(path, 'utf8') !== text) findings.push(`${page}: is not current: run bin/node tools/gen-reference.ts --write`)
+  }
   report('check-docs', pages.length, findings)
 }
 

@@ -3,29 +3,7 @@ import { AppError, isAbort, messageOf } from '../base/errors.ts'
 import { jsonSink, setLogSink, textSink, type Level } from '../base/log.ts'
 import { helpOf, parseSettings } from './config.ts'
 import { LOG_FLAGS, type Command } from './command.ts'
-import { agentCommand } from './commands/agent.ts'
-import { drillCommand } from './commands/drill.ts'
-import { certificateCommands } from './commands/certificate.ts'
-import { deviceCommands } from './commands/device.ts'
-import { imageCommands } from './commands/image.ts'
-import { nodeCommands } from './commands/node.ts'
-import { serverCommand } from './commands/server.ts'
-import { storeCommands } from './commands/store.ts'
-import { tokenCommands } from './commands/token.ts'
-import { versionText } from './version.ts'
-
-const COMMANDS: readonly Command[] = [
-  serverCommand,
-  agentCommand,
-  drillCommand,
-  ...tokenCommands,
-  ...imageCommands,
-  ...nodeCommands,
-  ...deviceCommands,
-  ...storeCommands,
-  ...certificateCommands,
-  { name: 'version', help: 'what this is', flags: [], run: async ({ print }) => print(versionText()) },
-]
+import { COMMANDS } from './commands.ts'
 
 function usage(): string {
   const width = Math.max(...COMMANDS.map((c) => c.name.length + (c.usage?.length ?? -1) + 1))
