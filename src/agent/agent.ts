@@ -18,13 +18,18 @@ import { ImageCollector } from './image-gc.ts'
 import { Images } from './images.ts'
 import { Objects } from './objects.ts'
 import { Cgroups } from './node/cgroups.ts'
+import { refusedUnder } from './node/eviction.ts'
+import { Evictor } from './node/evictor.ts'
 import { readAbilities, readFacts } from './node/facts.ts'
+import { kubeletSettings } from './node/kubelet-settings.ts'
 import { NodeObject } from './node/node.ts'
 import type { PodContext } from './pods/context.ts'
 import { hostDns } from './pods/dns.ts'
 import { endMessage } from './pods/end-message.ts'
+import { misfit } from './pods/fit.ts'
 import { Pods } from './pods/manager.ts'
-import { containersOf } from './pods/names.ts'
+import { containersOf, isTerminal, uidOf } from './pods/names.ts'
+import { latest } from './pods/planner.ts'
 import { Probes } from './pods/probes.ts'
 import { serviceEnv } from './pods/service-env.ts'
 import { StatusWriter } from './pods/status-writer.ts'
@@ -43,6 +48,8 @@ import { Volumes } from './volumes/volumes.ts'
 
 /** How long a first start waits to hear of Services, ms. */
 const SERVICES_WAIT_MS = 2_000
+
+const NO_PRESSURES = { memory: false, disk: false, pid: false }
 
 export interface Agent {
   /** Works until the signal aborts. Pods keep running. */
@@ -68,6 +75,7 @@ export interface Agent {
 /** Makes a node agent; nothing happens before `run`. The caller runs the caches and the link. */
 export function createAgent(options: AgentOptions): Agent {
   const { nodeName, client, caches, runtime, clock, dirs } = options
+  const settings = options.kubelet ?? kubeletSettings()
   const events = options.events ?? createEventRecorder({ client, clock, component: 'kubelet', host: nodeName })
   const metrics = options.metrics ?? new Metrics()
   const logRoot = join(dirs.data, 'logs', 'pods')
@@ -116,6 +124,8 @@ export function createAgent(options: AgentOptions): Agent {
         dataDir: dirs.data,
         maxPods: options.maxPods ?? 110,
         reserved: options.reserved ?? {},
+        imageDir: options.imageDirectory,
+        thresholds: settings.eviction.thresholds,
         runtimeVersion: async () => (lastVersion = await runtimeVersion().catch(() => lastVersion || 'containerd://unknown')),
       }))
   const devices = new NodeDevices({
@@ -129,8 +139,10 @@ export function createAgent(options: AgentOptions): Agent {
     isLive: (uid) => [...pods.list(), ...(fromFiles?.list() ?? [])].some((p) => p.metadata?.uid === uid && p.status?.phase !== 'Succeeded' && p.status?.phase !== 'Failed'),
   })
   const facts = async (): Promise<NodeFacts> => {
-    const [seen, offered] = [await machine(), await devices.look()]
-    return { ...seen, capacity: { ...seen.capacity, ...offered }, allocatable: { ...seen.allocatable, ...offered } }
+    const [{ signals, ...seen }, offered] = [await machine(), await devices.look()]
+    const pressure = signals ? evictor.observe(signals) : seen.pressure
+    relieve()
+    return { ...seen, pressure, capacity: { ...seen.capacity, ...offered }, allocatable: { ...seen.allocatable, ...offered } }
   }
   const node = new NodeObject({
     name: nodeName,
@@ -159,7 +171,7 @@ export function createAgent(options: AgentOptions): Agent {
     onChange: (kind, namespace, name) => manager?.objectChanged(kind, namespace, name),
   })
   const abilities = { ...readAbilities(), unsafeSysctls: options.unsafeSysctls ?? [] }
-  const images = new Images({ runtime, clock, parallel: options.parallelPulls ?? 3, online: options.online ?? (() => true) })
+  const images = new Images({ runtime, clock, parallel: settings.parallelPulls, online: options.online ?? (() => true) })
   const addedEnv = (): Record<string, string> => {
     const api = options.localApi?.()
     return {
@@ -189,6 +201,11 @@ export function createAgent(options: AgentOptions): Agent {
       networkReady: () => node.networkReady,
       hostDns: () => hostDns(),
       abilities: () => abilities,
+      turnAway: (pod) => {
+        const pressed = refusedUnder(node.facts?.pressure ?? NO_PRESSURES, pod)
+        if (pressed !== undefined) return { reason: 'Evicted', message: `Pod was rejected: ${pressed}`, refused: true }
+        return misfit(pod, { allocatable: node.facts?.allocatable ?? {}, node: nodes.get(nodeName), others: manager?.occupying() ?? [] })
+      },
       seccompDirs: [join(dirs.data, 'seccomp'), '/var/lib/kubelet/seccomp'],
       serviceEnv: async (pod) => {
         // Known from disk at boot; on a first start the pod waits for them no longer than for its configuration.
@@ -217,10 +234,44 @@ export function createAgent(options: AgentOptions): Agent {
           runtime,
           clock,
           directory: options.imageDirectory,
-          named: () => [...pods.list(), ...(fromFiles?.list() ?? [])].flatMap((p) => [...containersOf(p).map((c) => c.spec.image ?? ''), ...(p.spec?.volumes ?? []).map((v) => v.image?.reference ?? '')]),
+          policy: settings.images,
+          // What ended pods named nobody needs.
+          named: () => [...pods.list(), ...(fromFiles?.list() ?? [])].filter((p) => !isTerminal(statuses.now(p))).flatMap((p) => [...containersOf(p).map((c) => c.spec.image ?? ''), ...(p.spec?.volumes ?? []).map((v) => v.image?.reference ?? '')]),
           pinned: () => [PAUSE_IMAGE, ...(options.pinnedImages?.() ?? [])],
-          say: (reason, message) => events.event({ apiVersion: 'v1', kind: 'Node', name: nodeName, uid: nodeName }, 'Warning', reason, message),
+          say: (reason, message) => sayOfNode(reason, message),
         })
+  const sayOfNode = (reason: string, message: string): void => events.event({ apiVersion: 'v1', kind: 'Node', name: nodeName, uid: nodeName }, 'Warning', reason, message)
+  const evictor = new Evictor({
+    settings: settings.eviction,
+    clock,
+    runtime,
+    view,
+    running: () => manager?.occupying() ?? [],
+    end: (uid, verdict) => manager?.end(uid, verdict) === true,
+    gone: (uid) => !view.pod(uid).containers.some((c) => c.state === 'running'),
+    reclaim: async () => {
+      for (const pod of manager?.list() ?? []) {
+        const observed = view.pod(uidOf(pod))
+        const over = isTerminal(statuses.now(pod))
+        for (const c of observed.containers) if (c.state === 'exited' && (over || latest(observed, c.name)?.id !== c.id)) await runtime.containers.remove(c.id)
+      }
+      await view.refresh()
+      await collector?.look(true)
+    },
+    signals: async () => (await machine()).signals ?? {},
+    written: (pod) => ({
+      volumes: (pod.spec?.volumes ?? []).filter((v) => v.emptyDir && !v.emptyDir.medium).map((v) => volumes.pathOf(pod, v)),
+      logs: logDir(pod.metadata?.namespace ?? '', pod.metadata?.name ?? '', uidOf(pod)),
+    }),
+    processes: async (pod) => (await cgroups?.processes(pod)) ?? 0,
+    say: sayOfNode,
+  })
+  /** What a look at the node demands is done beside, one thing at a time. */
+  let relieve = (): void => {}
+  const logs = (): { containerId: string; path: string }[] =>
+    (manager?.list() ?? []).flatMap((p) =>
+      view.pod(uidOf(p)).containers.filter((c) => c.state === 'running').map((c) => ({ containerId: c.id, path: join(logDir(p.metadata?.namespace ?? '', p.metadata?.name ?? '', uidOf(p)), c.name, `${c.attempt}.log`) })),
+    )
   let setReady: () => void = () => {}
   const ready = new Promise<void>((resolve) => (setReady = resolve))
   const running = metrics.gauge('kubelet_running_pods', 'Pods this node works on.')
@@ -273,6 +324,12 @@ export function createAgent(options: AgentOptions): Agent {
         await node.look()
         const made = new Pods({ context: context(scope), cache: pods, network: options.network, logRoot, fromFiles })
         manager = made
+        let relieving = false
+        relieve = () => {
+          if (relieving) return
+          relieving = true
+          scope.run('eviction', (s) => evictor.act(s).finally(() => (relieving = false)))
+        }
         scope.run('view', (s) => view.run(s))
         scope.run('status', (s) => statuses.run(s))
         if (!options.events) scope.run('events', (s) => events.run(s))
@@ -287,7 +344,7 @@ export function createAgent(options: AgentOptions): Agent {
             await collector.run(s)
           })
         }
-        scope.run('logs', (s) => runLogRotation({ clock, root: logRoot, maxBytes: options.logMaxBytes ?? 10 << 20, maxFiles: options.logMaxFiles ?? 5 }, s))
+        scope.run('logs', (s) => runLogRotation({ clock, logs, reopen: (id) => runtime.containers.reopenLog(id), maxBytes: settings.logMaxBytes, maxFiles: settings.logMaxFiles }, s))
         void Promise.all([pods.synced(scope.signal), view.firstList]).then(setReady, () => undefined) // stopped before it was ready
         await scope.done()
       } finally {

@@ -54,12 +54,12 @@ export interface Removal {
   readonly missingBytes: number
 }
 
-/** The images to remove now; pure. `lastUsed` has every image, ms monotonic. */
-export function chooseImages(images: readonly ImageInfo[], used: ReadonlySet<string>, lastUsed: ReadonlyMap<string, number>, now: number, disk: Disk, policy: ImagePolicy): Removal {
+/** The images to remove now; pure. `lastUsed` has every image, ms monotonic. `all`: every unused one that is old enough. */
+export function chooseImages(images: readonly ImageInfo[], used: ReadonlySet<string>, lastUsed: ReadonlyMap<string, number>, now: number, disk: Disk, policy: ImagePolicy, all = false): Removal {
   const age = (i: ImageInfo): number => now - (lastUsed.get(i.id) ?? now)
   const free = images.filter((i) => !used.has(i.id) && !i.pinned && age(i) >= policy.minAgeMs).sort((a, b) => age(b) - age(a) || b.sizeBytes - a.sizeBytes)
   const usedBytes = disk.totalBytes - disk.freeBytes
-  let toFree = usedBytes * 100 > disk.totalBytes * policy.highPercent ? usedBytes - Math.floor((disk.totalBytes * policy.lowPercent) / 100) : 0
+  let toFree = all ? Infinity : usedBytes * 100 > disk.totalBytes * policy.highPercent ? usedBytes - Math.floor((disk.totalBytes * policy.lowPercent) / 100) : 0
   const remove: ImageInfo[] = []
   for (const i of free) {
     const old = policy.maxAgeMs > 0 && age(i) >= policy.maxAgeMs
@@ -103,8 +103,8 @@ export class ImageCollector {
     }
   }
 
-  /** One look; resolves when what is to go has gone. @throws AppError of the runtime */
-  async look(): Promise<void> {
+  /** One look; resolves when what is to go has gone. `all`: whatever is unused goes, however empty the disk. @throws AppError of the runtime */
+  async look(all = false): Promise<void> {
     const { runtime, clock, named, pinned, policy = DEFAULT_POLICY, say } = this.#o
     const [images, containers, disk] = await Promise.all([runtime.images.list(), runtime.containers.list(), this.#disk()])
     const names = new Set([...named(), ...pinned()].flatMap((n) => [n, wholeName(n)]))
@@ -112,7 +112,7 @@ export class ImageCollector {
     const now = clock.monotonic()
     for (const id of [...this.#lastUsed.keys()]) if (!images.some((i) => i.id === id)) this.#lastUsed.delete(id)
     for (const { id } of images) if (used.has(id) || !this.#lastUsed.has(id)) this.#lastUsed.set(id, now)
-    const { remove, missingBytes } = chooseImages(images, used, this.#lastUsed, now, disk, policy)
+    const { remove, missingBytes } = chooseImages(images, used, this.#lastUsed, now, disk, policy, all)
     for (const image of remove) {
       try {
         await runtime.images.remove(image.id)
@@ -122,7 +122,7 @@ export class ImageCollector {
       }
     }
     const percent = Math.round(100 - (disk.freeBytes * 100) / Math.max(1, disk.totalBytes))
-    if (missingBytes > 0) say('FreeDiskSpaceFailed', `Disk is ${percent}% full, over the ${policy.highPercent}% allowed, and unused images hold ${missingBytes} bytes too little to bring it to ${policy.lowPercent}%: remove what is not needed from "${this.#o.directory}", or give a larger disk`)
+    if (missingBytes > 0 && !all) say('FreeDiskSpaceFailed', `Disk is ${percent}% full, over the ${policy.highPercent}% allowed, and unused images hold ${missingBytes} bytes too little to bring it to ${policy.lowPercent}%: remove what is not needed from "${this.#o.directory}", or give a larger disk`)
   }
 
   async #disk(): Promise<Disk> {

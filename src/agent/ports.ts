@@ -5,6 +5,8 @@
 import type { CacheSet, Client, EventRecorder } from '../client/mod.ts'
 import type { MountSpec, Runtime } from '../cri/mod.ts'
 import type { Clock } from '../base/clock.ts'
+import type { Signals } from './node/eviction.ts'
+import type { KubeletSettings } from './node/kubelet-settings.ts'
 import type { DeviceRule } from './dra/found.ts'
 import type { Metrics } from '../base/metrics.ts'
 
@@ -49,6 +51,8 @@ export interface NodeFacts {
   readonly nodeInfo: Readonly<Record<string, string>>
   readonly addresses: readonly { readonly type: string; readonly address: string }[]
   readonly pressure: { readonly memory: boolean; readonly disk: boolean; readonly pid: boolean }
+  /** What is left of what pods share; `pressure` is judged by it where it is given. */
+  readonly signals?: Signals
 }
 
 export interface AgentOptions {
@@ -70,8 +74,8 @@ export interface AgentOptions {
   readonly nodeLabels?: Readonly<Record<string, string>>
   /** Taints the Node registers with. */
   readonly nodeTaints?: readonly { readonly key: string; readonly value?: string; readonly effect: string }[]
-  /** Pulls at one time. @default 3 */
-  readonly parallelPulls?: number
+  /** @default the kubelet's */
+  readonly kubelet?: KubeletSettings
   /** False when the server is known to be away: pulls of images that are present then wait only shortly. @default always true */
   readonly online?: () => boolean
   /** How far this machine's clock is ahead of the server's by what the server said last, ms. @default always 0 */
@@ -106,8 +110,4 @@ export interface AgentOptions {
   readonly facts?: () => Promise<NodeFacts>
   /** Port of the node's API end that the API server is told; the link carries it, nothing listens. @default 10250 */
   readonly kubeletPort?: number
-  /** Bytes of a container log before it is rotated. @default 10 MiB */
-  readonly logMaxBytes?: number
-  /** Rotated files kept for a container, the current one included. @default 5 */
-  readonly logMaxFiles?: number
 }

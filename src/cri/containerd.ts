@@ -5,7 +5,7 @@
  */
 import { systemClock, type Clock } from '../base/clock.ts'
 import { AppError, hasCode } from '../base/errors.ts'
-import { fromImage, fromSandbox, fromStatus, stateOf, toContainerConfig, toSandboxConfig, type WireContainerStatus, type WireImage, type WireSandbox } from './convert.ts'
+import { fromImage, fromSandbox, fromStatus, stateOf, toContainerConfig, toResources, toSandboxConfig, type WireContainerStatus, type WireImage, type WireSandbox } from './convert.ts'
 import { runtimeEvents } from './events.ts'
 import { execInTask } from './exec.ts'
 import { GrpcChannel } from './grpc.ts'
@@ -122,6 +122,12 @@ function containerRuntime(channel: GrpcChannel): ContainerRuntime {
     },
     async remove(id) {
       await gone(channel.unary('runtime', 'RemoveContainer', { containerId: id }))
+    },
+    async update(id, resources) {
+      await channel.unary('runtime', 'UpdateContainerResources', { containerId: id, linux: toResources(resources) })
+    },
+    async reopenLog(id) {
+      await channel.unary('runtime', 'ReopenContainerLog', { containerId: id })
     },
     async list() {
       const all = await listed()

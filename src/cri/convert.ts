@@ -1,5 +1,5 @@
 /** Between the words of `runtime.ts` and CRI's messages; pure. Used by `containerd.ts`. */
-import type { Container, ContainerConfig, ContainerState, ImageInfo, LinuxSecurity, Mount, Protocol, Sandbox, SandboxConfig } from './runtime.ts'
+import type { Container, ContainerConfig, ContainerState, ImageInfo, LinuxResources, LinuxSecurity, Mount, Protocol, Sandbox, SandboxConfig } from './runtime.ts'
 
 /** CRI's PodSandboxConfig. */
 export function toSandboxConfig(c: SandboxConfig): object {
@@ -53,13 +53,7 @@ export function toContainerConfig(c: ContainerConfig, sandbox: SandboxConfig): o
     stdinOnce: c.stdinOnce,
     tty: c.tty,
     linux: {
-      resources: {
-        cpuPeriod: c.resources.cpuPeriodUs,
-        cpuQuota: c.resources.cpuQuotaUs,
-        cpuShares: c.resources.cpuShares,
-        memoryLimitInBytes: c.resources.memoryLimitBytes,
-        oomScoreAdj: c.resources.oomScoreAdj,
-      },
+      resources: toResources(c.resources),
       securityContext: {
         capabilities: { addCapabilities: [...s.addCapabilities], dropCapabilities: [...s.dropCapabilities] },
         privileged: s.privileged,
@@ -77,6 +71,11 @@ export function toContainerConfig(c: ContainerConfig, sandbox: SandboxConfig): o
       },
     },
   }
+}
+
+/** CRI's LinuxContainerResources; what is 0 is left out, which is no limit for a new container and no change for one that runs. */
+export function toResources(r: LinuxResources): object {
+  return { cpuPeriod: r.cpuPeriodUs, cpuQuota: r.cpuQuotaUs, cpuShares: r.cpuShares, memoryLimitInBytes: r.memoryLimitBytes, oomScoreAdj: r.oomScoreAdj }
 }
 
 /** What a container may not see or change of /proc and /sys unless it says otherwise; Kubernetes' defaults. */

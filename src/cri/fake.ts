@@ -224,6 +224,17 @@ export class FakeRuntime implements Runtime {
         this.#containers.delete(id)
         this.#emit('deleted', id)
       },
+      update: async (id, resources) => {
+        this.#enter('containers.update', id)
+        const c = this.#container(id)
+        if (c.info.state !== 'running') throw new AppError('internal', `update container ${id}: it is ${c.info.state}`)
+        c.config = { ...c.config, resources: { ...resources, memoryLimitBytes: resources.memoryLimitBytes || c.config.resources.memoryLimitBytes } }
+      },
+      reopenLog: async (id) => {
+        this.#enter('containers.reopenLog', id)
+        const c = this.#container(id)
+        if (c.info.state !== 'running') throw new AppError('internal', `reopen log of container ${id}: it is ${c.info.state}`)
+      },
       list: async () => {
         this.#enter('containers.list', '')
         return [...this.#containers.values()].map((c) => c.info)

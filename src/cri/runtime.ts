@@ -75,14 +75,16 @@ export interface ContainerConfig {
   readonly tty: boolean
   /** Id of the container whose process namespace this one joins. @default as the sandbox says */
   readonly pidTarget?: string
-  readonly resources: {
-    readonly cpuShares: number
-    readonly cpuQuotaUs: number
-    readonly cpuPeriodUs: number
-    readonly memoryLimitBytes: number
-    readonly oomScoreAdj: number
-  }
+  readonly resources: LinuxResources
   readonly security: LinuxSecurity
+}
+
+export interface LinuxResources {
+  readonly cpuShares: number
+  readonly cpuQuotaUs: number
+  readonly cpuPeriodUs: number
+  readonly memoryLimitBytes: number
+  readonly oomScoreAdj: number
 }
 
 export type SandboxState = 'ready' | 'not-ready'
@@ -161,6 +163,10 @@ export interface ContainerRuntime {
   /** Signals, waits `graceSeconds`, kills. Resolves when it has ended. */
   stop(id: string, graceSeconds: number): Promise<void>
   remove(id: string): Promise<void>
+  /** Gives a running container other resources; a limit of 0 is left as it is. */
+  update(id: string, resources: LinuxResources): Promise<void>
+  /** The runtime goes on writing the container's log into a new file of its path; the former may have been renamed. */
+  reopenLog(id: string): Promise<void>
   list(): Promise<readonly Container[]>
   inspect(id: string): Promise<Container>
   /** CPU (core-nanoseconds since start) and memory (bytes) of running containers. */

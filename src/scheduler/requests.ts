@@ -53,24 +53,4 @@ function raise(into: Map<string, number>, to: Amounts): void {
   for (const [name, n] of to) if (n > (into.get(name) ?? 0)) into.set(name, n)
 }
 
-export interface HostPort {
-  readonly ip: string
-  readonly protocol: string
-  readonly port: number
-}
-
-/** The ports of the node that a pod occupies while it is there; with the host's network, all its ports. */
-export function podHostPorts(pod: Readonly<Pod>): HostPort[] {
-  const sidecars = (pod.spec?.initContainers ?? []).filter((c) => c.restartPolicy === 'Always')
-  return [...(pod.spec?.containers ?? []), ...sidecars].flatMap((c) =>
-    (c.ports ?? [])
-      .map((p) => ({ ip: p.hostIP ?? '0.0.0.0', protocol: p.protocol ?? 'TCP', port: p.hostPort ?? (pod.spec?.hostNetwork === true ? p.containerPort : 0) }))
-      .filter((p) => p.port > 0),
-  )
-}
-
-/** True when both cannot be listened on at once. */
-export function portsClash(a: HostPort, b: HostPort): boolean {
-  const anywhere = (ip: string): boolean => ip === '0.0.0.0' || ip === '' || ip === '::'
-  return a.port === b.port && a.protocol === b.protocol && (a.ip === b.ip || anywhere(a.ip) || anywhere(b.ip))
-}
+export { podHostPorts, portsClash, type HostPort } from '../api/node-match.ts'

@@ -146,7 +146,8 @@ export class Processes {
     const log = openSync(this.log(name), 'a')
     const from = fstatSync(log).size
     const [program, ...words] = netns === undefined ? [command, ...args] : ['nsenter', `--net=${netns}`, command, ...args]
-    const child = spawn(program as string, words, { stdio: ['ignore', log, log], detached: true, env })
+    // However full the machine of the tests is, nodes of a test evict nothing unless it says so.
+    const child = spawn(program as string, words, { stdio: ['ignore', log, log], detached: true, env: { SKERRY_EVICTION_HARD: 'memory.available<20Mi', ...env } })
     closeSync(log)
     return this.keep(name, new Running(child, this.log(name), from))
   }

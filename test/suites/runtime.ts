@@ -128,6 +128,15 @@ export function runtimeSuite(name: string, make: () => Promise<RuntimeFixture>):
       await runtime.sandboxes.remove(sandbox)
     })
 
+    test('gives a running container other resources, and goes on in a new file of its log', async () => {
+      const { sandbox, id } = await running(f.images.runs)
+      await runtime.containers.update(id, { cpuShares: 512, cpuQuotaUs: 50_000, cpuPeriodUs: 100_000, memoryLimitBytes: 64 << 20, oomScoreAdj: 500 })
+      await runtime.containers.reopenLog(id)
+      assert.equal((await runtime.containers.inspect(id)).state, 'running')
+      await runtime.sandboxes.remove(sandbox)
+      await assert.rejects(runtime.containers.update(id, { cpuShares: 512, cpuQuotaUs: 0, cpuPeriodUs: 0, memoryLimitBytes: 0, oomScoreAdj: 0 }), (e) => hasCode(e, 'not-found'))
+    })
+
     test('kills what does not end within its grace period, with 137', async () => {
       const { sandbox, id } = await running(f.images.stubborn)
       await runtime.containers.stop(id, 1)
@@ -242,7 +251,14 @@ async function text(stream: NodeJS.ReadableStream | undefined): Promise<string> 
 /** The echo server in the container needs a moment to listen: tries until a written byte comes back as an open stream. */
 async function connected(dial: () => Promise<Duplex>): Promise<Duplex> {
   for (let tries = 0; ; tries++) {
-    const stream = await dial()
+    // The runtime says that nothing listens yet by an error of the call, or of the stream.
+    const stream = await dial().catch((error: unknown) => {
+      if (tries > 50) throw error
+    })
+    if (!stream) {
+      await new Promise((resolve) => setTimeout(resolve, 50))
+      continue
+    }
     const alive = new Promise<boolean>((resolve) => {
       stream.once('error', () => resolve(false))
       stream.once('data', (d: Buffer) => {

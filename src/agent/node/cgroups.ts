@@ -61,6 +61,13 @@ export class Cgroups {
     for (const qos of QOS) for (const dir of await this.#dirs(this.parentOf(uid, qos))) await removeTree(dir)
   }
 
+  /** Processes in a pod's cgroup; 0 where the kernel does not count them. */
+  async processes(pod: Readonly<Pod>): Promise<number> {
+    const dirs = await this.#dirs(this.parentOf(uidOf(pod), qosOf(pod.spec)))
+    const counts = await Promise.all(dirs.map((d) => readFile(join(d, 'pids.current'), 'utf8').then(Number, () => 0)))
+    return Math.max(0, ...counts)
+  }
+
   /** Uids that have a cgroup here. */
   async uids(): Promise<readonly string[]> {
     const found = new Set<string>()

@@ -4,6 +4,7 @@ import { readFile, statfs } from 'node:fs/promises'
 import { arch, availableParallelism, freemem, networkInterfaces, release, totalmem } from 'node:os'
 import type { NodeFacts } from '../ports.ts'
 import { amount } from '../pods/quantities.ts'
+import { valueOf, type Signal, type Signals, type Threshold } from './eviction.ts'
 
 export interface FactsOptions {
   readonly nodeName: string
@@ -11,14 +12,14 @@ export interface FactsOptions {
   readonly maxPods: number
   readonly reserved: { readonly cpu?: string; readonly memory?: string }
   readonly runtimeVersion: () => Promise<string>
+  /** A directory on the disk that holds the images. @default that of the data */
+  readonly imageDir?: string | undefined
+  /** What the node does not give to pods, so that it can end them in time. @default none */
+  readonly thresholds?: readonly Threshold[]
 }
 
 /** Kubernetes' names of architectures. */
 const ARCH: Readonly<Record<string, string>> = { x64: 'amd64', ia32: '386' }
-/** The kubelet's eviction thresholds: 100 MiB of memory, 10 % of the disk, 5 % of its inodes. */
-const MEMORY_LOW = 100 << 20
-const DISK_LOW = 0.1
-const INODES_LOW = 0.05
 
 /** What the node says it speaks. */
 export const KUBERNETES_VERSION = 'v1.35.0+skerry'
@@ -31,29 +32,29 @@ export function machineArch(): string {
 /** Reads the machine once; takes a few milliseconds. What cannot be read is left empty. */
 export async function readFacts(options: FactsOptions): Promise<NodeFacts> {
   const text = (path: string): Promise<string> => readFile(path, 'utf8').then((s) => s.trim(), () => '')
-  const [machineID, systemUUID, bootID, os, meminfo, disk, pidMax, pids] = await Promise.all([
+  const [machineID, systemUUID, bootID, os, disk, signals] = await Promise.all([
     text('/etc/machine-id'),
     text('/sys/class/dmi/id/product_uuid'),
     text('/proc/sys/kernel/random/boot_id'),
     text('/etc/os-release'),
-    text('/proc/meminfo'),
     statfs(options.dataDir).catch(() => undefined),
-    text('/proc/sys/kernel/pid_max'),
-    text('/proc/loadavg'),
+    readSignals(options.dataDir, options.imageDir ?? options.dataDir),
   ])
   const cpus = availableParallelism()
   const memory = totalmem()
-  const available = Number(/^MemAvailable:\s+(\d+)/m.exec(meminfo)?.[1] ?? freemem() / 1024) * 1024
   const diskBytes = disk ? disk.blocks * disk.bsize : 0
   const capacity = { cpu: String(cpus), memory: `${Math.floor(memory / 1024)}Ki`, pods: String(options.maxPods), 'ephemeral-storage': `${Math.floor(diskBytes / 1024)}Ki` }
+  const kept = (signal: Signal, capacity: number): number => {
+    const hard = options.thresholds?.find((t) => t.signal === signal && t.graceMs === undefined)
+    return hard ? valueOf(hard.limit, capacity) : 0
+  }
   const cpuLeft = cpus - amount(options.reserved.cpu)
   const allocatable = {
     ...capacity,
     cpu: Number.isInteger(cpuLeft) ? String(cpuLeft) : `${Math.round(cpuLeft * 1000)}m`,
-    memory: `${Math.max(0, Math.floor((memory - amount(options.reserved.memory)) / 1024))}Ki`,
-    'ephemeral-storage': String(Math.floor(diskBytes * (1 - DISK_LOW))),
+    memory: `${Math.max(0, Math.floor((memory - amount(options.reserved.memory) - kept('memory.available', memory)) / 1024))}Ki`,
+    'ephemeral-storage': String(Math.max(0, diskBytes - kept('nodefs.available', diskBytes))),
   }
-  const threads = Number(/\/(\d+)/.exec(pids)?.[1] ?? 0)
   return {
     capacity,
     allocatable,
@@ -70,11 +71,26 @@ export async function readFacts(options: FactsOptions): Promise<NodeFacts> {
       architecture: machineArch(),
     },
     addresses: [...(await addresses()).map((address) => ({ type: 'InternalIP', address })), { type: 'Hostname', address: options.nodeName }],
-    pressure: {
-      memory: available < MEMORY_LOW,
-      disk: disk !== undefined && (disk.bavail < disk.blocks * DISK_LOW || (disk.files > 0 && disk.ffree < disk.files * INODES_LOW)),
-      pid: Number(pidMax) > 0 && threads > Number(pidMax) * 0.95,
-    },
+    pressure: { memory: false, disk: false, pid: false },
+    signals,
+  }
+}
+
+/** What is left of memory, disks and process ids; takes a few milliseconds. */
+export async function readSignals(dataDir: string, imageDir: string): Promise<Signals> {
+  const text = (path: string): Promise<string> => readFile(path, 'utf8').catch(() => '')
+  const [meminfo, node, images, pidMax, load] = await Promise.all([text('/proc/meminfo'), statfs(dataDir).catch(() => undefined), statfs(imageDir).catch(() => undefined), text('/proc/sys/kernel/pid_max'), text('/proc/loadavg')])
+  const available = Number(/^MemAvailable:\s+(\d+)/m.exec(meminfo)?.[1] ?? freemem() / 1024) * 1024
+  const ids = Number(pidMax)
+  const threads = Number(/\/(\d+)/.exec(load)?.[1] ?? 0)
+  return {
+    'memory.available': { available, capacity: totalmem() },
+    ...(node && { 'nodefs.available': { available: node.bavail * node.bsize, capacity: node.blocks * node.bsize } }),
+    // Some file systems make inodes as they need them, and say 0.
+    ...(node && node.files > 0 && { 'nodefs.inodesFree': { available: node.ffree, capacity: node.files } }),
+    ...(images && { 'imagefs.available': { available: images.bavail * images.bsize, capacity: images.blocks * images.bsize } }),
+    ...(images && images.files > 0 && { 'imagefs.inodesFree': { available: images.ffree, capacity: images.files } }),
+    ...(ids > 0 && { 'pid.available': { available: Math.max(0, ids - threads), capacity: ids } }),
   }
 }
 

@@ -13,6 +13,7 @@ import type { Volumes } from '../volumes/volumes.ts'
 import type { NodeAbilities } from './admit.ts'
 import type { Dns } from './dns.ts'
 import type { Probes } from './probes.ts'
+import type { Verdict } from './status.ts'
 import type { StatusWriter } from './status-writer.ts'
 import type { RuntimeView } from './view.ts'
 
@@ -30,6 +31,8 @@ export interface NodeContext {
   /** Environment that tells a pod of the Services of its namespace. */
   readonly serviceEnv: (pod: Readonly<Pod>) => Promise<Readonly<Record<string, string>>>
   readonly abilities: () => NodeAbilities
+  /** Why this pod is not let in now, for want of room or under pressure; undefined: it may come. */
+  readonly turnAway: (pod: Readonly<Pod>) => Verdict | undefined
   /** Environment every container gets unless it sets the name. */
   readonly addedEnv: () => Readonly<Record<string, string>>
 }

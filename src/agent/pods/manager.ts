@@ -14,6 +14,7 @@ import type { HostPort, NodeNetwork } from '../ports.ts'
 import { isMirror, type StaticPods } from '../static/static-pods.ts'
 import type { PodContext } from './context.ts'
 import { ANNOTATION_CONFIG_SOURCE, ANNOTATION_GRACE, keyOf, uidOf } from './names.ts'
+import type { Verdict } from './status.ts'
 import { PodWorker } from './worker.ts'
 
 const log = logger('agent.pods')
@@ -131,6 +132,16 @@ export class Pods {
   /** The pods that this node works on now. */
   list(): readonly Readonly<Pod>[] {
     return [...this.#workers.values()].map((w) => w.pod)
+  }
+
+  /** Pods that were let in and have not ended: what they asked for is taken. */
+  occupying(): readonly Readonly<Pod>[] {
+    return [...this.#workers.values()].filter((w) => w.occupies).map((w) => w.pod)
+  }
+
+  /** The node ends a pod. False when it is not there, or is ending already. */
+  end(uid: string, verdict: Verdict): boolean {
+    return this.#workers.get(uid)?.end(verdict) === true
   }
 
   get count(): number {

@@ -56,10 +56,19 @@ export async function overStorage(pod: Readonly<Pod>, written: Written): Promise
 }
 
 /** Bytes on disk under a path; what vanishes meanwhile counts nothing. */
-async function usage(path: string): Promise<number> {
+export async function usage(path: string): Promise<number> {
   const seen = await lstat(path).catch(() => undefined)
   if (!seen) return 0
   let bytes = seen.isDirectory() ? 0 : seen.blocks * 512
   if (seen.isDirectory()) for (const name of await readdir(path).catch(() => [])) bytes += await usage(join(path, name))
   return bytes
+}
+
+/** Files and directories under a path, itself included; what vanishes meanwhile counts nothing. */
+export async function entries(path: string): Promise<number> {
+  const seen = await lstat(path).catch(() => undefined)
+  if (!seen) return 0
+  let count = 1
+  if (seen.isDirectory()) for (const name of await readdir(path).catch(() => [])) count += await entries(join(path, name))
+  return count
 }

@@ -167,11 +167,28 @@ export class PodWorker {
     this.#wakeAt(deadline === undefined ? decided.wakeAtMs : Math.min(deadline, decided.wakeAtMs ?? deadline), now)
   }
 
+  /** Nothing of it was ever made here. */
+  get #fresh(): boolean {
+    return !this.#judged && this.#c.view.pod(this.uid).sandboxes.length === 0 && (this.#pod.status?.phase ?? 'Pending') === 'Pending'
+  }
+
+  /** It was let in, and what it asked for is not free again yet. */
+  get occupies(): boolean {
+    return !this.#fresh && !this.#gone && !isTerminal(this.#c.statuses.now(this.#pod)) && this.#verdict?.refused !== true && !this.#ended
+  }
+
+  /** The node ends the pod. False when it is ending already. */
+  end(verdict: Verdict): boolean {
+    if (this.#ending) return false
+    this.#condemn(verdict)
+    this.poke()
+    return true
+  }
+
   /** A pod that may not run here, or no longer, is ended by the node. One that runs already was let in once. */
   #judge(now: number): void {
     if (this.#ending) return
-    const fresh = !this.#judged && this.#c.view.pod(this.uid).sandboxes.length === 0 && (this.#pod.status?.phase ?? 'Pending') === 'Pending'
-    const refused = fresh ? (refusal(this.#pod, this.#c.node.abilities()) ?? this.#withoutDevices()) : undefined
+    const refused = this.#fresh ? (this.#c.node.turnAway(this.#pod) ?? refusal(this.#pod, this.#c.node.abilities()) ?? this.#withoutDevices()) : undefined
     if (!this.#judged && hasStorageLimits(this.#pod)) this.#weighLater()
     this.#judged = true
     const over = (deadlineOf(this.#pod) ?? Infinity) <= now

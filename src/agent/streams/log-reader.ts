@@ -146,6 +146,7 @@ async function* follow(source: LogSource, on: boolean, signal: AbortSignal): Asy
   let at = 0
   let rest: Buffer = Buffer.alloc(0)
   let starts = true
+  let renamed = false
   try {
     while (!signal.aborted) {
       // Asked before reading: what a container wrote before it ended is then certainly read.
@@ -164,6 +165,12 @@ async function* follow(source: LogSource, on: boolean, signal: AbortSignal): Asy
       }
       const now = await stat(source.path).catch(() => undefined)
       if (file && now && (now.ino !== inode || now.size < at)) {
+        // A file of this name is there, so nothing more is written to the former: its end is read once more, then the new one.
+        if (now.ino !== inode && !renamed) {
+          renamed = true
+          continue
+        }
+        renamed = false
         await file.close()
         file = undefined
         at = 0

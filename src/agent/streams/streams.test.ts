@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { appendFileSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { appendFileSync, closeSync, mkdirSync, openSync, readdirSync, readFileSync, renameSync, writeFileSync, writeSync } from 'node:fs'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -79,17 +79,43 @@ test('a followed log shows what is appended, over a rotation, and ends with the 
   assert.equal(out, 'a\nb\nc\nlast\n')
 })
 
-test('a log over its size is rotated and old files go', async () => {
+/** A runtime that appends to one log file and opens it anew when told, as containerd does. */
+function writer(path: string): { write: (text: string) => void; reopen: () => Promise<void>; close: () => void } {
+  let fd = openSync(path, 'a')
+  const reopen = async (): Promise<void> => {
+    closeSync(fd)
+    fd = openSync(path, 'a')
+  }
+  return { write: (text) => void writeSync(fd, text), reopen, close: () => closeSync(fd) }
+}
+
+test('a log over its size is renamed and goes on in a new file, nothing is lost, and old files go', async () => {
   const dir = join(root, 'pods', 'pod', 'main')
   mkdirSync(dir, { recursive: true })
+  const path = join(dir, '0.log')
   const clock = new FakeClock()
+  const out = writer(path)
+  const options = { clock, logs: () => [{ containerId: 'c', path }], maxBytes: 50, maxFiles: 3 }
   for (let i = 0; i < 5; i++) {
-    writeFileSync(join(dir, '0.log'), line(i, 'x'.repeat(100)))
-    await rotateLogs({ clock, root: join(root, 'pods'), maxBytes: 50, maxFiles: 3 })
+    out.write(line(i, `${i}`.repeat(100)))
+    // What is written between the renaming and the reopening goes into the old file.
+    await rotateLogs({ ...options, reopen: async () => (out.write(line(i, 'between')), await out.reopen()) })
     clock.jump(2000)
   }
-  assert.equal(readFileSync(join(dir, '0.log'), 'utf8'), '')
+  assert.equal(readFileSync(path, 'utf8'), '')
   assert.equal(readdirSync(dir).length, 3)
+  out.write(line(9, 'now'))
+  assert.equal(await read(path, ''), `${'3'.repeat(100)}\nbetween\n${'4'.repeat(100)}\nbetween\nnow\n`)
+
+  // A runtime that cannot: the file has its name back.
+  out.write(line(9, 'y'.repeat(100)))
+  await rotateLogs({ ...options, reopen: () => Promise.reject(new Error('away')) })
+  assert.match(readFileSync(path, 'utf8'), /now\n.*y{100}/)
+  // Renamed by an agent that ended then: the runtime is told.
+  renameSync(path, `${path}.20260102T000000`)
+  await rotateLogs({ ...options, reopen: out.reopen })
+  assert.equal(readFileSync(path, 'utf8'), '')
+  out.close()
 })
 
 function ask(n: TestNode, path: string, input: Buffer[] = []): { status: Promise<number>; text: Promise<string>; send: (b: Buffer) => void } {

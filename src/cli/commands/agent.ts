@@ -6,6 +6,7 @@ import { AppError } from '../../base/errors.ts'
 import { Scope } from '../../base/scope.ts'
 import { DATA_DIR, dataDirOf, type Command } from '../command.ts'
 import type { Flag, Settings } from '../config.ts'
+import { KUBELET_FLAGS, kubeletGiven } from '../kubelet-flags.ts'
 import type { AgentSettings } from '../wire/agent.ts'
 import { collectAtRest } from '../wire/rest.ts'
 
@@ -21,6 +22,7 @@ export const AGENT_FLAGS: readonly Flag[] = [
   { name: 'allowed-unsafe-sysctls', type: 'list', value: 'NAME', help: 'kernel setting that pods may have beyond the safe ones, like net.core.somaxconn or kernel.msg* (repeat)' },
   { name: 'device', type: 'list', value: 'RULE', help: 'device nodes for pods to claim, like /dev/video*, or as an extended resource, like example.com/video=/dev/video*; example.com/dongle=2 has none (repeat)' },
   { name: 'seal-key-file', type: 'string', value: 'PATH', help: 'file on other media that holds the key to what this node keeps; made the first time (default: the TPM, else beside the data)' },
+  ...KUBELET_FLAGS,
 ]
 
 /** The agent's part of parsed settings. @throws AppError for a label that is none */
@@ -49,6 +51,7 @@ export function agentSettings(settings: Settings): Omit<AgentSettings, 'token' |
     devices: (settings['device'] ?? []) as readonly string[],
     manifestDirectory: settings['pod-manifest-path'] as string | undefined,
     sealKeyFile: settings['seal-key-file'] as string | undefined,
+    kubelet: kubeletGiven(settings),
     env: process.env,
   }
 }

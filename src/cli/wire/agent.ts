@@ -4,7 +4,7 @@
  */
 import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
-import { BridgeNetwork, createAgent, NodeImages, openSealing, parseDeviceRule, startContainerd, type HostPort, type NodeNetwork } from '../../agent/mod.ts'
+import { BridgeNetwork, createAgent, kubeletSettings, NodeImages, openSealing, parseDeviceRule, startContainerd, type HostPort, type NodeNetwork } from '../../agent/mod.ts'
 import { ALPN_API_H2, ALPN_LINK } from '../../api/contract.ts'
 import { systemClock } from '../../base/clock.ts'
 import { hasCode, messageOf } from '../../base/errors.ts'
@@ -45,6 +45,8 @@ export interface AgentSettings {
   readonly devices: readonly string[]
   /** Directory of static pods; undefined is the one under the data directory. */
   readonly manifestDirectory: string | undefined
+  /** Settings of a kubelet, by name, as they were given. */
+  readonly kubelet: Readonly<Record<string, string | undefined>>
   /** File on other media with the key that seals what the node keeps. */
   readonly sealKeyFile: string | undefined
   readonly env: Readonly<Record<string, string | undefined>>
@@ -66,6 +68,7 @@ async function runNode(settings: AgentSettings, signal: AbortSignal): Promise<vo
   const paths = pathsOf(settings.dataDir)
   const clock = systemClock
   const rules = settings.devices.map(parseDeviceRule)
+  const kubelet = kubeletSettings(settings.kubelet)
   await using scope = new Scope('agent', signal)
   scope.onClose(await lockDirectory(join(paths.data, 'agent/lock'), 'agent'))
   await mkdir(paths.run, { recursive: true, mode: 0o711 })
@@ -148,6 +151,7 @@ async function runNode(settings: AgentSettings, signal: AbortSignal): Promise<vo
     online: () => online,
     clockAheadMs: () => clockAheadMs,
     unsafeSysctls: settings.unsafeSysctls,
+    kubelet,
     devices: rules,
     manifestDirectory: settings.manifestDirectory ?? join(paths.data, 'agent/manifests'),
     cgroupRoot: containerd.paths.cgroupRoot,
