@@ -10,7 +10,7 @@ import { hasCode } from '../../base/errors.ts'
 import { buildImage } from '../../images/mod.ts'
 import { command, tryCommand } from './command.ts'
 import { containerdToml, hostsToml, looksCorrupt } from './config.ts'
-import { parseImageList } from './images.ts'
+import { parseImageList, importedNames } from './images.ts'
 import { instancePaths } from './paths.ts'
 import { PAUSE_IMAGE, pauseImage, pauseProgram } from './pause.ts'
 import { findDaemon, startDaemon, stopDaemon } from './process.ts'
@@ -123,4 +123,9 @@ test('commands give their output, or fail with their own words', async () => {
   await assert.rejects(command('sh', ['-c', 'echo why >&2; exit 3']), /exit code 3: why/)
   await assert.rejects(tryCommand('no-such-program', []), (e) => hasCode(e, 'not-found'))
   await assert.rejects(tryCommand('sleep', ['10'], { timeoutMs: 50 }), (e) => hasCode(e, 'timeout'))
+})
+
+test('what an import brought is read from the words of containerd 1.6 and 1.7, and of 2.x', () => {
+  assert.deepEqual(importedNames('unpacking docker.io/library/app:1 (sha256:ab)...done\nunpacking docker.io/library/b:2 (sha256:cd)...done\n'), ['docker.io/library/app:1', 'docker.io/library/b:2'])
+  assert.deepEqual(importedNames('docker.io/library/app:1                \tsaved\t\napplication/vnd.oci.image.manifest.v1+json sha256:ab\nImporting\telapsed: 0.1 s\ttotal:   0.0 B\t(0.0 B/s)\t\n'), ['docker.io/library/app:1'])
 })

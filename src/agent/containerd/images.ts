@@ -45,7 +45,7 @@ export async function importImage(ctr: string, address: string, tarPath: string,
       input: plain,
       signal: signal ? AbortSignal.any([signal, broken.signal]) : broken.signal,
     })
-    return [...out.matchAll(/^unpacking (\S+) \(sha256:/gm)].map((m) => m[1] as string)
+    return importedNames(out)
   } catch (error) {
     if (fault === undefined) throw error
     throw new AppError('corrupt', `import image "${tarPath}": it is torn or not wholly copied yet (${messageOf(fault)}): copy it again`, { cause: error })
@@ -53,6 +53,11 @@ export async function importImage(ctr: string, address: string, tarPath: string,
     source.destroy()
     unpack?.destroy()
   }
+}
+
+/** What `ctr images import` says it brought: by 1.6 and 1.7, and by 2.x. Pure. */
+export function importedNames(out: string): string[] {
+  return [...out.matchAll(/^unpacking (\S+) \(sha256:|^(\S+)\s+saved\s*$/gm)].map((m) => (m[1] ?? m[2]) as string)
 }
 
 async function firstBytes(path: string): Promise<Buffer> {
