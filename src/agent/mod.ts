@@ -7,6 +7,7 @@ export { kubeletSettings, type KubeletSettings } from './node/kubelet-settings.t
 export { machineArch, KUBERNETES_VERSION } from './node/facts.ts'
 export { checkNode, type CheckOptions, type CheckRow } from './check/check.ts'
 export { NodeImages, type NodeImage } from './node-images.ts'
+export { hostsOf, NO_REGISTRIES, parseRegistries, type Registries } from './containerd/registries.ts'
 export { startContainerd, type OwnContainerd } from './containerd/supervisor.ts'
 export { openSealing, type Sealing } from './seal/sealing.ts'
 export { systemMounter } from './volumes/mounter.ts'

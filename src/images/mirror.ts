@@ -33,6 +33,8 @@ export interface MirrorOptions {
   readonly clock?: Clock
   /** The server answered that it has not got this image (as `registry/name:tag`); containerd asks the registry itself now. */
   readonly onMissing?: (reference: string) => void
+  /** Answers requests of its own and says so; the others are passed to the server. */
+  readonly beside?: (req: IncomingMessage, res: ServerResponse) => boolean
 }
 
 export interface Mirror extends AsyncDisposable {
@@ -47,6 +49,7 @@ const PASSED = ['content-type', 'content-length', 'docker-content-digest', 'dock
 /** Starts the mirror on 127.0.0.1. @throws AppError `exists` when the port is taken */
 export async function startMirror(options: MirrorOptions): Promise<Mirror> {
   const server = createServer((req, res) => {
+    if (options.beside?.(req, res) === true) return
     void pass(options, req, res).catch((error: unknown) => {
       if (!isAbort(error)) log.warn('pull through the server failed', { path: req.url, error: messageOf(error) })
       if (res.headersSent) res.destroy()

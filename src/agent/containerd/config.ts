@@ -8,6 +8,8 @@ export interface ConfigInput {
   readonly cniBin: string
   /** CAP_SYS_RESOURCE is missing: nobody may lower a process's OOM score below its parent's. */
   readonly restrictOomScore: boolean
+  /** Logins of registries, as `loginsToml` writes them. */
+  readonly logins: string
 }
 
 /** What an edge node does not use; each costs memory or a warning at every start. */
@@ -75,16 +77,7 @@ disabled_plugins = [${DISABLED.map((d) => s(d)).join(', ')}]
 
 [${cri}.registry]
   config_path = ${s(p.certs)}
-`
-}
-
-/**
- * Every registry is first asked for through the agent's mirror; the mirror answers 404 for what it has not, and
- * containerd goes on to the registry itself.
- * @param mirror e.g. `http://127.0.0.1:5010`; undefined asks registries directly
- */
-export function hostsToml(mirror: string | undefined): string {
-  return mirror === undefined ? '' : `[host.${JSON.stringify(mirror)}]\n  capabilities = ["pull", "resolve"]\n`
+${input.logins}`
 }
 
 /** What of a log means that containerd's own records on disk are damaged, rather than that something else is wrong. */

@@ -9,7 +9,7 @@ import { systemClock } from '../../base/clock.ts'
 import { hasCode } from '../../base/errors.ts'
 import { buildImage } from '../../images/mod.ts'
 import { command, tryCommand } from './command.ts'
-import { containerdToml, hostsToml, looksCorrupt } from './config.ts'
+import { containerdToml, looksCorrupt } from './config.ts'
 import { parseImageList, importedNames } from './images.ts'
 import { instancePaths } from './paths.ts'
 import { PAUSE_IMAGE, pauseImage, pauseProgram } from './pause.ts'
@@ -28,17 +28,12 @@ test('instances never share a path, and names that would break paths are refused
 })
 
 test('the configuration names our paths and restricts OOM scores only where it must', () => {
-  const input = { paths, sandboxImage: PAUSE_IMAGE, runc: '/usr/sbin/runc', cniBin: '/usr/lib/cni', restrictOomScore: true }
+  const input = { paths, sandboxImage: PAUSE_IMAGE, runc: '/usr/sbin/runc', cniBin: '/usr/lib/cni', restrictOomScore: true, logins: '' }
   const text = containerdToml(input)
   for (const part of ['root = "/var/lib/skerry/agent/containerd"', 'sandbox_image = "skerry.io/pause:1"', 'restrict_oom_score_adj = true', 'config_path = "/run/skerry/default/certs.d"', 'stream_server_address = "127.0.0.1"']) {
     assert.ok(text.includes(part), part)
   }
   assert.ok(containerdToml({ ...input, restrictOomScore: false }).includes('restrict_oom_score_adj = false'))
-})
-
-test('the mirror is asked first; without one registries are asked directly', () => {
-  assert.equal(hostsToml('http://127.0.0.1:5010'), '[host."http://127.0.0.1:5010"]\n  capabilities = ["pull", "resolve"]\n')
-  assert.equal(hostsToml(undefined), '')
 })
 
 test('damaged records are told from other failures', () => {

@@ -11,7 +11,7 @@
  */
 import { createHash } from 'node:crypto'
 import { existsSync, readFileSync, statSync } from 'node:fs'
-import { mkdir, open, rename, rm, truncate } from 'node:fs/promises'
+import { mkdir, open, readdir, rename, rm, truncate } from 'node:fs/promises'
 import { join } from 'node:path'
 import { writeFileAtomic } from '../../base/atomic-file.ts'
 import { systemClock, type Clock } from '../../base/clock.ts'
@@ -23,10 +23,11 @@ import { containerdRuntime, type ContainerdRuntime } from '../../cri/mod.ts'
 import { buildImage } from '../../images/mod.ts'
 import { findBinaries, type Binaries } from './binaries.ts'
 import { command } from './command.ts'
-import { containerdToml, hostsToml, looksCorrupt } from './config.ts'
+import { containerdToml, looksCorrupt } from './config.ts'
 import { importImage, rememberImages, restoreImages } from './images.ts'
 import { instancePaths, type InstancePaths } from './paths.ts'
 import { PAUSE_IMAGE, pauseImage } from './pause.ts'
+import { hostsFiles, loginsToml, NO_REGISTRIES, type Registries } from './registries.ts'
 import { daemonEnd, findByCommandLine, findDaemon, instancePids, startDaemon, startTimeOf, stopDaemon, type Daemon } from './process.ts'
 
 const log = logger('agent.containerd')
@@ -40,6 +41,8 @@ export interface ContainerdSupervisorOptions {
   readonly runDir: string
   /** The agent's registry mirror, e.g. `http://127.0.0.1:5010`. @default none */
   readonly mirror?: string
+  /** Mirrors, TLS and logins of registries. @default none */
+  readonly registries?: Registries
   /** Directories searched for containerd, runc, ctr before the system's. @default none */
   readonly binDirs?: readonly string[]
   /** Proxy variables for pulls, as `HTTPS_PROXY`. @default none */
@@ -61,6 +64,8 @@ export interface OwnContainerd {
   importImage(tarPath: string, signal?: AbortSignal): Promise<readonly string[]>
   /** Takes effect at the next pull. */
   setMirror(url: string | undefined): Promise<void>
+  /** Mirrors and TLS take effect at the next pull; for other logins containerd is started anew, pods keep running. */
+  setRegistries(registries: Registries): Promise<void>
   /** Ends containerd itself (uninstall); running pods are left to `script/killall.sh` or to the caller's own stop. */
   stop(): Promise<void>
 }
@@ -89,6 +94,8 @@ class Supervisor {
   readonly #paths: InstancePaths
   readonly #binaries: Binaries
   readonly #runtime: ContainerdRuntime
+  #mirror: string | undefined
+  #registries: Registries
   #mode: 'starting' | 'up' | 'down' | 'left' | 'stopped' = 'starting'
   #daemon: Daemon | undefined
   #adopted = false
@@ -98,6 +105,8 @@ class Supervisor {
   constructor(options: ContainerdSupervisorOptions) {
     this.#options = options
     this.#clock = options.clock ?? systemClock
+    this.#mirror = options.mirror
+    this.#registries = options.registries ?? NO_REGISTRIES
     this.#paths = instancePaths(options)
     this.#binaries = findBinaries(options.binDirs ?? [])
     this.#runtime = containerdRuntime({ address: this.#paths.socket, ioDirectory: this.#paths.execFifos, clock: this.#clock })
@@ -106,8 +115,8 @@ class Supervisor {
   async start(scope: Scope): Promise<OwnContainerd> {
     const p = this.#paths
     scope.onClose(() => this.#runtime[Symbol.dispose]())
-    for (const directory of [p.root, p.run, p.cniConf, p.cniLeases, join(p.certs, '_default')]) await mkdir(directory, { recursive: true, mode: 0o711 })
-    await this.#writeMirror(this.#options.mirror)
+    for (const directory of [p.root, p.run, p.cniConf, p.cniLeases, p.certs]) await mkdir(directory, { recursive: true, mode: 0o711 })
+    await this.#writeHosts()
     await this.#ensure(scope.signal)
     await this.#pauseImage()
     this.#mode = 'up'
@@ -127,7 +136,11 @@ class Supervisor {
         await this.#remember()
         return names
       },
-      setMirror: (url) => this.#writeMirror(url),
+      setMirror: (url) => {
+        this.#mirror = url
+        return this.#writeHosts()
+      },
+      setRegistries: (registries) => this.#setRegistries(registries),
       stop: () => this.#stop(),
     }
   }
@@ -140,6 +153,7 @@ class Supervisor {
       runc: this.#binaries.runc,
       cniBin: this.#binaries.cniBin,
       restrictOomScore: !hasSysResource(),
+      logins: loginsToml(this.#registries),
     })
     const configHash = createHash('sha256').update(config).update(this.#binaries.containerd).digest('hex')
     await writeFileAtomic(this.#paths.config, config, { mode: 0o600, sync: false })
@@ -329,8 +343,22 @@ class Supervisor {
     await rememberImages(this.#binaries.ctr, this.#paths.socket, this.#paths.root).catch((error: unknown) => log.warn('image names not recorded', { error }))
   }
 
-  async #writeMirror(mirror: string | undefined): Promise<void> {
-    await writeFileAtomic(join(this.#paths.certs, '_default', 'hosts.toml'), hostsToml(mirror), { mode: 0o600, sync: false })
+  /** One directory a registry; those of registries that are no longer named go. */
+  async #writeHosts(): Promise<void> {
+    const files = hostsFiles(this.#registries, this.#mirror)
+    for (const [name, text] of files) {
+      await mkdir(join(this.#paths.certs, name), { recursive: true, mode: 0o711 })
+      await writeFileAtomic(join(this.#paths.certs, name, 'hosts.toml'), text, { mode: 0o600, sync: false })
+    }
+    for (const name of await readdir(this.#paths.certs)) if (!files.has(name)) await rm(join(this.#paths.certs, name), { recursive: true, force: true })
+  }
+
+  async #setRegistries(registries: Registries): Promise<void> {
+    const logins = loginsToml(this.#registries)
+    this.#registries = registries
+    await this.#writeHosts()
+    // It reads them only at its start: the supervision starts it again with the new ones.
+    if (loginsToml(registries) !== logins && this.#daemon && this.#mode === 'up') await stopDaemon(this.#daemon, this.#paths.pidFile, this.#clock)
   }
 
   async #stop(): Promise<void> {

@@ -1,11 +1,12 @@
 /** `skerry agent`: this machine as a node; `--check` tells what it lacks. */
 import { readFile } from 'node:fs/promises'
 import { hostname } from 'node:os'
+import { dirname, join } from 'node:path'
 import { systemClock } from '../../base/clock.ts'
 import { AppError } from '../../base/errors.ts'
 import { Scope } from '../../base/scope.ts'
 import { DATA_DIR, dataDirOf, type Command } from '../command.ts'
-import type { Flag, Settings } from '../config.ts'
+import { CONFIG_FILE, type Flag, type Settings } from '../config.ts'
 import { KUBELET_FLAGS, kubeletGiven } from '../kubelet-flags.ts'
 import type { AgentSettings } from '../wire/agent.ts'
 import { collectAtRest } from '../wire/rest.ts'
@@ -21,6 +22,7 @@ export const AGENT_FLAGS: readonly Flag[] = [
   { name: 'pod-manifest-path', type: 'string', value: 'PATH', help: 'directory of static pods, run with or without a server (default: agent/manifests under the data directory)' },
   { name: 'allowed-unsafe-sysctls', type: 'list', value: 'NAME', help: 'kernel setting that pods may have beyond the safe ones, like net.core.somaxconn or kernel.msg* (repeat)' },
   { name: 'device', type: 'list', value: 'RULE', help: 'device nodes for pods to claim, like /dev/video*, or as an extended resource, like example.com/video=/dev/video*; example.com/dongle=2 has none (repeat)' },
+  { name: 'private-registry', type: 'string', value: 'PATH', help: "registries.yaml as of K3s: mirrors, logins and TLS of registries (default: agent/registries.yaml under the data directory, else registries.yaml beside the settings file)" },
   { name: 'seal-key-file', type: 'string', value: 'PATH', help: 'file on other media that holds the key to what this node keeps; made the first time (default: the TPM, else beside the data)' },
   ...KUBELET_FLAGS,
 ]
@@ -50,6 +52,7 @@ export function agentSettings(settings: Settings): Omit<AgentSettings, 'token' |
     unsafeSysctls,
     devices: (settings['device'] ?? []) as readonly string[],
     manifestDirectory: settings['pod-manifest-path'] as string | undefined,
+    registriesFiles: settings['private-registry'] === undefined ? [join(dataDirOf(settings), 'agent/registries.yaml'), join(dirname(process.env['SKERRY_CONFIG'] ?? CONFIG_FILE), 'registries.yaml')] : [String(settings['private-registry'])],
     sealKeyFile: settings['seal-key-file'] as string | undefined,
     kubelet: kubeletGiven(settings),
     env: process.env,

@@ -38,7 +38,7 @@ export const serverCommand: Command = {
     { name: 'audit-webhook-config', type: 'string', value: 'FILE', help: 'a kubeconfig that names the web service audit events are sent to; the log is then written only if --audit-log says so' },
     { name: 'cluster-cidr', type: 'string', value: 'CIDR', help: 'addresses of pods', default: '10.42.0.0/16' },
     { name: 'service-cidr', type: 'string', value: 'CIDR', help: 'addresses of Services', default: '10.43.0.0/16' },
-    ...AGENT_FLAGS.filter((f) => ['node-name', 'node-label', 'mqtt-port', 'local-api-port', 'seal-key-file'].includes(f.name)),
+    ...AGENT_FLAGS.filter((f) => ['node-name', 'node-label', 'mqtt-port', 'local-api-port', 'private-registry', 'seal-key-file'].includes(f.name)),
   ],
   async run({ settings, signal }) {
     const store = parseStore(String(settings['store']))

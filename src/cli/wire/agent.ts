@@ -23,6 +23,7 @@ import { ensureNodeIdentity, joinedName, saveNodeIdentity, type NodeIdentity } f
 import { NodeServers } from './node-servers.ts'
 import { probePathMtu } from './path-mtu.ts'
 import { podState, serveNodeStatus, type AgentStatus } from './node-status.ts'
+import { NodeRegistries } from './registries.ts'
 import { Renewal } from './renewal.ts'
 import { beginWipe, isWiping, wipePods, wipeStore } from './revoked.ts'
 
@@ -47,6 +48,8 @@ export interface AgentSettings {
   readonly manifestDirectory: string | undefined
   /** Settings of a kubelet, by name, as they were given. */
   readonly kubelet: Readonly<Record<string, string | undefined>>
+  /** Where `registries.yaml` may be; the first that is there counts. */
+  readonly registriesFiles: readonly string[]
   /** File on other media with the key that seals what the node keeps. */
   readonly sealKeyFile: string | undefined
   readonly env: Readonly<Record<string, string | undefined>>
@@ -109,9 +112,11 @@ async function runNode(settings: AgentSettings, signal: AbortSignal): Promise<vo
   const caches = createCaches(client, { clock, stash })
 
   let onMissing = (_image: string): void => {}
-  const mirror = await startMirror({ upstream: (request) => session.request(request), port: 0, onMissing: (image) => onMissing(image) })
+  const registries = new NodeRegistries(settings.registriesFiles)
+  const mirror = await startMirror({ upstream: (request) => session.request(request), port: 0, onMissing: (image) => onMissing(image), beside: (req, res) => registries.rewriter.handle(req, res) })
   scope.onClose(() => mirror[Symbol.asyncDispose]())
-  const containerd = await startContainerd({ instance: paths.instance, dataDir: paths.data, runDir: paths.run, mirror: `http://127.0.0.1:${mirror.port}`, clock }, scope)
+  const containerd = await startContainerd({ instance: paths.instance, dataDir: paths.data, runDir: paths.run, mirror: `http://127.0.0.1:${mirror.port}`, registries: registries.current, clock }, scope)
+  scope.run('registries', (s) => registries.run((next) => containerd.setRegistries(next), clock, s))
   if (isWiping(paths.data)) {
     await wipePods(containerd)
     throw new RevokedError('a wipe is under way')
