@@ -35,6 +35,7 @@ function combine(a: Fields, b: Fields, keep: (inA: boolean, inB: boolean) => boo
 export const union = (a: Fields, b: Fields): Fields => (isEmpty(a) ? b : isEmpty(b) ? a : combine(a, b, (x, y) => x || y))
 export const intersection = (a: Fields, b: Fields): Fields => combine(a, b, (x, y) => x && y)
 export const difference = (a: Fields, b: Fields): Fields => (isEmpty(a) || isEmpty(b) ? a : combine(a, b, (x, y) => x && !y))
+/** Whether a set has no member: asked without a list of its keys. */
 export function isEmpty(a: Fields): boolean {
   for (const _key in a) return false
   return true
