@@ -151,9 +151,10 @@ export class Volumes {
   }
 
   /** The mount of one container, subPath made and checked. @throws AppError `invalid` */
-  async mount(pod: Readonly<Pod>, wanted: VolumeMount, env: Environment): Promise<Mount> {
+  async mount(pod: Readonly<Pod>, wanted: VolumeMount, env: Environment, canRecurse = false): Promise<Mount> {
     const volume = volumeOf(pod, wanted.name, wanted.mountPath)
-    if (wanted.recursiveReadOnly === 'Enabled') throw new AppError('unsupported', `mount "${wanted.mountPath}": recursive read-only mounts are not supported by the container runtime, use IfPossible`)
+    const deep = wanted.recursiveReadOnly === 'Enabled' || (wanted.recursiveReadOnly === 'IfPossible' && canRecurse)
+    if (deep && !canRecurse) throw new AppError('unsupported', `mount "${wanted.mountPath}": recursive read-only mounts are not supported by the container runtime, use IfPossible`)
     const sub = wanted.subPathExpr ? expand(wanted.subPathExpr, env) : wanted.subPath
     const place = this.#placeOf(pod, volume)
     if (place.block) throw new AppError('invalid', `mount "${wanted.mountPath}": volume "${volume.name}" has volumeMode Block, but is specified in volumeMounts`)
@@ -161,6 +162,7 @@ export class Volumes {
       hostPath: sub ? await subPath(place.path, sub, !place.readOnly) : place.path,
       containerPath: wanted.mountPath.startsWith('/') ? wanted.mountPath : `/${wanted.mountPath}`,
       readOnly: wanted.readOnly === true || place.readOnly,
+      ...(deep ? { recursiveReadOnly: true } : {}),
       propagation: PROPAGATION[wanted.mountPropagation ?? 'None'] ?? 'private',
     }
   }
