@@ -6,8 +6,13 @@ import { LOG_FLAGS, type Command } from './command.ts'
 import { COMMANDS } from './commands.ts'
 
 function usage(): string {
-  const width = Math.max(...COMMANDS.map((c) => c.name.length + (c.usage?.length ?? -1) + 1))
-  return ['Skerry: Kubernetes for the edge and for the devices beside it.', '', 'Usage: skerry COMMAND [flags]', '', ...COMMANDS.map((c) => `  ${`${c.name} ${c.usage ?? ''}`.padEnd(width + 2)} ${c.help}`), '', 'Flags are also read from SKERRY_* and /etc/skerry/config.yaml. See: skerry COMMAND --help'].join('\n')
+  return ['Skerry: Kubernetes for the edge and for the devices beside it.', '', 'Usage: skerry COMMAND [flags]', '', listOf(COMMANDS), '', 'Flags are also read from SKERRY_* and /etc/skerry/config.yaml. See: skerry COMMAND --help'].join('\n')
+}
+
+/** A line a command: its words and its help. */
+function listOf(commands: readonly Command[]): string {
+  const width = Math.max(...commands.map((c) => c.name.length + (c.usage?.length ?? -1) + 1))
+  return commands.map((c) => `  ${`${c.name} ${c.usage ?? ''}`.padEnd(width + 2)} ${c.help}`).join('\n')
 }
 
 /** The command whose words begin `argv`, and the rest. */
@@ -22,6 +27,14 @@ function find(argv: readonly string[]): { command: Command; rest: string[] } | u
 async function main(argv: readonly string[]): Promise<number> {
   const found = find(argv)
   if (!found) {
+    const family = COMMANDS.filter((c) => c.name.startsWith(`${argv[0]} `))
+    if (family.length > 0) {
+      const asked = argv[1] === '--help' || argv[1] === '-h'
+      const text = listOf(family)
+      if (asked) console.log(text)
+      else console.error(`skerry: ${argv[1] === undefined ? `"${argv[0]}" is one of several commands` : `unknown command "${argv.slice(0, 2).join(' ')}"`}\n\n${text}`)
+      return asked ? 0 : 2
+    }
     if (argv.length === 0 || ['help', '--help', '-h'].includes(argv[0] ?? '')) {
       console.log(usage())
       return 0

@@ -29,6 +29,8 @@ function refused(ran: Ran, code: number, ...words: RegExp[]): void {
 }
 
 test('unknown commands, flags, values and arguments are named, with what is possible', async () => {
+  refused(await skerry('token'), 2, /"token" is one of several commands/, /token create/)
+  refused(await skerry('node', 'list'), 2, /unknown command "node list"/, /node approve NAME/)
   refused(await skerry('sevrer'), 2, /unknown command "sevrer"/, /skerry COMMAND/)
   refused(await skerry('server', '--prot', '1'), 1, /unknown flag "--prot", known are .*--port/)
   refused(await skerry('server', '--port', 'https'), 1, /--port is "https", expected a number/)
