@@ -12,6 +12,7 @@ import { Metrics } from '../base/metrics.ts'
 import { Scope } from '../base/scope.ts'
 import type { NodeHandler } from '../base/stream.ts'
 import { createEventRecorder, type ResourceRef } from '../client/mod.ts'
+import type { RuntimeFeatures } from '../cri/mod.ts'
 import { PAUSE_IMAGE } from './containerd/pause.ts'
 import { NodeDevices } from './dra/node-devices.ts'
 import { ImageCollector } from './image-gc.ts'
@@ -33,6 +34,7 @@ import { latest } from './pods/planner.ts'
 import { Probes } from './pods/probes.ts'
 import { serviceEnv } from './pods/service-env.ts'
 import { StatusWriter } from './pods/status-writer.ts'
+import { UserNamespaces } from './pods/user-namespaces.ts'
 import { RuntimeView } from './pods/view.ts'
 import type { AgentOptions, NodeFacts } from './ports.ts'
 import { NODES, PODS, SERVICES } from './refs.ts'
@@ -99,6 +101,7 @@ export function createAgent(options: AgentOptions): Agent {
       ? undefined
       : new StaticPods({ directory: options.manifestDirectory, nodeName, client, clock, events, cache: pods, node: () => nodes.get(nodeName), onChange: (now, old) => manager?.fileChanged(now, old) })
   let runtimeMessage = ''
+  let features: RuntimeFeatures | undefined
 
   const view: RuntimeView = new RuntimeView({
     runtime,
@@ -112,6 +115,7 @@ export function createAgent(options: AgentOptions): Agent {
   })
   const runtimeVersion = async (): Promise<string> => {
     const s = await runtime.status()
+    features = s.features
     runtimeMessage = s.ready ? '' : `container runtime not ready: ${s.message}`
     return `${s.name}://${s.version}`
   }
@@ -138,8 +142,10 @@ export function createAgent(options: AgentOptions): Agent {
     node: () => nodes.get(nodeName),
     isLive: (uid) => [...pods.list(), ...(fromFiles?.list() ?? [])].some((p) => p.metadata?.uid === uid && p.status?.phase !== 'Succeeded' && p.status?.phase !== 'Failed'),
   })
+  const users = new UserNamespaces(dirs.data)
   const facts = async (): Promise<NodeFacts> => {
     const [{ signals, ...seen }, offered] = [await machine(), await devices.look()]
+    features ??= (await runtime.status().catch(() => undefined))?.features // Away: asked again with the next look.
     const pressure = signals ? evictor.observe(signals) : seen.pressure
     relieve()
     return { ...seen, pressure, capacity: { ...seen.capacity, ...offered }, allocatable: { ...seen.allocatable, ...offered } }
@@ -189,6 +195,7 @@ export function createAgent(options: AgentOptions): Agent {
     objects,
     images,
     devices,
+    users,
     probes: new Probes({ clock }),
     statuses,
     events,
@@ -200,7 +207,7 @@ export function createAgent(options: AgentOptions): Agent {
       allocatable: () => node.facts?.allocatable ?? {},
       networkReady: () => node.networkReady,
       hostDns: () => hostDns(),
-      abilities: () => abilities,
+      abilities: () => ({ ...abilities, runtime: features }),
       turnAway: (pod) => {
         const pressed = refusedUnder(node.facts?.pressure ?? NO_PRESSURES, pod)
         if (pressed !== undefined) return { reason: 'Evicted', message: `Pod was rejected: ${pressed}`, refused: true }

@@ -66,3 +66,16 @@ test('a runtime that is not there is unavailable, and says which call', async ()
   await assert.rejects(runtime.streams.portForward('s', 0), (e) => hasCode(e, 'invalid'))
   await assert.rejects(runtime.streams.exec('c', [], { stdin: false, tty: false }), (e) => hasCode(e, 'invalid'))
 })
+
+test('users of the pod’s own go with the sandbox, its containers and their mounts; strict groups and recursive mounts are said only when asked', () => {
+  const sandbox = sandboxConfig(place, { userNamespace: { hostId: 65_536, length: 65_536 }, security: { ...SECURITY, strictGroups: true } })
+  const mapping = [{ hostId: 65_536, containerId: 0, length: 65_536 }]
+  const mounts = [{ hostPath: '/a', containerPath: '/b', readOnly: true, recursiveReadOnly: true, propagation: 'private' as const }]
+  const security = (toSandboxConfig(sandbox) as Wire).linux.securityContext
+  assert.deepEqual([security.namespaceOptions, security['supplementalGroupsPolicy']], [{ network: 0, pid: 1, ipc: 0, usernsOptions: { mode: 0, uids: mapping, gids: mapping } }, 1])
+  const container = toContainerConfig(containerConfig('i', { mounts, security: { ...SECURITY, strictGroups: true } }), sandbox) as Wire & { mounts: object[] }
+  assert.deepEqual(container.mounts, [{ containerPath: '/b', hostPath: '/a', readonly: true, propagation: 0, recursiveReadOnly: true, uidMappings: mapping, gidMappings: mapping }])
+  assert.equal(container.linux.securityContext['supplementalGroupsPolicy'], 1)
+  const plain = toContainerConfig(containerConfig('i', { mounts: [{ hostPath: '/a', containerPath: '/b', readOnly: true, propagation: 'private' }] }), sandboxConfig(place)) as Wire & { mounts: object[] }
+  assert.deepEqual([plain.mounts, 'supplementalGroupsPolicy' in plain.linux.securityContext], [[{ containerPath: '/b', hostPath: '/a', readonly: true, propagation: 0 }], false])
+})

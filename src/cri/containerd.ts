@@ -58,9 +58,10 @@ export function containerdRuntime(options: ContainerdOptions): ContainerdRuntime
 
 async function runtimeStatus(channel: GrpcChannel): ReturnType<Runtime['status']> {
   interface Condition { readonly type: string; readonly status: boolean; readonly reason: string; readonly message: string }
+  interface Handler { readonly name: string; readonly features: { readonly recursiveReadOnlyMounts?: boolean; readonly userNamespaces?: boolean } | null }
   const [version, answer] = await Promise.all([
     channel.unary<{ runtimeName: string; runtimeVersion: string }>('runtime', 'Version', {}, { timeoutMs: 10_000 }),
-    channel.unary<{ status: { conditions: Condition[] } }>('runtime', 'Status', {}, { timeoutMs: 10_000 }),
+    channel.unary<{ status: { conditions: Condition[] }; runtimeHandlers?: Handler[]; features?: { supplementalGroupsPolicy?: boolean } | null }>('runtime', 'Status', {}, { timeoutMs: 10_000 }),
   ])
   const { conditions } = answer.status
   const is = (type: string): boolean => conditions.some((c) => c.type === type && c.status)
@@ -69,6 +70,10 @@ async function runtimeStatus(channel: GrpcChannel): ReturnType<Runtime['status']
     version: version.runtimeVersion,
     ready: is('RuntimeReady'),
     networkReady: is('NetworkReady'),
+    features: {
+      handlers: new Map((answer.runtimeHandlers ?? []).map((h) => [h.name, { userNamespaces: h.features?.userNamespaces === true, recursiveReadOnly: h.features?.recursiveReadOnlyMounts === true }])),
+      strictGroups: answer.features?.supplementalGroupsPolicy === true,
+    },
     message: conditions.filter((c) => !c.status).map((c) => `${c.type}: ${c.reason} ${c.message}`.trim()).join('; '),
   }
 }

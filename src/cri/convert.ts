@@ -1,5 +1,5 @@
 /** Between the words of `runtime.ts` and CRI's messages; pure. Used by `containerd.ts`. */
-import type { Container, ContainerConfig, ContainerState, ImageInfo, LinuxResources, LinuxSecurity, Mount, Protocol, Sandbox, SandboxConfig } from './runtime.ts'
+import type { Container, ContainerConfig, ContainerState, ImageInfo, LinuxResources, LinuxSecurity, Mount, Protocol, Sandbox, SandboxConfig, UserNamespace } from './runtime.ts'
 
 /** CRI's PodSandboxConfig. */
 export function toSandboxConfig(c: SandboxConfig): object {
@@ -19,6 +19,7 @@ export function toSandboxConfig(c: SandboxConfig): object {
         namespaceOptions: namespaces(c),
         readonlyRootfs: c.security.readOnlyRoot,
         supplementalGroups: [...c.security.supplementalGroups],
+        ...(c.security.strictGroups === true && { supplementalGroupsPolicy: STRICT }),
         privileged: c.security.privileged,
         seccomp: seccomp(c.security),
         ...(c.security.runAsUser !== undefined && { runAsUser: { value: c.security.runAsUser } }),
@@ -44,6 +45,8 @@ export function toContainerConfig(c: ContainerConfig, sandbox: SandboxConfig): o
       hostPath: m.hostPath,
       readonly: m.readOnly,
       propagation: PROPAGATION[m.propagation],
+      ...(m.recursiveReadOnly === true && { recursiveReadOnly: true }),
+      ...(sandbox.userNamespace && { uidMappings: [mapping(sandbox.userNamespace)], gidMappings: [mapping(sandbox.userNamespace)] }),
     })),
     devices: c.devices.map((d) => ({ containerPath: d.containerPath, hostPath: d.hostPath, permissions: d.permissions })),
     labels: { ...c.labels },
@@ -63,6 +66,7 @@ export function toContainerConfig(c: ContainerConfig, sandbox: SandboxConfig): o
         ...((s.runAsUser ?? s.runAsUserName) !== undefined && s.runAsGroup !== undefined && { runAsGroup: { value: s.runAsGroup } }),
         readonlyRootfs: s.readOnlyRoot,
         supplementalGroups: [...s.supplementalGroups],
+        ...(s.strictGroups === true && { supplementalGroupsPolicy: STRICT }),
         noNewPrivs: s.noNewPrivileges,
         maskedPaths: s.privileged ? [] : [...(s.maskedPaths ?? MASKED_PATHS)],
         readonlyPaths: s.privileged ? [] : [...(s.readonlyPaths ?? READONLY_PATHS)],
@@ -89,11 +93,18 @@ const PROTOCOL: Record<Protocol, number> = { TCP: 0, UDP: 1, SCTP: 2 }
 const PROPAGATION: Record<Mount['propagation'], number> = { private: 0, hostToContainer: 1, bidirectional: 2 }
 const POD = 0, CONTAINER = 1, NODE = 2, TARGET = 3
 
+/** Of SupplementalGroupsPolicy. */
+const STRICT = 1
+
+/** The pod's users from 0 on are a range of the machine's. */
+const mapping = ({ hostId, length }: UserNamespace): object => ({ hostId, containerId: 0, length })
+
 function namespaces(c: SandboxConfig): object {
   return {
     network: c.hostNetwork ? NODE : POD,
     pid: c.hostPID ? NODE : c.sharePID ? POD : CONTAINER,
     ipc: c.hostIPC ? NODE : POD,
+    ...(c.userNamespace && { usernsOptions: { mode: POD, uids: [mapping(c.userNamespace)], gids: [mapping(c.userNamespace)] } }),
   }
 }
 

@@ -7,7 +7,7 @@ import { Duplex, PassThrough, Writable } from 'node:stream'
 import { systemClock, type Clock, type Timer } from '../base/clock.ts'
 import { AppError } from '../base/errors.ts'
 import type {
-  Container, ContainerConfig, ContainerRuntime, ExecResult, ImageInfo, ImageRuntime, Runtime, RuntimeEvent, Sandbox, SandboxConfig, SandboxRuntime,
+  Container, ContainerConfig, ContainerRuntime, ExecResult, ImageInfo, ImageRuntime, Runtime, RuntimeEvent, RuntimeFeatures, Sandbox, SandboxConfig, SandboxRuntime,
   StreamRuntime, StreamSession,
 } from './runtime.ts'
 
@@ -48,6 +48,8 @@ export class FakeRuntime implements Runtime {
   readonly containers: ContainerRuntime
   readonly images: ImageRuntime
   readonly streams: StreamRuntime
+  /** What it says that it can do. @default as containerd 1.6, nothing more */
+  features: RuntimeFeatures | undefined
   /** Every call in order, e.g. `containers.start c-3`. */
   readonly calls: string[] = []
   readonly #clock: Clock
@@ -85,6 +87,11 @@ export class FakeRuntime implements Runtime {
     return [...this.#containers.values()].findLast((c) => c.config.name === name)?.config
   }
 
+  /** What the newest sandbox of that pod was made with. */
+  sandboxOf(pod: string): SandboxConfig | undefined {
+    return [...this.#sandboxes.values()].findLast((s) => s.config.name === pod)?.config
+  }
+
   /** The runtime goes away (every call is `unavailable`, event readers are cut) or comes back with what it had. */
   setAway(away: boolean): void {
     this.#away = away
@@ -105,7 +112,7 @@ export class FakeRuntime implements Runtime {
 
   async status(): ReturnType<Runtime['status']> {
     this.#enter('status', '')
-    return { name: 'fake', version: '0', ready: true, networkReady: true, message: '' }
+    return { name: 'fake', version: '0', ready: true, networkReady: true, message: '', ...(this.features ? { features: this.features } : {}) }
   }
 
   async *events(signal: AbortSignal): AsyncGenerator<RuntimeEvent> {

@@ -8,6 +8,12 @@ import type { Duplex } from 'node:stream'
 
 export type Protocol = 'TCP' | 'UDP' | 'SCTP'
 
+/** A range of the machine's users that a pod has as its own, from 0 on. */
+export interface UserNamespace {
+  readonly hostId: number
+  readonly length: number
+}
+
 export interface SandboxConfig {
   readonly name: string
   readonly namespace: string
@@ -27,6 +33,8 @@ export interface SandboxConfig {
   readonly sharePID: boolean
   readonly sysctls: Readonly<Record<string, string>>
   readonly runtimeHandler: string
+  /** @default the machine's users */
+  readonly userNamespace?: UserNamespace | undefined
   readonly security: LinuxSecurity
 }
 
@@ -36,6 +44,8 @@ export interface LinuxSecurity {
   readonly runAsUserName: string | undefined
   readonly runAsGroup: number | undefined
   readonly supplementalGroups: readonly number[]
+  /** Only these groups, not those that the image's user is in. @default false */
+  readonly strictGroups?: boolean
   readonly readOnlyRoot: boolean
   readonly noNewPrivileges: boolean
   readonly addCapabilities: readonly string[]
@@ -52,6 +62,8 @@ export interface Mount {
   readonly hostPath: string
   readonly containerPath: string
   readonly readOnly: boolean
+  /** What is mounted below it too. @default false */
+  readonly recursiveReadOnly?: boolean
   readonly propagation: 'private' | 'hostToContainer' | 'bidirectional'
 }
 
@@ -134,9 +146,16 @@ export interface ImageInfo {
   readonly pinned: boolean
 }
 
+/** What newer runtimes can do; containerd 1.6 says nothing, which is none of it. */
+export interface RuntimeFeatures {
+  /** By runtime handler; the empty name is the default one. */
+  readonly handlers: ReadonlyMap<string, { readonly userNamespaces: boolean; readonly recursiveReadOnly: boolean }>
+  readonly strictGroups: boolean
+}
+
 export interface Runtime {
   /** Name and version, readiness and reasons (for the node's conditions). */
-  status(): Promise<{ name: string; version: string; ready: boolean; networkReady: boolean; message: string }>
+  status(): Promise<{ name: string; version: string; ready: boolean; networkReady: boolean; message: string; features?: RuntimeFeatures }>
   /** Pushed container events until abort; a consumer relists after a break. */
   events(signal: AbortSignal): AsyncIterable<RuntimeEvent>
   readonly sandboxes: SandboxRuntime

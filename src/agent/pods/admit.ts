@@ -1,5 +1,6 @@
 /** What a node refuses to run before anything of a pod is made: what it could not keep, in the kubelet's words. Pure. */
 import type { Pod } from '../../api/gen/types.ts'
+import type { RuntimeFeatures } from '../../cri/mod.ts'
 import { containersOf } from './names.ts'
 import type { Verdict } from './status.ts'
 
@@ -9,6 +10,8 @@ export interface NodeAbilities {
   readonly appArmor: boolean
   /** Kernel settings that pods may have beyond the safe ones; a final `*` stands for anything. */
   readonly unsafeSysctls: readonly string[]
+  /** What the container runtime says that it can do. @default nothing beyond containerd 1.6 */
+  readonly runtime?: RuntimeFeatures | undefined
 }
 
 /** Kernel settings that stay within their namespace; `ipc` or `net` says whose. */
@@ -39,7 +42,7 @@ export function refusal(pod: Readonly<Pod>, node: NodeAbilities): Verdict | unde
     if (scope === undefined) return no('SysctlForbidden', `forbidden sysctl: "${key}" not allowlisted`)
     if (scope === 'net' ? hostNetwork : hostIPC) return no('SysctlForbidden', `forbidden sysctl: "${key}" not allowed with host ${scope} enabled`)
   }
-  if (securityContext?.supplementalGroupsPolicy === 'Strict') return no('SupplementalGroupsPolicyNotSupported', 'SupplementalGroupsPolicy=Strict is not supported in this node')
+  if (securityContext?.supplementalGroupsPolicy === 'Strict' && node.runtime?.strictGroups !== true) return no('SupplementalGroupsPolicyNotSupported', 'SupplementalGroupsPolicy=Strict is not supported in this node')
   const profiles = [securityContext?.appArmorProfile, ...containersOf(pod).map((c) => c.spec.securityContext?.appArmorProfile)]
   if (!node.appArmor && profiles.some((p) => p !== undefined && p.type !== 'Unconfined')) return no('AppArmor', 'Cannot enforce AppArmor: AppArmor is not enabled on the host')
   return undefined

@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import type { Container as ContainerSpec, Pod } from '../../api/gen/types.ts'
 import { AppError } from '../../base/errors.ts'
 import { amount } from './quantities.ts'
-import type { ContainerConfig, Mount, Protocol, SandboxConfig } from '../../cri/mod.ts'
+import type { ContainerConfig, Mount, Protocol, SandboxConfig, UserNamespace } from '../../cri/mod.ts'
 import type { Volumes } from '../volumes/volumes.ts'
 import { expand, type Environment } from './env.ts'
 import { hostnameOf, hostsFile, type Dns } from './dns.ts'
@@ -21,6 +21,8 @@ export interface SandboxInput {
   readonly clusterDomain: string | undefined
   /** Of the pod's RuntimeClass; empty is the default one. */
   readonly runtimeHandler: string
+  /** Users of its own. @default the machine's */
+  readonly userNamespace?: UserNamespace | undefined
 }
 
 /** What the runtime is told of a pod's sandbox. Pure. */
@@ -48,6 +50,7 @@ export function sandboxConfig(input: SandboxInput): SandboxConfig {
     sharePID: spec?.shareProcessNamespace === true,
     sysctls: Object.fromEntries((spec?.securityContext?.sysctls ?? []).map((s) => [s.name, s.value])),
     runtimeHandler: input.runtimeHandler,
+    ...(input.userNamespace ? { userNamespace: input.userNamespace } : {}),
     security: sandboxSecurity(pod),
   }
 }
@@ -72,6 +75,8 @@ export interface ContainerInput {
   /** Device nodes beside those of block volumes. */
   readonly devices: ContainerConfig['devices']
   readonly volumes: Volumes
+  /** The runtime can make what is mounted below a read-only mount read-only too. */
+  readonly recursiveReadOnly: boolean
   readonly capacity: Readonly<Record<string, string>>
   readonly clusterDomain: string | undefined
   /** Where `localhostProfile` of seccomp is looked for. */
@@ -85,7 +90,7 @@ export async function containerConfig(input: ContainerInput): Promise<ContainerC
   const { pod, spec, env, attempt } = input
   const security = containerSecurity(pod, spec, input.image.user)
   const mounts: Mount[] = []
-  for (const m of spec.volumeMounts ?? []) mounts.push(await input.volumes.mount(pod, m, env))
+  for (const m of spec.volumeMounts ?? []) mounts.push(await input.volumes.mount(pod, m, env, input.recursiveReadOnly))
   const own = await ownMounts(input, mounts)
   return {
     name: spec.name,

@@ -15,6 +15,7 @@ import type { Dns } from './dns.ts'
 import type { Probes } from './probes.ts'
 import type { Verdict } from './status.ts'
 import type { StatusWriter } from './status-writer.ts'
+import type { UserNamespaces } from './user-namespaces.ts'
 import type { RuntimeView } from './view.ts'
 
 /** What the node knows of itself when a pod asks. */
@@ -47,6 +48,7 @@ export interface PodContext {
   readonly objects: Objects
   readonly images: Images
   readonly devices: NodeDevices
+  readonly users: UserNamespaces
   readonly probes: Probes
   readonly statuses: StatusWriter
   readonly events: EventRecorder

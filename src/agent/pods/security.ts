@@ -22,6 +22,7 @@ export function containerSecurity(pod: Readonly<Pod>, spec: ContainerSpec, image
     runAsUserName: runAsUser === undefined ? image.name : undefined,
     runAsGroup,
     supplementalGroups: groups(pod),
+    strictGroups: strict(pod),
     readOnlyRoot: c?.readOnlyRootFilesystem === true,
     noNewPrivileges: c?.allowPrivilegeEscalation === false,
     addCapabilities: caps.add ?? [],
@@ -49,6 +50,7 @@ export function sandboxSecurity(pod: Readonly<Pod>): LinuxSecurity {
     runAsUserName: undefined,
     runAsGroup: p?.runAsGroup,
     supplementalGroups: groups(pod),
+    strictGroups: strict(pod),
     readOnlyRoot: false,
     noNewPrivileges: false,
     addCapabilities: [],
@@ -58,6 +60,8 @@ export function sandboxSecurity(pod: Readonly<Pod>): LinuxSecurity {
     readonlyPaths: undefined,
   }
 }
+
+const strict = (pod: Readonly<Pod>): boolean => pod.spec?.securityContext?.supplementalGroupsPolicy === 'Strict'
 
 function groups(pod: Readonly<Pod>): readonly number[] {
   const p = pod.spec?.securityContext

@@ -18,6 +18,7 @@ import { runHook } from './hooks.ts'
 import { containersOf, graceOf, keyOf, uidOf } from './names.ts'
 import type { Action } from './planner.ts'
 import { qosOf } from './quantities.ts'
+import type { UserNamespace } from '../../cri/mod.ts'
 import type { FieldContext } from './fields.ts'
 import type { Written } from './storage-limits.ts'
 import type { SourceContext } from '../volumes/sources.ts'
@@ -87,16 +88,30 @@ export class Steps {
     const dns = podDns(pod, await this.#c.node.hostDns(), this.#c.node.clusterDns())
     const cgroupParent = this.#c.cgroups?.parentOf(uidOf(pod), qosOf(pod.spec)) ?? ''
     const clusterDomain = this.#c.node.clusterDns()?.domain
-    return sandboxConfig({ pod, attempt, logDirectory: this.#logDir(), dns, cgroupParent, clusterDomain, runtimeHandler: await this.#runtimeHandler(pod) })
+    const runtimeHandler = await this.#runtimeHandler(pod)
+    const userNamespace = pod.spec?.hostUsers === false ? await this.#users(uidOf(pod), runtimeHandler) : undefined
+    return sandboxConfig({ pod, attempt, logDirectory: this.#logDir(), dns, cgroupParent, clusterDomain, runtimeHandler, userNamespace })
   }
 
   async #runtimeHandler(pod: Readonly<Pod>): Promise<string> {
-    if (pod.spec?.hostUsers === false) throw new AppError('unsupported', 'user namespaces are not supported by this node: leave hostUsers out, and drop capabilities instead')
     const name = pod.spec?.runtimeClassName
     if (!name) return ''
     const found = await this.#c.objects.reader(pod.metadata?.namespace ?? '', this.#o.named).object<RuntimeClass>('RuntimeClass', name)
     if (!found) throw new AppError('invalid', `failed to get RuntimeClass: runtimeclass.node.k8s.io "${name}" not found`)
     return found.handler
+  }
+
+  /** Users of the pod's own, where the runtime says that it can. */
+  async #users(uid: string, handler: string): Promise<UserNamespace> {
+    if (this.#handler(handler)?.userNamespaces !== true) {
+      throw new AppError('unsupported', 'user namespaces are not supported by this node: they need containerd 2.0 with runc 1.2 or crun 1.9, on Linux 6.3; leave hostUsers out, and drop capabilities instead')
+    }
+    return await this.#c.users.of(uid)
+  }
+
+  /** What the runtime says of one of its handlers. */
+  #handler(name: string): { readonly userNamespaces: boolean; readonly recursiveReadOnly: boolean } | undefined {
+    return this.#c.node.abilities().runtime?.handlers.get(name)
   }
 
   /** Pulls, creates and starts a container, and runs its postStart hook. @throws ImageFailure, StartFailure, or the signal's reason */
@@ -122,7 +137,7 @@ export class Steps {
       const { attempt, delayMs } = action
       const clusterDomain = node.clusterDns()?.domain
       const image = { id: spec.image ?? '', user: info.user }
-      return await containerConfig({ pod, spec, attempt, delayMs, image, env, podIPs, devices: access.devices, volumes: this.#c.volumes, capacity: node.capacity(), clusterDomain, seccompDirs: node.seccompDirs, target: this.#targetOf(item.target) })
+      return await containerConfig({ pod, spec, attempt, delayMs, image, env, podIPs, devices: access.devices, recursiveReadOnly: this.#handler(await this.#runtimeHandler(pod))?.recursiveReadOnly === true, volumes: this.#c.volumes, capacity: node.capacity(), clusterDomain, seccompDirs: node.seccompDirs, target: this.#targetOf(item.target) })
     })
     signal.throwIfAborted()
     const sandboxOf = await this.#sandboxConfig(pod, sandbox?.attempt ?? 0)
@@ -193,6 +208,7 @@ export class Steps {
     await this.#c.volumes.remove(uid)
     await this.#c.tokens.forget(uid)
     this.#c.devices.forget(uid)
+    this.#c.users.forget(uid)
     await rm(this.#logDir(), { recursive: true, force: true })
     try {
       await this.#c.cgroups?.removePod(uid)

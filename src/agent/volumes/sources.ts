@@ -42,11 +42,15 @@ export async function volumeFiles(volume: Volume, context: SourceContext): Promi
 }
 
 async function projected(source: VolumeProjection, context: SourceContext, mode: number): Promise<readonly VolumeFile[]> {
-  const { configMap, secret, downwardAPI, serviceAccountToken } = source
+  const { configMap, secret, downwardAPI, serviceAccountToken, clusterTrustBundle, podCertificate } = source
   if (configMap) return await objectFiles(context, 'ConfigMap', configMap.name, configMap.items, configMap.optional, mode)
   if (secret) return await objectFiles(context, 'Secret', secret.name, secret.items, secret.optional, mode)
   if (downwardAPI) return fieldFiles(context, downwardAPI.items, mode)
   if (serviceAccountToken) return [await tokenFile(context, serviceAccountToken, mode)]
+  // Betas that a Kubernetes 1.35 has off unless told otherwise; the server has neither kind, so none exists.
+  if (clusterTrustBundle?.optional === true) return [{ path: clusterTrustBundle.path, content: Buffer.alloc(0), mode }]
+  if (clusterTrustBundle) throw new AppError('unsupported', 'ClusterTrustBundle projection is disabled: the server has no ClusterTrustBundles (certificates.k8s.io/v1beta1); put the certificates into a ConfigMap, or make the source optional')
+  if (podCertificate) throw new AppError('unsupported', `PodCertificate projection is disabled: the server has no PodCertificateRequests (certificates.k8s.io/v1beta1), so signer "${podCertificate.signerName}" cannot be asked; have the pod ask by a CertificateSigningRequest, or mount a Secret`)
   throw new AppError('unsupported', `project volume: source "${Object.keys(source).join()}" is not supported yet`)
 }
 

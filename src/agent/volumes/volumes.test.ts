@@ -207,3 +207,11 @@ test('a pod that is removed leaves no directory', async () => {
   assert.deepEqual(await volumes.uids(), [])
   await assert.rejects(volumes.remove('../etc'), /is no uid/)
 })
+
+test('trust bundles and pod certificates, which the server does not have, are refused with the reason; an optional bundle is an empty file', async () => {
+  const projecting = (source: object): Promise<void> => prepare([{ name: 'p', projected: { sources: [source] } }] as Volume[])
+  await projecting({ clusterTrustBundle: { name: 'ca', path: 'ca.pem', optional: true } })
+  assert.equal(readFileSync(at('p', 'ca.pem'), 'utf8'), '')
+  await assert.rejects(projecting({ clusterTrustBundle: { name: 'ca', path: 'ca.pem' } }), (e: Error) => /has no ClusterTrustBundles .*put the certificates into a ConfigMap/.test(String((e.cause as Error).message)))
+  await assert.rejects(projecting({ podCertificate: { signerName: 'example.com/pods', keyType: 'ED25519', keyPath: 'key' } }), (e: Error) => /signer "example.com\/pods" cannot be asked/.test(String((e.cause as Error).message)))
+})
