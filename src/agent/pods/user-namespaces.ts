@@ -13,6 +13,7 @@ const LENGTH = 65_536
 /** Ranges there are: all below the sign bit that tools mistake. */
 const RANGES = 32_767
 
+/** The ranges of one node's pods; see the header. Bounded by the pods that have directories. */
 export class UserNamespaces {
   readonly #pods: string
   readonly #given = new Map<string, number>()
