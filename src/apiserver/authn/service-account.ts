@@ -63,6 +63,8 @@ export class ServiceAccountTokens {
   readonly #verified = new Map<string, JWTPayload>()
   /** Told of each Secret (`namespace/name`) whose token was used. */
   onSecretUsed: (path: string) => void = () => undefined
+  /** Told when other keys count. */
+  onKeys: () => void = () => undefined
 
   private constructor(keys: Keys, cache: WatchCache, clock: Clock) {
     this.#clock = clock
@@ -79,6 +81,17 @@ export class ServiceAccountTokens {
   async setKeys(key: ServiceAccountKey): Promise<void> {
     this.#keys = await loadKeys(key)
     this.#verified.clear()
+    this.onKeys()
+  }
+
+  /** True for a token that names a key which counts no more; not for what is no such token. */
+  isSpent(token: string): boolean {
+    try {
+      const { kid } = decodeProtectedHeader(token)
+      return kid !== undefined && !this.#keys.verifying.some((k) => k.kid === kid)
+    } catch {
+      return false
+    }
   }
 
   get issuer(): string {

@@ -1,6 +1,7 @@
 /**
  * Secrets of type `kubernetes.io/service-account-token`: filled with a token that lives as long as they do, removed with their
- * account, and dated when their token is used. Servers that share a store do the same; who is second finds it done.
+ * account, dated when their token is used, and filled anew when the key of their token counts no more: while it does, whoever has
+ * a copy of the token goes on with it. Servers that share a store do the same; who is second finds it done.
  */
 import { KINDS } from '../../api/kinds.ts'
 import { hasCode, isAbort } from '../../base/errors.ts'
@@ -50,6 +51,11 @@ export async function keepTokenSecrets(core: Core, caPem: () => string, signal: 
     used.add(path)
     wake()
   }
+  // With the keys the CA may have changed.
+  core.tokens.onKeys = () => {
+    all()
+    wake()
+  }
   const end = (): void => wake()
   signal.addEventListener('abort', end, { once: true })
   all()
@@ -81,6 +87,7 @@ export async function keepTokenSecrets(core: Core, caPem: () => string, signal: 
   } finally {
     for (const stop of stops) stop()
     core.tokens.onSecretUsed = () => undefined
+    core.tokens.onKeys = () => undefined
     signal.removeEventListener('abort', end)
   }
 }
@@ -100,12 +107,13 @@ async function fill(core: Core, path: string, caPem: string, signal: AbortSignal
   }
   const ca = Buffer.from(caPem).toString('base64')
   const at = Buffer.from(namespace).toString('base64')
-  const { token } = secret.data ?? {}
+  const kept = secret.data?.['token']
+  const token = kept !== undefined && core.tokens.isSpent(Buffer.from(kept, 'base64').toString()) ? undefined : kept
   if (token && secret.data?.['ca.crt'] === ca && secret.data['namespace'] === at && wantedUid === account.uid) return
   const made = token ?? Buffer.from(await core.tokens.signForSecret({ namespace, name: accountName, uid: account.uid as string, secret: name })).toString('base64')
   await changeObject(core, callOn(namespace, name, 'update', signal), async (current) => {
     const { data, metadata } = current as SecretObject
-    return { ...current, metadata: { ...metadata, annotations: { ...metadata.annotations, [ACCOUNT_UID]: account.uid as string } }, data: { ...data, 'ca.crt': ca, namespace: at, token: data?.['token'] ?? made } }
+    return { ...current, metadata: { ...metadata, annotations: { ...metadata.annotations, [ACCOUNT_UID]: account.uid as string } }, data: { ...data, 'ca.crt': ca, namespace: at, token: data?.['token'] === kept ? made : (data?.['token'] ?? made) } }
   })
 }
 

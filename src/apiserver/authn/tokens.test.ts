@@ -136,3 +136,28 @@ test('a Secret for a service account is filled, its token works, is dated, and e
   await until('the Secrets go with the account', async () => (await h.call('GET', `${NS}/secrets/three`)).status === 404)
   await assert.rejects(who(h, three), /is gone/)
 })
+
+test('a Secret keeps its token while the key of that counts, and is filled anew then; its CA follows at once', async () => {
+  const [first, second] = [testKey(), testKey()]
+  let ca = 'ONE'
+  await using h = await startHarness({ serviceAccountKey: first, rootCaPem: () => ca })
+  await account(h)
+  const make = (name: string, data?: object) => h.call('POST', `${NS}/secrets`, { metadata: { name, annotations: { 'kubernetes.io/service-account.name': 'robot' } }, type: 'kubernetes.io/service-account-token', ...(data && { data }) })
+  const text = async (name: string, key: string) => Buffer.from((await h.call<Secret>('GET', `${NS}/secrets/${name}`)).body.data?.[key] ?? '', 'base64').toString()
+  await make('kept')
+  await make('own', { token: Buffer.from('not one of ours').toString('base64') })
+  const early = await until('it is filled', async () => (await text('kept', 'token')) || undefined)
+  ca = 'TWO'
+  await h.api.setServiceAccountKey({ ...second, formerPublicKeysPem: [first.publicKeyPem] })
+  await until('the CA is the new one', async () => (await text('kept', 'ca.crt')) === 'TWO')
+  assert.equal(await text('kept', 'token'), early)
+  assert.equal((await who(h, early))?.name, 'system:serviceaccount:default:robot')
+  await h.api.setServiceAccountKey(second)
+  const late = await until('it is filled anew', async () => {
+    const now = await text('kept', 'token')
+    return now !== early && now
+  })
+  assert.equal((await who(h, late))?.name, 'system:serviceaccount:default:robot')
+  await assert.rejects(who(h, early), /signed by a key that is not known here/)
+  assert.equal(await text('own', 'token'), 'not one of ours')
+})

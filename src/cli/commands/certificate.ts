@@ -64,7 +64,7 @@ export const certificateCommands: readonly Command[] = [
     async run({ settings, print }) {
       if (await askAll(dataDirOf(settings), 'rotate-service-account-key', print)) return
       await (await identity()).rotateServiceAccountKey(dataDirOf(settings))
-      print('New tokens are signed with the new key. Those that pods hold are renewed within the hour; those in Secrets are not: remove these to have them made anew.')
+      print('New tokens are signed with the new key. Those that pods hold are renewed within the hour, those in Secrets when the former key is retired.')
     },
   },
   {
