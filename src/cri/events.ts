@@ -1,7 +1,7 @@
 /**
- * Containers' events as containerd pushes them. containerd announces an exit before CRI has written it down, so each
- * event is held back until CRI's status agrees (a few ms as a rule, {@link SETTLE_MS} at most): who reads the status on
- * an event sees its effect. The queue is keyed by container and type: a reader that lags gets each once.
+ * Containers' events as containerd pushes them. containerd announces an exit before CRI has written it down, so an exit
+ * is held back until CRI's status agrees (a few ms as a rule, {@link SETTLE_MS} at most): who reads the status on
+ * it sees its effect. Other events come as they are. The queue is keyed by container and type: a reader that lags gets each once.
  * Events of the pod's sandbox carry the sandbox's id.
  */
 import type { Clock } from '../base/clock.ts'
@@ -55,7 +55,7 @@ export async function* runtimeEvents(channel: GrpcChannel, clock: Clock, signal:
       for await (const envelope of channel.stream<Envelope>('events', 'Subscribe', { filters }, both)) {
         const event = envelope.event && toEvent(envelope.topic, envelope.event.value)
         if (!event) continue
-        if (event.type !== 'exited' && event.type !== 'started') push(event)
+        if (event.type !== 'exited') push(event)
         else {
           const task = settled(channel, clock, event, both).then(() => push(event), () => push(event))
           settling.add(task)
@@ -86,7 +86,7 @@ export async function* runtimeEvents(channel: GrpcChannel, clock: Clock, signal:
   }
 }
 
-/** Resolves when CRI's status shows what the event said, when the container is gone, or after {@link SETTLE_MS}. */
+/** Resolves when CRI's status shows the exit, when the container is gone, or after {@link SETTLE_MS}. */
 async function settled(channel: GrpcChannel, clock: Clock, event: RuntimeEvent, signal: AbortSignal): Promise<void> {
   const deadline = clock.monotonic() + SETTLE_MS
   for (let wait = 2; clock.monotonic() < deadline; wait = Math.min(wait * 2, 100)) {
@@ -98,13 +98,11 @@ async function settled(channel: GrpcChannel, clock: Clock, event: RuntimeEvent, 
 async function agrees(channel: GrpcChannel, event: RuntimeEvent, signal: AbortSignal): Promise<boolean> {
   // Lists with a filter, because asking for the status of what does not exist writes an error into containerd's log.
   const filter = { filter: { id: event.containerId } }
-  const exited = event.type === 'exited'
   const { containers } = await channel.unary<{ containers: { state: number }[] }>('runtime', 'ListContainers', filter, { signal })
   if (containers[0]) {
     const state = stateOf(containers[0].state)
-    return exited ? state === 'exited' || state === 'unknown' : state !== 'created'
+    return state === 'exited' || state === 'unknown'
   }
   const { items } = await channel.unary<{ items: { state: number }[] }>('runtime', 'ListPodSandbox', filter, { signal })
-  // A sandbox is ready only when its run has returned, so a start is news as it is.
-  return !exited || items[0]?.state !== 0
+  return items[0]?.state !== 0
 }

@@ -13,6 +13,8 @@ import type { Observed } from './planner.ts'
 const log = logger('agent.view')
 /** Safety list when no event arrives, ms. */
 const RELIST_MS = 60_000
+/** Events that a list follows. What is made, started and removed here the agent does itself, and lists after each step. */
+const NEWS: ReadonlySet<string> = new Set(['exited', 'oom'])
 
 export interface ViewOptions {
   readonly runtime: Runtime
@@ -103,7 +105,7 @@ export class RuntimeView {
         const first = events.next()
         first.catch(() => undefined)
         await this.#quietRefresh()
-        for (let e = await first; !e.done; e = await events.next()) void this.#quietRefresh()
+        for (let e = await first; !e.done; e = await events.next()) if (NEWS.has(e.value.type)) void this.#quietRefresh()
       } catch (error) {
         if (signal.aborted || isAbort(error)) return
         log.warn('runtime events broke off', { error })
@@ -164,14 +166,15 @@ export class RuntimeView {
     this.#options.onHealth()
   }
 
-  /** A list says only the state; times, exit code and words come from an inspection, once a state. */
+  /** Where a list says only the state, times, exit code and words come from an inspection, once a state. */
   async #detail(listed: Container, uid: string): Promise<Container> {
     const known = this.#details.get(listed.id)
     const state = listed.state === 'unknown' ? 'exited' : listed.state
     if (known && known.state === state) return known
     if (listed.state === 'created') return listed
     try {
-      const seen = await this.#options.runtime.containers.inspect(listed.id)
+      const told = listed.startedAtMs > 0 && (listed.state === 'running' || (listed.state === 'exited' && listed.finishedAtMs > 0))
+      const seen = told ? listed : await this.#options.runtime.containers.inspect(listed.id)
       const full: Container = { ...seen, sandboxId: seen.sandboxId || listed.sandboxId, attempt: listed.attempt, name: listed.name }
       if (full.state === 'running' || full.state === 'created') return full
       const lost = full.state === 'unknown'
