@@ -13,10 +13,20 @@ const V1 = ['cpu', 'cpuacct', 'cpuset', 'memory', 'pids', 'blkio', 'devices', 'f
 const V2_CONTROLLERS = ['cpu', 'memory', 'pids', 'cpuset', 'io'] as const
 const QOS = ['Guaranteed', 'Burstable', 'BestEffort'] as const
 
+interface Layout {
+  /** cgroup v2. */
+  readonly unified: boolean
+  /** Where trees are mounted: one on v2, one a controller on v1. */
+  readonly trees: readonly string[]
+}
+
 /** The tree of one agent instance. All steps may be repeated; what the kernel does not offer is left out. */
 export class Cgroups {
   readonly #root: string
   readonly #mount: string
+  #layout: Promise<Layout> | undefined
+  /** The tree was made once. One that somebody removed since is made again with the next pod. */
+  #made = false
 
   /** @param root e.g. `/skerry-default`; @param mount where cgroups are mounted */
   constructor(root: string, mount = '/sys/fs/cgroup') {
@@ -33,12 +43,17 @@ export class Cgroups {
   async ensureTree(): Promise<void> {
     for (const path of ['', 'kubepods', 'kubepods/burstable', 'kubepods/besteffort']) await this.#make(join(this.#root, path))
     await this.#set(join(this.#root, 'kubepods/besteffort'), { 'cpu/cpu.shares': '2', 'cpu.weight': '1' })
+    this.#made = true
   }
 
   async ensurePod(pod: Readonly<Pod>): Promise<void> {
     const path = this.parentOf(uidOf(pod), qosOf(pod.spec))
-    await this.ensureTree()
-    await this.#make(path)
+    if (!this.#made) await this.ensureTree()
+    await this.#make(path).catch(async (error: unknown) => {
+      if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error
+      await this.ensureTree()
+      await this.#make(path)
+    })
     const spec = pod.spec ?? { containers: [] }
     const shares = cpuShares(podRequest(spec, 'cpu'))
     const values: Record<string, string> = { 'cpu/cpu.shares': String(shares), 'cpu.weight': String(weight(shares)) }
@@ -79,24 +94,33 @@ export class Cgroups {
     return [...found]
   }
 
-  async #unified(): Promise<boolean> {
-    return await exists(join(this.#mount, 'cgroup.controllers'))
+  /** What is mounted where; it stays as it is while the machine runs. */
+  #mounted(): Promise<Layout> {
+    return (this.#layout ??= (async () => {
+      if (await exists(join(this.#mount, 'cgroup.controllers'))) return { unified: true, trees: [this.#mount] }
+      const trees = V1.map((c) => join(this.#mount, c))
+      const there = await Promise.all(trees.map(exists))
+      return { unified: false, trees: trees.filter((_, i) => there[i]) }
+    })())
   }
 
   /** Where `path` lies: one directory on v2, one a controller on v1. */
   async #dirs(path: string): Promise<readonly string[]> {
-    if (await this.#unified()) return [join(this.#mount, path)]
-    const dirs: string[] = []
-    for (const c of V1) if (await exists(join(this.#mount, c))) dirs.push(join(this.#mount, c, path))
-    return dirs
+    return (await this.#mounted()).trees.map((tree) => join(tree, path))
   }
 
+  /** One directory in every tree, all at once. @throws ENOENT when its parent is missing */
   async #make(path: string): Promise<void> {
-    for (const dir of await this.#dirs(path)) {
-      if (!(await exists(dir))) await mkdir(dir, { recursive: true })
-      if (await this.#unified()) await this.#delegate(dir)
-      else if (dir.startsWith(join(this.#mount, 'cpuset'))) await inheritCpuset(dir)
-    }
+    const { unified } = await this.#mounted()
+    await Promise.all(
+      (await this.#dirs(path)).map(async (dir) => {
+        await mkdir(dir).catch((error: NodeJS.ErrnoException) => {
+          if (error.code !== 'EEXIST') throw error
+        })
+        if (unified) await this.#delegate(dir)
+        else if (dir.startsWith(join(this.#mount, 'cpuset'))) await inheritCpuset(dir)
+      }),
+    )
   }
 
   /** v2: children may use the controllers that this level has. */
@@ -109,13 +133,15 @@ export class Cgroups {
 
   /** Writes those values whose file exists; `a/b` names a v1 controller's file, a plain name a v2 file. */
   async #set(path: string, values: Readonly<Record<string, string>>): Promise<void> {
-    const unified = await this.#unified()
-    for (const [key, value] of Object.entries(values)) {
-      const [controller, file] = key.includes('/') ? key.split('/') : [undefined, key]
-      if ((controller === undefined) !== unified) continue
-      const target = unified ? join(this.#mount, path, key) : join(this.#mount, controller as string, path, file as string)
-      if (await exists(target)) await writeFile(target, value).catch(() => undefined) // a kernel without this knob runs pods without it
-    }
+    const { unified } = await this.#mounted()
+    const mine = Object.entries(values).filter(([key]) => key.includes('/') !== unified)
+    await Promise.all(
+      mine.map(async ([key, value]) => {
+        const [controller, file] = unified ? ['', key] : (key.split('/') as [string, string])
+        // Opened, never made: a kernel without this knob runs pods without it.
+        await writeFile(join(this.#mount, controller, path, file), value, { flag: 'r+' }).catch(() => undefined)
+      }),
+    )
   }
 }
 

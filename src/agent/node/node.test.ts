@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import test from 'node:test'
@@ -64,6 +64,9 @@ test('the cgroup tree is made on v1 and v2, with limits, and removed', async () 
   rmSync(join(dir, 'memory.limit_in_bytes'))
   await v1.removePod('u')
   assert.deepEqual(await v1.uids(), [])
+  rmSync(join(root, 'v1', 'cpu', 'skerry-a'), { recursive: true })
+  await v1.ensurePod(one)
+  assert.ok(existsSync(join(root, 'v1', 'cpu', 'skerry-a/kubepods/burstable/podu')), 'a tree that somebody removed is made again')
   rmSync(root, { recursive: true, force: true })
 })
 
