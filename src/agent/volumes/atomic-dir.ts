@@ -3,6 +3,7 @@
  * volumes: real files in `..<time>`, `..data` a link to it that is swapped by rename, and one link a top-level name.
  * A reader sees the old set or the new one, never a mix.
  */
+import { createHash } from 'node:crypto'
 import { chmod, chown, lstat, mkdir, readFile, readdir, readlink, rename, rm, stat, symlink, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { AppError } from '../../base/errors.ts'
@@ -18,17 +19,39 @@ export interface VolumeFile {
 
 const DATA = '..data'
 
+/** What a directory was last written with, and how it lies there since. */
+export interface Remembered {
+  readonly digest: string
+  readonly data: string
+  readonly marks: string
+}
+
 /**
- * Makes `dir` show exactly `files`. Returns whether anything changed. `gid` makes them readable for that group.
+ * Makes `dir` show exactly `files`. Returns whether anything changed. `gid` makes them readable for that group. What `memory`
+ * knows to be so is not read again: a first read of a file is a write to the disk, of the time it was read at.
  * @throws AppError `invalid` for a path that leaves the volume
  */
-export async function writeAtomicDir(dir: string, files: readonly VolumeFile[], options: { gid?: number | undefined; stamp: string }): Promise<boolean> {
+export async function writeAtomicDir(dir: string, files: readonly VolumeFile[], options: { gid?: number | undefined; stamp: string; memory?: Map<string, Remembered> | undefined }): Promise<boolean> {
   for (const f of files) checkPath(f.path)
+  const { memory, gid } = options
+  const digest = digestOf(files, gid)
+  const known = memory?.get(dir)
+  if (known?.digest === digest && known.marks === (await marksOf(dir, known.data, files).catch(() => undefined))) return false
+  const [data, changed] = await write(dir, files, options)
+  if (memory) {
+    const marks = await marksOf(dir, data, files).catch(() => undefined) // Changed by somebody in this moment: looked at again.
+    if (marks !== undefined) memory.set(dir, { digest, data, marks })
+  }
+  return changed
+}
+
+/** The data directory, and whether it had to be made. */
+async function write(dir: string, files: readonly VolumeFile[], options: { gid?: number | undefined; stamp: string }): Promise<readonly [data: string, changed: boolean]> {
   await mkdir(dir, { recursive: true, mode: 0o755 })
   // Asked each minute of every volume: a chmod that changes nothing is a write to the disk all the same.
   if (((await stat(dir)).mode & 0o7777) !== 0o755) await chmod(dir, 0o755)
   const current = await readlink(join(dir, DATA)).catch(() => undefined)
-  if (current !== undefined && (await same(join(dir, current), files, options.gid))) return false
+  if (current !== undefined && (await same(join(dir, current), files, options.gid))) return [current, false]
   const name = `..${options.stamp}`
   await rm(join(dir, name), { recursive: true, force: true })
   await mkdir(join(dir, name), { mode: 0o755 })
@@ -46,7 +69,7 @@ export async function writeAtomicDir(dir: string, files: readonly VolumeFile[], 
   await rename(link, join(dir, DATA))
   await linkTop(dir, files)
   if (current !== undefined && current !== name) await rm(join(dir, current), { recursive: true, force: true })
-  return true
+  return [name, true]
 }
 
 /** One link a top-level name; names that are no longer there go. */
@@ -59,6 +82,19 @@ async function linkTop(dir: string, files: readonly VolumeFile[]): Promise<void>
     const there = await lstat(join(dir, name)).catch(() => undefined)
     if (!there) await symlink(join(DATA, name), join(dir, name))
   }
+}
+
+function digestOf(files: readonly VolumeFile[], gid: number | undefined): string {
+  const hash = createHash('sha256').update(`${gid}`)
+  for (const f of files) hash.update(JSON.stringify([f.path, f.mode, f.uid, f.content.length])).update(f.content)
+  return hash.digest('base64')
+}
+
+/** How link, directory and files lie there: none of this reads one. @throws when one is not there */
+async function marksOf(dir: string, data: string, files: readonly VolumeFile[]): Promise<string> {
+  const paths = [dir, join(dir, DATA), join(dir, data), ...files.map((f) => join(dir, data, f.path))]
+  const all = await Promise.all(paths.map(async (path) => lstat(path)))
+  return all.map((s) => `${s.ino} ${s.mtimeMs} ${s.mode} ${s.uid} ${s.gid} ${s.size}`).join()
 }
 
 async function same(dir: string, files: readonly VolumeFile[], gid: number | undefined): Promise<boolean> {

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { lstatSync, mkdirSync, readFileSync, readlinkSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
+import { lstatSync, mkdirSync, readFileSync, readlinkSync, rmSync, statSync, symlinkSync, utimesSync, writeFileSync } from 'node:fs'
 import { mkdtemp, readdir, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -9,7 +9,7 @@ import type { KubeObject } from '../../api/meta.ts'
 import { FakeClock } from '../../base/clock.ts'
 import type { AppError } from '../../base/errors.ts'
 import { FakeApi } from '../testing.ts'
-import { writeAtomicDir } from './atomic-dir.ts'
+import { writeAtomicDir, type Remembered } from './atomic-dir.ts'
 import { setOwnership } from './ownership.ts'
 import { Tokens } from './tokens.ts'
 import type { SourceContext } from './sources.ts'
@@ -49,6 +49,32 @@ test('an atomic directory changes all at once and forgets what is gone', async (
   assert.equal(await writeAtomicDir(dir, [file('a', '9')], { stamp: 't3' }), true)
   assert.deepEqual((await readdir(dir)).sort(), ['..data', '..t3', 'a'])
   await assert.rejects(writeAtomicDir(dir, [file('../x', '')], { stamp: 't4' }), /must be relative and stay inside/)
+})
+
+test('what is remembered of an atomic directory is looked at, not read; what somebody changed is written again', async () => {
+  const dir = join(root, 'remembered')
+  const path = join(dir, 'a')
+  const memory = new Map<string, Remembered>()
+  const look = (text: string) => writeAtomicDir(dir, [{ path: 'a', content: Buffer.from(text), mode: 0o640 }], { stamp: `t${text}`, memory })
+  const change = (text: string): void => {
+    writeFileSync(path, text)
+    utimesSync(path, 1000, 1000)
+  }
+  assert.equal(await look('1'), true)
+  assert.equal(await look('1'), false)
+  utimesSync(path, 1000, 1000)
+  assert.equal(await look('1'), false)
+  change('7')
+  assert.equal(await look('1'), false)
+  assert.equal(readFileSync(path, 'utf8'), '7', 'a change that nothing shows is not noticed: the file was not read')
+  change('88')
+  assert.equal(await look('1'), true)
+  assert.equal(readFileSync(path, 'utf8'), '1')
+  assert.equal(await look('2'), true)
+  assert.equal(readFileSync(path, 'utf8'), '2')
+  rmSync(join(dir, '..data', 'a'))
+  await look('2')
+  assert.equal(readFileSync(path, 'utf8'), '2')
 })
 
 test('items, modes, optional and missing keys of configMap and secret volumes', async () => {

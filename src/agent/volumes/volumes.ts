@@ -13,7 +13,7 @@ import type { Mounter } from '../ports.ts'
 import { expand, type Environment } from '../pods/env.ts'
 import { uidOf } from '../pods/names.ts'
 import { amount } from '../pods/quantities.ts'
-import { writeAtomicDir } from './atomic-dir.ts'
+import { writeAtomicDir, type Remembered } from './atomic-dir.ts'
 import { claimNameOf } from '../../api/volumes.ts'
 import { claimPlace, type Fetch, type Place } from './claims.ts'
 import { checkHostPath } from './host-path.ts'
@@ -43,6 +43,8 @@ export class Volumes {
   readonly #options: VolumesOptions
   /** Where volumes lie whose place had to be found, by pod and name. Goes with the pod. */
   readonly #places = new Map<string, Map<string, Place>>()
+  /** What stands in written volumes, by pod and path. Goes with the pod. */
+  readonly #written = new Map<string, Map<string, Remembered>>()
 
   constructor(options: VolumesOptions) {
     this.#options = options
@@ -92,8 +94,14 @@ export class Volumes {
     const gid = pod.spec?.securityContext?.fsGroup
     // Closed to other users of the machine; containers have the volume itself mounted.
     await mkdir(this.#runDir(uidOf(pod)), { recursive: true, mode: 0o750 })
-    await writeAtomicDir(this.#placeOf(pod, volume).path, files, { gid, stamp: stampOf(this.#options.clock.now()) })
+    await writeAtomicDir(this.#placeOf(pod, volume).path, files, { gid, stamp: stampOf(this.#options.clock.now()), memory: this.#memory(uidOf(pod)) })
     return true
+  }
+
+  #memory(uid: string): Map<string, Remembered> {
+    let memory = this.#written.get(uid)
+    if (!memory) this.#written.set(uid, (memory = new Map()))
+    return memory
   }
 
   async #emptyDir(pod: Readonly<Pod>, volume: Volume): Promise<void> {
@@ -185,6 +193,7 @@ export class Volumes {
   async remove(uid: string): Promise<void> {
     if (uid === '' || uid.includes('/') || uid.startsWith('.')) throw new AppError('invalid', `remove pod directories: "${uid}" is no uid`)
     this.#places.delete(uid)
+    this.#written.delete(uid)
     for (const dir of [this.#runDir(uid), this.podDir(uid)]) {
       await this.#options.mounter.unmountUnder(dir)
       if (dir === this.#runDir(uid)) await releaseImages(this.#options.views, this.#notes(uid), uid)
