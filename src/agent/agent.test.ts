@@ -282,7 +282,14 @@ test('a volume that is not supported is named in an Event', async () => {
   n.api.put('pods', testPod('web', { volumes: [{ name: 'data', nfs: { server: 's', path: '/' } }] }))
   await n.until('the event', () => n.said.some((e) => e.includes('FailedMount')))
   assert.ok(n.said.some((e) => e.includes('"data": volumes of kind "nfs" are not supported')))
-  assert.equal(status(n, 'web')?.state?.waiting?.reason, 'ContainerCreating')
+  await n.until('its status', () => status(n, 'web')?.state?.waiting?.reason === 'ContainerCreating')
+})
+
+test('no sandbox is made before what others have to make for the volumes is there', async () => {
+  await using n = await testNode()
+  n.api.put('pods', testPod('web', { volumes: [{ name: 'data', configMap: { name: 'comes-later' } }] }))
+  await n.until('told', () => status(n, 'web')?.state?.waiting?.reason === 'ContainerCreating' && n.said.some((e) => e.includes('FailedMount')))
+  assert.deepEqual(n.runtime.calls.filter((c) => c.startsWith('sandboxes.run')), [])
 })
 
 test('the runtime going away for a while starts nothing twice', async () => {

@@ -40,6 +40,13 @@ test('volumes come before the sandbox, the sandbox before containers', () => {
   assert.deepEqual(decide(), ['start main #0 0'])
 })
 
+test('volumes that will follow without fail hold up containers, not the sandbox', () => {
+  const early = { prepared: false, placed: true, busy: new Set(['prepare']) }
+  assert.deepEqual(decide({ ...early, observed: { sandboxes: [], containers: [] } }), ['sandbox'])
+  assert.deepEqual(decide(early), [])
+  assert.deepEqual(decide({ ...early, placed: false, observed: { sandboxes: [], containers: [] } }), [])
+})
+
 test('a pod waits for the pod network unless it is on the host network', () => {
   const none = { observed: { sandboxes: [], containers: [] }, networkReady: false }
   assert.deepEqual(decide(none), [])

@@ -28,6 +28,8 @@ export interface PlanInput {
   readonly holds: ReadonlyMap<string, number>
   /** Directories, volumes and cgroup are in place. */
   readonly prepared: boolean
+  /** Directories and cgroup are in place and the volumes will follow without fail: the sandbox need not wait for them. @default false */
+  readonly placed?: boolean
   /** A pod network exists; pods on the host network do not wait for it. */
   readonly networkReady: boolean
   /** The container passed its startup probe and postStart hook (or has none). */
@@ -159,7 +161,8 @@ function planRun(input: PlanInput, draft: Draft): void {
   const sandboxes = byAttempt(observed.sandboxes)
   const current = sandboxes.find((s) => s.state === 'ready')
   clean(input, current, draft)
-  if (!input.prepared) return draft.add({ type: 'prepare' })
+  if (!input.prepared) draft.add({ type: 'prepare' })
+  if (!input.prepared && (current || !input.placed)) return
   if (!current) {
     if (finished(input)) return
     // Containers of a dead sandbox share nothing with the next one: they end before it begins.

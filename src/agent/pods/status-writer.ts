@@ -15,6 +15,8 @@ import { ANNOTATION_CONFIG_SOURCE, keyOf, uidOf } from './names.ts'
 
 const log = logger('agent.status')
 const SCHEDULE: RetrySchedule = { firstMs: 500, factor: 2, maxMs: 15_000, jitter: 0.5 }
+/** How long the status of a pod that is on its way waits for the next one: most starts are told by one write, ms. */
+const ON_ITS_WAY_MS = 200
 /** Writes at one time. */
 const PARALLEL = 4
 
@@ -22,11 +24,16 @@ const PARALLEL = 4
 const OWN = new Set(['PodReadyToStartContainers', 'Initialized', 'Ready', 'ContainersReady', 'PodScheduled', 'PodResizePending', 'PodResizeInProgress'])
 const isOwn = (c: PodCondition): boolean => OWN.has(c.type) || (c.type === 'DisruptionTarget' && c.reason === 'TerminationByKubelet')
 
+/** Why a container waits that nothing is wrong with. */
+const STARTING: ReadonlySet<string> = new Set(['ContainerCreating', 'PodInitializing'])
+
 interface Entry {
   pod: Readonly<Pod>
   status: PodStatus
   /** Delete the object after the write. */
   remove: boolean
+  /** Not to be written before, monotonic ms. */
+  dueMs: number
 }
 
 /** The one writer of pod status on this node. */
@@ -63,7 +70,9 @@ export class StatusWriter {
     const uid = uidOf(pod)
     const waiting = this.#pending.get(uid)
     if (!waiting && !remove && this.#told(pod, status)) return
-    this.#pending.set(uid, { pod, status, remove: remove || waiting?.remove === true })
+    const all = { pod, status, remove: remove || waiting?.remove === true }
+    const now = this.#clock.monotonic()
+    this.#pending.set(uid, { ...all, dueMs: all.remove || !isOnItsWay(status) ? now : Math.min(waiting?.dueMs ?? Infinity, now + ON_ITS_WAY_MS) })
     this.#wake()
   }
 
@@ -106,8 +115,9 @@ export class StatusWriter {
   async run(signal: AbortSignal): Promise<void> {
     let failures = 0
     while (!signal.aborted) {
-      if (this.#pending.size === 0) {
-        await this.#rest(signal)
+      const waitMs = Math.min(...[...this.#pending.values()].map((e) => e.dueMs)) - this.#clock.monotonic()
+      if (waitMs > 0) {
+        await this.#rest(signal, waitMs)
         continue
       }
       if (await this.#round()) failures = 0
@@ -115,9 +125,12 @@ export class StatusWriter {
     }
   }
 
-  #rest(signal: AbortSignal): Promise<void> {
+  /** Until something is noted, or that time has passed. */
+  #rest(signal: AbortSignal, ms: number): Promise<void> {
     return new Promise((resolve) => {
+      const timer = ms === Infinity ? undefined : this.#clock.timer('status', ms, () => this.#wake())
       this.#wake = () => {
+        timer?.cancel()
         signal.removeEventListener('abort', this.#wake)
         this.#wake = () => {}
         resolve()
@@ -128,7 +141,8 @@ export class StatusWriter {
 
   /** One pass over what is pending. False when the API is away. */
   async #round(): Promise<boolean> {
-    const queue = [...this.#pending.keys()]
+    const now = this.#clock.monotonic()
+    const queue = [...this.#pending].flatMap(([uid, { dueMs }]) => (dueMs <= now ? [uid] : []))
     let reached = true
     const lane = async (): Promise<void> => {
       for (let uid = queue.shift(); uid !== undefined && reached; uid = queue.shift()) reached = (await this.#send(uid)) && reached
@@ -166,6 +180,11 @@ export class StatusWriter {
     }
     if (remove) await pods.delete(name, namespace, { gracePeriodSeconds: 0, preconditions: { uid } })
   }
+}
+
+/** Nothing has happened yet but what every start brings. */
+function isOnItsWay({ phase, initContainerStatuses = [], containerStatuses = [] }: PodStatus): boolean {
+  return phase === 'Pending' && [...initContainerStatuses, ...containerStatuses].every((c) => STARTING.has(c.state?.waiting?.reason ?? ''))
 }
 
 /** Changes one status into another and leaves the conditions of others as they are by then. */

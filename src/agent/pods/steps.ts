@@ -21,7 +21,7 @@ import { qosOf } from './quantities.ts'
 import type { UserNamespace } from '../../cri/mod.ts'
 import type { FieldContext } from './fields.ts'
 import type { Written } from './storage-limits.ts'
-import type { SourceContext } from '../volumes/sources.ts'
+import { isOwn, type SourceContext } from '../volumes/sources.ts'
 
 const log = logger('agent.pods')
 /** After a preStop hook has used up the grace, a container still gets this long, seconds: the kubelet's figure. */
@@ -59,16 +59,27 @@ export class Steps {
     return this.#o.pod()
   }
 
-  /** Directories, cgroup and volumes. @throws AppError naming the volume */
-  async prepare(): Promise<void> {
+  /** What the pod's sandbox needs: directories, cgroup and devices. @throws StartFailure for its devices */
+  async place(): Promise<void> {
     const pod = this.#pod
-    await mkdir(this.#logDir(), { recursive: true, mode: 0o755 })
-    await mkdir(this.#c.volumes.podDir(uidOf(pod)), { recursive: true, mode: 0o750 })
-    await this.#c.cgroups?.ensurePod(pod)
+    await Promise.all([
+      mkdir(this.#logDir(), { recursive: true, mode: 0o755 }),
+      mkdir(this.#c.volumes.podDir(uidOf(pod)), { recursive: true, mode: 0o750 }),
+      this.#c.cgroups?.ensurePod(pod),
+    ])
     await this.#c.devices.prepare(pod).catch((error: unknown) => {
       throw new StartFailure('FailedPrepareDynamicResources', new AppError('invalid', `Failed to prepare dynamic resources: ${messageOf(error)}`, { cause: error }))
     })
-    await this.#c.volumes.prepare(pod, this.#sources())
+  }
+
+  /** @throws AppError naming the volume */
+  async volumes(): Promise<void> {
+    await this.#c.volumes.prepare(this.#pod, this.#sources())
+  }
+
+  /** Whether nothing that somebody else has to make can keep the volumes from being there. */
+  ownVolumes(): boolean {
+    return (this.#pod.spec?.volumes ?? []).every(isOwn)
   }
 
   /** Writes changed configuration and renewed tokens into the pod's volumes. */
@@ -140,8 +151,7 @@ export class Steps {
       return await containerConfig({ pod, spec, attempt, delayMs, image, env, podIPs, devices: access.devices, recursiveReadOnly: this.#handler(await this.#runtimeHandler(pod))?.recursiveReadOnly === true, volumes: this.#c.volumes, capacity: node.capacity(), clusterDomain, seccompDirs: node.seccompDirs, target: this.#targetOf(item.target) })
     })
     signal.throwIfAborted()
-    const sandboxOf = await this.#sandboxConfig(pod, sandbox?.attempt ?? 0)
-    await mkdir(join(this.#logDir(), spec.name), { recursive: true, mode: 0o755 })
+    const [sandboxOf] = await Promise.all([this.#sandboxConfig(pod, sandbox?.attempt ?? 0), mkdir(join(this.#logDir(), spec.name), { recursive: true, mode: 0o755 })])
     const id = await stage('CreateContainerError', () => runtime.containers.create(action.sandboxId, made, sandboxOf))
     say('Normal', 'Created', `Container created: ${spec.name}`)
     signal.throwIfAborted()

@@ -2,7 +2,7 @@
  * One pod on this node. `sync` looks at the world, plans, starts the planned steps in the background and publishes the
  * status; every end of a step, event, changed object or wake-up syncs again. It never blocks and may run any number of times.
  *
- * A step stays `busy` until a list of the runtime made after its end is in, so it cannot be planned twice from an old view.
+ * A step on the runtime stays `busy` until a list made after its end is in, so it cannot be planned twice from an old view.
  * Long because: it is the one place where a pod's plan, steps, failures and status meet; each of them is a file of its own.
  */
 import type { Container as ContainerSpec, Pod, PodStatus } from '../../api/gen/types.ts'
@@ -51,6 +51,7 @@ export class PodWorker {
   #endingSince: number | undefined
   #weigher: Timer | undefined
   #prepared = false
+  #placed = false
   #stale = false
   #finished = false
   #clean = true
@@ -154,6 +155,7 @@ export class PodWorker {
       busy: this.#busy,
       holds: this.#holds,
       prepared: this.#prepared,
+      placed: this.#placed && !this.#failures.has('prepare') && this.#steps.ownVolumes(),
       networkReady: this.#c.node.networkReady(),
       doomed: this.#verdict,
       endingSeconds: this.#endingSince === undefined ? 0 : Math.floor((this.#c.clock.monotonic() - this.#endingSince) / 1000),
@@ -298,7 +300,7 @@ export class PodWorker {
       } catch (error) {
         if (!signal.aborted) this.#failed(action, step, error)
       }
-      await this.#seen(signal)
+      if (step !== 'prepare') await this.#seen(signal)
       this.#busy.delete(step)
       if (action.type === 'finish' && this.#finished && this.#gone) return this.#done()
       this.poke()
@@ -321,7 +323,10 @@ export class PodWorker {
     const { runtime } = this.#c
     switch (action.type) {
       case 'prepare':
-        await this.#steps.prepare()
+        await this.#steps.place()
+        this.#placed = true
+        this.poke()
+        await this.#steps.volumes()
         this.#prepared = true
         return
       case 'sandbox':

@@ -23,6 +23,15 @@ export interface SourceContext extends FieldContext {
   readonly token: (request: TokenRequest) => Promise<string>
 }
 
+/** In every namespace, made by the server. */
+const ROOT_CA = 'kube-root-ca.crt'
+
+/** Whether a volume comes from the pod itself and what every namespace has, as the one does that each pod is given for the API. */
+export function isOwn({ emptyDir, downwardAPI, projected: joined }: Volume): boolean {
+  if (emptyDir || downwardAPI) return true
+  return joined !== undefined && (joined.sources ?? []).every((s) => s.downwardAPI || s.serviceAccountToken || s.configMap?.name === ROOT_CA)
+}
+
 /** The files of a volume that is written by the agent, or undefined for the other kinds of volume. @throws AppError */
 export async function volumeFiles(volume: Volume, context: SourceContext): Promise<readonly VolumeFile[] | undefined> {
   if (volume.configMap) {
