@@ -27,7 +27,7 @@ import { NodeObject } from './node/node.ts'
 import type { PodContext } from './pods/context.ts'
 import { hostDns } from './pods/dns.ts'
 import { endMessage } from './pods/end-message.ts'
-import { misfit } from './pods/fit.ts'
+import { cannotGrow, misfit } from './pods/fit.ts'
 import { Pods } from './pods/manager.ts'
 import { containersOf, isTerminal, uidOf } from './pods/names.ts'
 import { latest } from './pods/planner.ts'
@@ -208,6 +208,7 @@ export function createAgent(options: AgentOptions): Agent {
       networkReady: () => node.networkReady,
       hostDns: () => hostDns(),
       abilities: () => ({ ...abilities, runtime: features }),
+      cannotGrow: (wanted) => cannotGrow(wanted, { allocatable: node.facts?.allocatable ?? {}, node: undefined, others: (manager?.occupying() ?? []).filter((p) => uidOf(p) !== uidOf(wanted)) }),
       turnAway: (pod) => {
         const pressed = refusedUnder(node.facts?.pressure ?? NO_PRESSURES, pod)
         if (pressed !== undefined) return { reason: 'Evicted', message: `Pod was rejected: ${pressed}`, refused: true }

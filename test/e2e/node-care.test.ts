@@ -55,6 +55,40 @@ spec:
     assert.match(await site.kubectl('get', '--raw', `/api/v1/nodes/${NODE}/proxy/metrics/resource`), /container_memory_working_set_bytes\{container="main",namespace="default",pod="web"\} \d{4,}/)
   })
 
+  test('other resources for a running pod: kubectl patch --subresource resize', async () => {
+    await site.apply(`apiVersion: v1
+kind: Pod
+metadata: {name: sized}
+spec:
+  terminationGracePeriodSeconds: 1
+  containers:
+  - {name: main, image: tools, resources: {requests: {cpu: 50m, memory: 32Mi}, limits: {cpu: 100m, memory: 64Mi}}}
+  - {name: anew, image: tools, resources: {requests: {cpu: 50m, memory: 32Mi}, limits: {cpu: 100m, memory: 64Mi}}, resizePolicy: [{resourceName: memory, restartPolicy: RestartContainer}]}
+`)
+    await site.kubectl('wait', '--for=condition=Ready', 'pod/sized', '--timeout=60s')
+    const limits = (container: string): Promise<string> =>
+      site.kubectl('exec', 'sized', '-c', container, '--', 'sh', '-c', 'cat /sys/fs/cgroup/memory/memory.limit_in_bytes /sys/fs/cgroup/cpu/cpu.cfs_quota_us 2>/dev/null || cat /sys/fs/cgroup/memory.max /sys/fs/cgroup/cpu.max')
+    assert.match(await limits('main'), /^67108864\s+10000\b/)
+    const patch = (resources: object): Promise<string> =>
+      site.kubectl('patch', 'pod', 'sized', '--subresource', 'resize', '-p', JSON.stringify({ spec: { containers: ['main', 'anew'].map((name) => ({ name, resources })) } }))
+    for (const [memory, bytes, cpu, quota] of [['128Mi', 134_217_728, '300m', 30_000], ['96Mi', 100_663_296, '200m', 20_000]] as const) {
+      await patch({ requests: { cpu: '80m', memory: '40Mi' }, limits: { cpu, memory } })
+      const pod = await eventually('resized', async () => {
+        const p = await site.get<Pod>('pod', 'sized')
+        const done = p.status?.containerStatuses?.every((s) => s.resources?.limits?.['memory'] === memory && s.resources.limits['cpu'] === cpu && s.state?.running)
+        return done && !p.status?.conditions?.some((c) => c.type.startsWith('PodResize')) && p
+      }, 60_000)
+      for (const c of ['main', 'anew']) assert.match(await limits(c), new RegExp(`^${bytes}\\s+${quota}\\b`))
+      assert.equal(pod.status?.containerStatuses?.find((s) => s.name === 'main')?.restartCount, 0)
+      assert.deepEqual(pod.status?.containerStatuses?.[0]?.allocatedResources, { cpu: '80m', memory: '40Mi' })
+    }
+    assert.equal((await site.get<Pod>('pod', 'sized')).status?.containerStatuses?.find((s) => s.name === 'anew')?.restartCount, 2)
+    await patch({ requests: { cpu: '1000' }, limits: { cpu: '1000' } })
+    const pending = await eventually('infeasible', async () => (await site.get<Pod>('pod', 'sized')).status?.conditions?.find((c) => c.type === 'PodResizePending'))
+    assert.equal(pending.reason, 'Infeasible')
+    assert.match(pending.message ?? '', /^Node didn't have enough capacity: cpu, requested: \d+, capacity: \d+$/)
+  })
+
   test('kubectl debug: a container with tools in a running pod, seeing the processes of another', async () => {
     await site.kubectl('debug', 'web', '--image=tools', '--target=main', '-c', 'look', '--', 'sh', '-c', 'ps; sleep 600')
     const pod = await eventually('the tools to run', async () => {

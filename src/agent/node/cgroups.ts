@@ -46,7 +46,8 @@ export class Cgroups {
     this.#made = true
   }
 
-  async ensurePod(pod: Readonly<Pod>): Promise<void> {
+  /** Makes a pod's cgroup, and sets its limits: all, or only those of `which`. */
+  async ensurePod(pod: Readonly<Pod>, which: readonly ('cpu' | 'memory')[] = ['cpu', 'memory']): Promise<void> {
     const path = this.parentOf(uidOf(pod), qosOf(pod.spec))
     if (!this.#made) await this.ensureTree()
     await this.#make(path).catch(async (error: unknown) => {
@@ -58,9 +59,9 @@ export class Cgroups {
     const shares = cpuShares(podRequest(spec, 'cpu'))
     const values: Record<string, string> = { 'cpu/cpu.shares': String(shares), 'cpu.weight': String(weight(shares)) }
     const memory = Math.floor(podLimit(spec, 'memory'))
-    if (memory > 0) Object.assign(values, { 'memory/memory.limit_in_bytes': String(memory), 'memory.max': String(memory) })
+    if (memory > 0 && which.includes('memory')) Object.assign(values, { 'memory/memory.limit_in_bytes': String(memory), 'memory.max': String(memory) })
     const cpu = podLimit(spec, 'cpu')
-    if (cpu > 0) {
+    if (cpu > 0 && which.includes('cpu')) {
       const quota = String(Math.max(1000, Math.round(cpu * 100_000)))
       Object.assign(values, { 'cpu/cpu.cfs_quota_us': quota, 'cpu.max': `${quota} 100000` })
     }

@@ -106,6 +106,7 @@ export async function containerConfig(input: ContainerInput): Promise<ContainerC
     annotations: {
       [names.ANNOTATION_HASH]: names.hashOf(spec),
       [names.ANNOTATION_RESTARTS]: String(attempt),
+      [names.ANNOTATION_RESOURCES]: JSON.stringify(spec.resources ?? {}),
       [names.ANNOTATION_DELAY]: String(input.delayMs),
       [names.ANNOTATION_TERMINATION_PATH]: terminationPath(spec),
       [names.ANNOTATION_TERMINATION_POLICY]: spec.terminationMessagePolicy ?? 'File',

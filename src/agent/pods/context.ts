@@ -13,6 +13,7 @@ import type { Volumes } from '../volumes/volumes.ts'
 import type { NodeAbilities } from './admit.ts'
 import type { Dns } from './dns.ts'
 import type { Probes } from './probes.ts'
+import type { Pending } from './resize.ts'
 import type { Verdict } from './status.ts'
 import type { StatusWriter } from './status-writer.ts'
 import type { UserNamespaces } from './user-namespaces.ts'
@@ -32,6 +33,8 @@ export interface NodeContext {
   /** Environment that tells a pod of the Services of its namespace. */
   readonly serviceEnv: (pod: Readonly<Pod>) => Promise<Readonly<Record<string, string>>>
   readonly abilities: () => NodeAbilities
+  /** Why a pod that runs does not get the resources it asks for; undefined: it gets them. */
+  readonly cannotGrow: (wanted: Readonly<Pod>) => Pending | undefined
   /** Why this pod is not let in now, for want of room or under pressure; undefined: it may come. */
   readonly turnAway: (pod: Readonly<Pod>) => Verdict | undefined
   /** Environment every container gets unless it sets the name. */

@@ -136,7 +136,7 @@ export class Pods {
 
   /** Pods that were let in and have not ended: what they asked for is taken. */
   occupying(): readonly Readonly<Pod>[] {
-    return [...this.#workers.values()].filter((w) => w.occupies).map((w) => w.pod)
+    return [...this.#workers.values()].filter((w) => w.occupies).map((w) => w.allocated)
   }
 
   /** The node ends a pod. False when it is not there, or is ending already. */

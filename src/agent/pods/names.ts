@@ -19,6 +19,9 @@ export const ANNOTATION_MIRROR = 'kubernetes.io/config.mirror'
 /** Milliseconds to wait after this container's end before the next one starts; carries the crash backoff over agent restarts. */
 export const ANNOTATION_DELAY = 'skerry.io/crash-delay-ms'
 
+/** What a container was made with of CPU and memory. */
+export const ANNOTATION_RESOURCES = 'skerry.io/resources'
+
 export type ContainerKind = 'init' | 'sidecar' | 'main' | 'ephemeral'
 
 export interface NamedContainer {
@@ -68,6 +71,11 @@ export function isTerminal(pod: Readonly<Pod>): boolean {
 export function formerStatus(pod: Readonly<Pod>, name: string): ContainerStatus | undefined {
   const find = (list: readonly ContainerStatus[] | undefined): ContainerStatus | undefined => list?.find((s) => s.name === name)
   return find(pod.status?.containerStatuses) ?? find(pod.status?.initContainerStatuses) ?? find(pod.status?.ephemeralContainerStatuses)
+}
+
+/** A container's id as the API has it. */
+export function idOf(c: { readonly id: string }): string {
+  return `containerd://${c.id}`
 }
 
 /** Seconds a terminating pod's processes get. */

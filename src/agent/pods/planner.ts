@@ -40,6 +40,8 @@ export interface PlanInput {
   readonly endingSeconds?: number
   /** Why a running container must be killed (failed probe or hook); undefined when it is fine. */
   readonly unhealthy: (containerId: string) => string | undefined
+  /** It must start anew for other resources: while it runs, and after it was ended for that. @default never */
+  readonly resized?: (c: Container) => boolean
 }
 
 export type Action =
@@ -178,9 +180,9 @@ function planRun(input: PlanInput, draft: Draft): void {
 }
 
 /** Whether every container has ended for good, so that a lost sandbox need not come back. */
-export function finished(input: Pick<PlanInput, 'pod' | 'observed'>): boolean {
+export function finished(input: Pick<PlanInput, 'pod' | 'observed' | 'resized'>): boolean {
   const { pod, observed } = input
-  const done = (kind: ContainerKind, spec: ContainerSpec, c: Container | undefined): boolean => c?.state === 'exited' && !restarts(pod, kind, spec, c)
+  const done = (kind: ContainerKind, spec: ContainerSpec, c: Container | undefined): boolean => c?.state === 'exited' && !restarts(pod, kind, spec, c) && input.resized?.(c) !== true
   const main = (pod.spec?.containers ?? []).map((spec) => done('main', spec, latest(observed, spec.name)))
   if (main.length > 0 && main.every(Boolean)) return true
   return containersOf(pod).some(({ kind, spec }) => {
@@ -251,7 +253,7 @@ function keep(input: PlanInput, sandbox: Sandbox, item: NamedContainer, c: Conta
   }
   if (alive(c)) {
     const changed = c.annotations[ANNOTATION_HASH] !== hashOf(item.spec)
-    const why = changed ? `Container ${name} definition changed` : input.unhealthy(c.id)
+    const why = changed ? `Container ${name} definition changed` : input.resized?.(c) ? `Container ${name} resize requires restart` : input.unhealthy(c.id)
     if (why !== undefined) draft.add({ type: 'kill', id: c.id, name, graceSeconds: graceOf(pod), why, preStop: true })
     return
   }
@@ -260,7 +262,7 @@ function keep(input: PlanInput, sandbox: Sandbox, item: NamedContainer, c: Conta
     if (!input.busy.has(`container:${name}`)) draft.add({ type: 'remove', id: c.id })
     return
   }
-  const changed = c.annotations[ANNOTATION_HASH] !== hashOf(item.spec)
+  const changed = c.annotations[ANNOTATION_HASH] !== hashOf(item.spec) || input.resized?.(c) === true
   if (!changed && (item.kind === 'sidecar' ? finished(input) : !restarts(pod, item.kind, item.spec, c))) return
   const at = changed ? now : restartAt(c, now)
   if (at > now) {

@@ -2,10 +2,10 @@
  * The status of a pod as the kubelet would write it, computed from what the runtime shows and what the worker remembers.
  * Pure; the order of `containerStatuses` follows the spec, and nothing changes when nothing happened, so that equal means equal.
  */
-import type { Container as ContainerSpec, ContainerState, ContainerStatus, Pod, PodCondition, PodStatus } from '../../api/gen/types.ts'
+import type { Container as ContainerSpec, ContainerState, ContainerStatus, Pod, PodCondition, PodStatus, ResourceRequirements } from '../../api/gen/types.ts'
 import type { Container } from '../../cri/mod.ts'
 import { byAttempt, finished, latest, restarts, type Observed } from './planner.ts'
-import { ANNOTATION_RESTARTS, containersOf, formerStatus, isTerminal, type NamedContainer } from './names.ts'
+import { ANNOTATION_RESTARTS, containersOf, formerStatus, idOf, isTerminal, type NamedContainer } from './names.ts'
 import { qosOf } from './quantities.ts'
 
 export interface Waiting {
@@ -38,6 +38,16 @@ export interface StatusInput {
   readonly ready: (containerId: string) => boolean
   /** Why the pod ended or ends though its containers did not want to: refused, evicted, its time is over. */
   readonly verdict?: Verdict | undefined
+  /** What a running container has, what its pod was given, and how far a change of that is. @default nothing is told of it */
+  readonly resources?: {
+    readonly applied: (c: Container) => ResourceRequirements
+    readonly allocated: (name: string) => ResourceRequirements | undefined
+    readonly pending: { readonly reason: string; readonly message: string } | undefined
+    readonly inProgress: boolean
+    readonly failure: string | undefined
+  }
+  /** An ended container that starts anew, whatever its policy says. @default none */
+  readonly resized?: (c: Container) => boolean
   /** Everything has been stopped for good; what never ran is then terminated, not waiting. */
   readonly stopped: boolean
 }
@@ -128,6 +138,7 @@ function containerStatus(input: StatusInput, item: NamedContainer, all: readonly
     containerID: idOf(now),
     restartCount: restartsOf(now),
     ...mountsOf(spec),
+    ...resourcesOf(input, item, now),
     lastState: before?.state === 'exited' ? terminated(before) : (lastOf(former, now) ?? {}),
   }
   if (now.state === 'running') {
@@ -138,6 +149,15 @@ function containerStatus(input: StatusInput, item: NamedContainer, all: readonly
   // Ended: either for good, or waiting for its next start with the end moved to lastState.
   if (wait && !input.stopped) return { ...common, state: waiting(wait), lastState: terminated(now) }
   return { ...common, state: terminated(now), ready: item.kind === 'init' && now.exitCode === 0 }
+}
+
+/** What a container has, and what of its requests it was given. */
+function resourcesOf(input: StatusInput, item: NamedContainer, c: Container): Pick<ContainerStatus, 'resources' | 'allocatedResources'> {
+  if (!input.resources || item.kind === 'ephemeral') return {}
+  const allocated = input.resources.allocated(item.spec.name) ?? item.spec.resources ?? {}
+  const has = c.state === 'running' ? input.resources.applied(c) : allocated
+  const { requests, limits } = has
+  return { resources: { ...(requests && { requests }), ...(limits && { limits }) }, ...(allocated.requests && { allocatedResources: allocated.requests }) }
 }
 
 /** What of the pod's volumes a container sees. */
@@ -163,7 +183,6 @@ function notYet(pod: Readonly<Pod>, item: NamedContainer, all: readonly NamedCon
   return { reason: blocked || item.kind === 'init' ? 'PodInitializing' : 'ContainerCreating', message: '' }
 }
 
-const idOf = (c: Container): string => `containerd://${c.id}`
 const iso = (ms: number): string => new Date(ms).toISOString().replace(/\.\d+Z$/, 'Z')
 const waiting = (w: Waiting): ContainerState => ({ waiting: { reason: w.reason, ...(w.message === '' ? {} : { message: w.message }) } })
 
@@ -227,6 +246,9 @@ function conditions(input: StatusInput, all: readonly NamedContainer[], statuses
   list.push({ type: 'Ready', ok: containersReady && gates.length === 0, ...(containersReady ? (gates.length > 0 ? gated : {}) : why) })
   list.push({ type: 'ContainersReady', ok: containersReady, ...(containersReady ? {} : why) })
   if (input.verdict?.disrupts) list.push({ type: 'DisruptionTarget', ok: true, reason: 'TerminationByKubelet', message: input.verdict.message })
+  const { pending, inProgress, failure } = (ended ? undefined : input.resources) ?? {}
+  if (pending) list.push({ type: 'PodResizePending', ok: true, ...pending })
+  if (inProgress) list.push({ type: 'PodResizeInProgress', ok: true, ...(failure === undefined ? {} : { reason: 'Error', message: failure }) })
   list.push({ type: 'PodScheduled', ok: true })
   return merge(input, list)
 }
@@ -236,6 +258,9 @@ function initDone(item: NamedContainer, status: ContainerStatus | undefined): bo
   if (item.kind === 'sidecar') return status?.started === true
   return status?.state?.terminated?.exitCode === 0
 }
+
+/** Conditions that are there only while they hold. */
+const PASSING: ReadonlySet<string> = new Set(['PodResizePending', 'PodResizeInProgress'])
 
 /** Ours in place, with the time of the last change kept; those of others untouched. */
 function merge(input: StatusInput, ours: readonly { type: string; ok: boolean; reason?: string; message?: string }[]): PodCondition[] {
@@ -253,5 +278,5 @@ function merge(input: StatusInput, ours: readonly { type: string; ok: boolean; r
       lastTransitionTime: old?.status === status && old.lastTransitionTime ? old.lastTransitionTime : iso(input.now),
     }
   })
-  return [...made, ...former.filter((c) => !ours.some((o) => o.type === c.type))]
+  return [...made, ...former.filter((c) => !PASSING.has(c.type) && !ours.some((o) => o.type === c.type))]
 }

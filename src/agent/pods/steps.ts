@@ -17,8 +17,9 @@ import { environment } from './env.ts'
 import { runHook } from './hooks.ts'
 import { containersOf, graceOf, keyOf, uidOf } from './names.ts'
 import type { Action } from './planner.ts'
-import { qosOf } from './quantities.ts'
 import type { UserNamespace } from '../../cri/mod.ts'
+import { amount, limitOf, linuxResources, podLimit, qosOf } from './quantities.ts'
+import type { Compute, Resize } from './resize.ts'
 import type { FieldContext } from './fields.ts'
 import type { Written } from './storage-limits.ts'
 import { isOwn, type SourceContext } from '../volumes/sources.ts'
@@ -168,6 +169,26 @@ export class Steps {
         probes.hookEnded(id, 'FailedPostStartHook')
       },
     )
+  }
+
+  /**
+   * Gives running containers other resources, and their pod's cgroup: what grows before them, what shrinks after them
+   * (unless `settled` is false: others have not got theirs yet).
+   * @throws AppError when a container uses more memory than it would be left with, or the runtime refuses
+   */
+  async resize(former: Readonly<Pod>, open: readonly Resize[], settled: boolean, done: (id: string, resources: ContainerSpec['resources']) => void): Promise<void> {
+    const pod = this.#pod
+    const { cgroups, runtime, node } = this.#c
+    const limit = (p: Readonly<Pod>, r: Compute): number => (p.spec && podLimit(p.spec, r)) || Infinity
+    await cgroups?.ensurePod(pod, (['cpu', 'memory'] as const).filter((r) => limit(pod, r) >= limit(former, r)))
+    for (const { container, spec, changed } of open) {
+      const most = limitOf(spec, 'memory')
+      const used = changed.includes('memory') && most > 0 ? ((await runtime.containers.stats()).find((s) => s.id === container.id)?.memoryBytes ?? 0) : 0
+      if (used > most) throw new AppError('invalid', `attempting to set container ${spec.name} memory limit (${most}) below current usage (${used})`)
+      await runtime.containers.update(container.id, linuxResources(pod, spec, amount(node.capacity()['memory'])))
+      done(container.id, spec.resources)
+    }
+    if (settled) await cgroups?.ensurePod(pod)
   }
 
   /** The running container that an ephemeral one looks into. @throws AppError `invalid` when it does not run */

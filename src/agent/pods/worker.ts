@@ -15,6 +15,7 @@ import { stepDelay } from './backoff.ts'
 import type { PodContext } from './context.ts'
 import { containersOf, formerStatus, graceOf, isTerminal, keyOf, uidOf } from './names.ts'
 import { byAttempt, plan, stepOf, type Action, type Plan } from './planner.ts'
+import { needsRestart, Resizes } from './resize.ts'
 import { podStatus, type Verdict, type Waiting } from './status.ts'
 import { StartFailure, Steps } from './steps.ts'
 import { hasStorageLimits, overStorage, STORAGE_LOOK_MS } from './storage-limits.ts'
@@ -26,6 +27,8 @@ const RETRY_FIRST_MS = 1_000
 const RETRY_CAP_MS = 60_000
 /** A container whose configuration is missing is tried again after this, or when the object appears, ms. */
 const CONFIG_RETRY_MS = 10_000
+/** A resize that has to wait, or failed, is tried again after this, ms. */
+const RESIZE_AGAIN_MS = 10_000
 /** How long `ErrImagePull` shows before it becomes `ImagePullBackOff`, ms. */
 const PULL_ERROR_SHOWN_MS = 2_000
 
@@ -43,6 +46,10 @@ export class PodWorker {
   readonly #probing = new Set<string>()
   readonly #named = new Set<string>()
   readonly #startedAtMs: number
+  readonly #resizes = new Resizes()
+  #resizing = false
+  /** Generation of the pod whose larger limits its cgroup has. */
+  #roomFor: number | undefined
   #starts = new AbortController()
   #pod: Readonly<Pod>
   #gone = false
@@ -68,7 +75,7 @@ export class PodWorker {
     this.#startedAtMs = context.clock.now()
     this.#steps = new Steps({
       context,
-      pod: () => this.#pod,
+      pod: () => this.#resizes.allocated(this.#pod),
       named: (kind, name) => this.#named.add(`${kind}/${name}`),
       say: (type, reason, message, container) => this.#say(type, reason, message, container),
     })
@@ -146,6 +153,7 @@ export class PodWorker {
     this.#judge(now)
     this.#followProbes()
     const { probes } = this.#c
+    if (!this.#ending) this.#resize(now)
     if (this.#ending) this.#endingSince ??= this.#c.clock.monotonic()
     const decided = plan({
       pod: this.#pod,
@@ -161,12 +169,60 @@ export class PodWorker {
       endingSeconds: this.#endingSince === undefined ? 0 : Math.floor((this.#c.clock.monotonic() - this.#endingSince) / 1000),
       started: (id) => probes.started(id),
       unhealthy: (id) => probes.unhealthy(id),
+      resized: (c) => this.#resizes.restarts(this.#pod, c),
     })
     for (const action of decided.actions) if (action.type !== 'finish' || !this.#settled) this.#launch(action)
     if (this.#stale && this.#prepared && !this.#ending) this.#refreshVolumes()
     this.#publish(decided, now)
-    const deadline = this.#ending ? undefined : deadlineOf(this.#pod)
-    this.#wakeAt(deadline === undefined ? decided.wakeAtMs : Math.min(deadline, decided.wakeAtMs ?? deadline), now)
+    const wakes = [decided.wakeAtMs, ...(this.#ending ? [] : [deadlineOf(this.#pod), this.#resizes.pending && now + RESIZE_AGAIN_MS, this.#holds.get('resize')])].filter((at) => at !== undefined)
+    this.#wakeAt(wakes.length === 0 ? undefined : Math.min(...wakes), now)
+  }
+
+  /** Takes up other resources when they fit, and gives them to the containers that can have them while they run. */
+  #resize(now: number): void {
+    const { view, node } = this.#c
+    const { containers } = view.pod(this.uid)
+    this.#resizes.forget(containers)
+    const before = this.#resizes.pending
+    this.#resizes.consider(this.#pod, (wanted) => node.cannotGrow(wanted))
+    const { pending } = this.#resizes
+    if (pending && pending.message !== before?.message) this.#say('Warning', `Resize${pending.reason}`, `Pod resize ${pending.reason}: ${pending.message}`)
+    const open = this.#resizes.open(this.#pod, containers)
+    if (open.length === 0 && !this.#resizing) return
+    this.#resizing = true
+    const inPlace = open.filter((r) => !needsRestart(r.spec, r.changed))
+    // With containers that start anew for it there is nothing left to do here once the pod's cgroup has room for them.
+    const waits = open.length > 0 && inPlace.length === 0 && this.#roomFor === this.#pod.metadata?.generation
+    if (waits || this.#busy.has('resize') || (this.#holds.get('resize') ?? 0) > now) return
+    this.#busy.add('resize')
+    const generation = this.#pod.metadata?.generation
+    this.#c.scope.run(`${keyOf(this.#pod)} resize`, async (signal) => {
+      try {
+        await this.#steps.resize(this.#resizes.former(this.#pod, containers), inPlace, inPlace.length === open.length, (id, resources) => this.#resizes.has(id, resources))
+        this.#resizes.failure = undefined
+        this.#holds.delete('resize')
+        this.#roomFor = generation
+        if (open.length === 0) {
+          this.#resizing = false
+          this.#say('Normal', 'ResizeCompleted', 'Pod resize completed')
+        }
+      } catch (error) {
+        if (!signal.aborted) this.#resizeFailed(messageOf(error))
+      }
+      this.#busy.delete('resize')
+      this.poke()
+    })
+  }
+
+  #resizeFailed(why: string): void {
+    this.#holds.set('resize', this.#c.clock.now() + RESIZE_AGAIN_MS)
+    if (this.#resizes.failure !== why) this.#say('Warning', 'ResizeError', `Pod resize error: ${why}`)
+    this.#resizes.failure = why
+  }
+
+  /** The pod with what it was given. */
+  get allocated(): Readonly<Pod> {
+    return this.#resizes.allocated(this.#pod)
   }
 
   /** Nothing of it was ever made here. */
@@ -272,6 +328,14 @@ export class PodWorker {
       started: (id) => probes.started(id),
       ready: (id) => probes.ready(id),
       verdict: this.#verdict,
+      resized: (c) => this.#resizes.restarts(this.#pod, c),
+      resources: {
+        applied: (c) => this.#resizes.applied(this.#pod, c),
+        allocated: (name) => containersOf(this.allocated).find((c) => c.spec.name === name)?.spec.resources,
+        pending: this.#resizes.pending,
+        inProgress: this.#resizing,
+        failure: this.#resizes.failure,
+      },
       stopped: stopped || (this.#ended && this.#verdict !== undefined),
     })
   }
