@@ -99,6 +99,22 @@ describe('volumes', () => {
     await until('the conflict', async () => (await message('misplaced')())?.includes("1 node(s) didn't match PersistentVolume's node affinity"))
   })
 
+  test('a claim of a class that allows it grows, and its volume with it; that nobody enforces the size is told', async () => {
+    await cluster.admin.resource<StorageClass>(KINDS.StorageClass).create({ metadata: { name: 'elastic' }, provisioner: 'rancher.io/local-path', allowVolumeExpansion: true, volumeBindingMode: 'WaitForFirstConsumer' })
+    await claim('grows', { storageClassName: 'elastic' })
+    await pod('grower', uses('grows'))
+    await running('grower')
+    const more = { spec: { resources: { requests: { storage: '2Gi' } } } }
+    await claims().patch('grows', 'default', more, 'merge')
+    await until('the claim to have grown', async () => (await claims().get('grows', 'default')).status?.capacity?.['storage'] === '2Gi', 20_000)
+    assert.deepEqual((await volumes().get((await claims().get('grows', 'default')).spec?.volumeName ?? '')).spec?.capacity, { storage: '2Gi' })
+    assert.match((await said('grows', 'VolumeResizeSuccessful') as { message?: string }).message ?? '', /2Gi, which the node does not enforce/)
+    await claim('fixed')
+    await pod('fixed', uses('fixed'))
+    await running('fixed')
+    await assert.rejects(claims().patch('fixed', 'default', more, 'merge'), /the storageclass that provisions the pvc must support resize/)
+  })
+
   test('a generic ephemeral volume lives and dies with its pod', async () => {
     await pod('scratchy', { ephemeral: { volumeClaimTemplate: { metadata: { labels: { of: 'scratchy' } }, spec: { accessModes: ['ReadWriteOnce'], resources: { requests: { storage: '10Mi' } } } } } })
     await running('scratchy')

@@ -3,6 +3,7 @@
  * PersistentVolume goes. Before a directory is made its node holds the volume by a finalizer, so that data never outlives the
  * object unnoticed, nor the other way round. One watch, of this node's volumes, from the first directory on.
  */
+import { existsSync } from 'node:fs'
 import { chmod, mkdir, readdir, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { PersistentVolume } from '../../api/gen/types.ts'
@@ -54,19 +55,44 @@ export class LocalPath {
   async ensure(volume: Readonly<PersistentVolume>): Promise<void> {
     const path = pathOf(volume) as string
     if (await stat(path).catch(() => undefined)) return this.#watch()
-    await this.#hold(volume)
+    const held = await this.#hold(volume)
     await mkdir(path, { recursive: true })
     // Whoever the pod runs as may write, as into an emptyDir.
     await chmod(path, 0o777)
+    if (!held) this.#holdLater(volume)
     this.#watch()
   }
 
-  async #hold(volume: Readonly<PersistentVolume>): Promise<void> {
-    if (volume.metadata?.finalizers?.includes(FINALIZER_LOCAL_PATH)) return
+  /** Puts our finalizer on it; false when the server is away. */
+  async #hold(volume: Readonly<PersistentVolume>): Promise<boolean> {
+    if (volume.metadata?.finalizers?.includes(FINALIZER_LOCAL_PATH)) return true
     const patch = { metadata: { uid: volume.metadata?.uid, finalizers: [FINALIZER_LOCAL_PATH] } }
-    await this.#o.client.resource(PERSISTENT_VOLUMES).patch(volume.metadata?.name ?? '', undefined, patch, 'strategic').catch((error: unknown) => {
-      // Cut off: the pod is not kept waiting; the directory stays behind should the volume be deleted before this node is back.
-      if (!hasCode(error, 'unavailable')) throw error
+    return await this.#o.client.resource(PERSISTENT_VOLUMES).patch(volume.metadata?.name ?? '', undefined, patch, 'strategic').then(
+      () => true,
+      (error: unknown) => {
+        // Cut off: the pod is not kept waiting, and the volume is held when this node is back.
+        if (!hasCode(error, 'unavailable')) throw error
+        return false
+      },
+    )
+  }
+
+  /** A volume whose directory was made without the server is held as soon as that is in reach. */
+  #holdLater(volume: Readonly<PersistentVolume>): void {
+    const { name = '' } = volume.metadata ?? {}
+    if (this.#busy.has(name)) return
+    this.#busy.add(name)
+    this.#scope?.run(`hold volume ${name}`, async (signal) => {
+      while (!signal.aborted) {
+        const held = await this.#hold(volume).catch((error: unknown) => {
+          // Deleted meanwhile, or another of its name: the directory stays behind, for a person to look at.
+          log.warn('volume not held', { volume: name, path: pathOf(volume), error: messageOf(error) })
+          return true
+        })
+        if (held) break
+        await this.#o.clock.sleep(RETRY_MS, signal).catch(() => undefined)
+      }
+      this.#busy.delete(name)
     })
   }
 
@@ -82,6 +108,7 @@ export class LocalPath {
   /** A volume on its way out that nothing protects any more is removed, then released. */
   #look(volume: Readonly<PersistentVolume>): void {
     const { name = '', deletionTimestamp, finalizers = [] } = volume.metadata ?? {}
+    if (deletionTimestamp === undefined && !finalizers.includes(FINALIZER_LOCAL_PATH) && this.owns(volume) && existsSync(pathOf(volume) as string)) return this.#holdLater(volume)
     if (deletionTimestamp === undefined || !finalizers.includes(FINALIZER_LOCAL_PATH) || finalizers.includes(FINALIZER_VOLUME)) return
     if (!this.owns(volume) || this.#busy.has(name)) return
     this.#busy.add(name)

@@ -3,11 +3,11 @@
  * class that waits for its first pod is left to the scheduler until that has chosen a node.
  */
 import { KINDS } from '../../api/kinds.ts'
-import { ANN_BOUND_BY_CONTROLLER, ANN_PROVISIONED_BY, ANN_PROVISIONER, bestVolume, claimNames, classOf, isBound, isFor, LOCAL_PATH, mismatch, waitsForPod } from '../../api/volumes.ts'
+import { ANN_BOUND_BY_CONTROLLER, ANN_PROVISIONED_BY, ANN_PROVISIONER, bestVolume, claimNames, classOf, isBound, isFor, LOCAL_PATH, mismatch, storageOf, waitsForPod } from '../../api/volumes.ts'
 import { hasCode } from '../../base/errors.ts'
 import { splitKey } from '../../client/mod.ts'
 import { provision } from './provision.ts'
-import type { Claim, Storage } from './storage.ts'
+import type { Claim, PV, Storage } from './storage.ts'
 
 const BETA_PROVISIONER = 'volume.beta.kubernetes.io/storage-provisioner'
 
@@ -27,7 +27,23 @@ async function keepBound(storage: Storage, claim: Claim): Promise<void> {
   if (volume.spec?.claimRef && !(isFor(volume, claim) && volume.spec.claimRef.uid === claim.metadata?.uid)) {
     return await lost(storage, claim, 'ClaimMisbound', 'Two claims are bound to the same volume, this one is bound incorrectly')
   }
-  await storage.bind(volume, claim)
+  await storage.bind(await grown(storage, volume, claim), claim)
+}
+
+/** The volume of a claim that asks for more than it has; admission has seen to it that its class allows that. A directory grows by being said to. */
+async function grown(storage: Storage, volume: PV, claim: Claim): Promise<PV> {
+  const wanted = claim.spec?.resources?.requests?.['storage']
+  if (wanted === undefined || storageOf(claim.spec?.resources?.requests) <= storageOf(volume.spec?.capacity)) return volume
+  const storageClass = storage.classes.get(classOf(claim))
+  if (storageClass?.allowVolumeExpansion !== true || claim.metadata?.deletionTimestamp !== undefined) return volume
+  if (volume.metadata?.annotations?.[ANN_PROVISIONED_BY] !== LOCAL_PATH) {
+    storage.tell(claim, 'Normal', 'ExternalExpanding', 'waiting for an external controller to expand this PVC')
+    return volume
+  }
+  const { name = '', resourceVersion } = volume.metadata
+  const next = await storage.volumeApi.patch(name, undefined, { metadata: { resourceVersion }, spec: { capacity: { storage: wanted } } }, 'merge')
+  storage.tell(claim, 'Normal', 'VolumeResizeSuccessful', `Resize volume succeeded: ${wanted}, which the node does not enforce: the directory may use its whole disk`)
+  return next
 }
 
 async function lost(storage: Storage, claim: Claim, reason: string, message: string): Promise<void> {
