@@ -109,10 +109,13 @@ export async function createObject(core: Core, call: Call, object: Obj, options:
     delete next.metadata.deletionGracePeriodSeconds
     delete next.metadata.selfLink
     beforeCreate(core, call, next)
+    // What admission adds is nobody's.
+    const owners = options.applied ? (object.metadata.managedFields ?? []) : managedAfterWrite(core, call, undefined, next, now)
+    setManaged(next, owners)
     await core.admission.admit({ core, call, verb: 'create', object: next, old: undefined })
     checkCreate(call, next)
     await core.admission.validate({ core, call, verb: 'create', object: next, old: undefined })
-    setManaged(next, options.applied ? (object.metadata.managedFields ?? []) : managedAfterWrite(core, call, undefined, next, now))
+    setManaged(next, owners)
     const key = keyOf(def, info.namespace, next.metadata.name as string)
     const { text, shown } = await boundedTexts(core, call, next)
     if (isDryRun(query)) {
@@ -178,8 +181,9 @@ export async function changeObject(core: Core, call: Call, change: Change, optio
       throw conflict(def, name, `Precondition failed: UID in precondition: ${sent.metadata.uid}, UID in object meta: ${old.metadata.uid}`)
     }
     const now = stamp(core)
-    const next = await nextState(core, call, old, sent, options.whole ?? false)
-    setManaged(next, options.applied ? (sent.metadata.managedFields ?? []) : options.whole ? (old.metadata.managedFields ?? []) : managedAfterWrite(core, call, old, next, now))
+    const ownersOf = (next: Obj): ManagedFieldsEntry[] =>
+      options.applied ? (sent.metadata.managedFields ?? []) : options.whole ? (old.metadata.managedFields ?? []) : managedAfterWrite(core, call, old, next, now)
+    const next = await nextState(core, call, old, sent, options.whole ?? false, ownersOf)
     const { text, shown } = await boundedTexts(core, call, next)
     if (text === current.text) return seen
     if (isDryRun(query)) return { text: shown, revision: current.revision }
@@ -202,7 +206,7 @@ export async function changeObject(core: Core, call: Call, change: Change, optio
 }
 
 /** The state to store: server-owned fields from the old one, the part that the door (subresource) owns from the new one. */
-async function nextState(core: Core, call: Call, old: Obj, next: Obj, whole: boolean): Promise<Obj> {
+async function nextState(core: Core, call: Call, old: Obj, next: Obj, whole: boolean, ownersOf: (next: Obj) => ManagedFieldsEntry[]): Promise<Obj> {
   const keep = old.metadata
   const meta = next.metadata
   for (const field of ['name', 'namespace', 'uid', 'creationTimestamp', 'deletionTimestamp', 'deletionGracePeriodSeconds', 'generation', 'generateName'] as const) {
@@ -211,9 +215,13 @@ async function nextState(core: Core, call: Call, old: Obj, next: Obj, whole: boo
   }
   delete meta.selfLink
   if (!whole) beforeUpdate(core, call, next, old)
+  // What admission adds is nobody's.
+  const owners = ownersOf(next)
+  setManaged(next, owners)
   await core.admission.admit({ core, call, verb: 'update', object: next, old })
   if (!whole) checkUpdate(call, next, old)
   await core.admission.validate({ core, call, verb: 'update', object: next, old })
+  setManaged(next, owners)
   return next
 }
 

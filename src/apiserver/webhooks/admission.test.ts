@@ -81,6 +81,19 @@ test('mutating webhooks change objects in order, and again where they ask; valid
   assert.deepEqual([deleted?.operation, deleted?.object, deleted?.oldObject?.metadata.name], ['DELETE', null, 'x'])
 })
 
+test('what a mutating webhook adds is nobody\'s, on create and on update', async () => {
+  await using hook = await startHook((_path, { request }) => ({ allowed: true, patch: [{ op: 'add', path: `/data/by-${request.operation.toLowerCase()}`, value: 'hook' }] }))
+  await using h = await startHarness()
+  await register(h, 'mutating', [{ clientConfig: hook.config('/') }])
+  const made = await h.call<Obj & { data: object }>('POST', `${CONFIGMAPS}?fieldManager=me`, map('x', { k: 'v' }))
+  const owned = (object: Obj): string[] => (object.metadata.managedFields ?? []).flatMap((e) => Object.keys((e.fieldsV1 as { 'f:data'?: object })['f:data'] ?? {}).sort())
+  assert.deepEqual([made.body.data, owned(made.body)], [{ k: 'v', 'by-create': 'hook' }, ['.', 'f:k']])
+  const seen = hook.seen[0]?.review.request.object as Obj
+  assert.deepEqual(owned(seen), ['.', 'f:k'], 'the webhook sees who owns what')
+  const next = await h.call<Obj & { data: object }>('PUT', `${CONFIGMAPS}/x?fieldManager=me`, { ...made.body, data: { ...made.body.data, more: '1' } })
+  assert.deepEqual([next.body.data, owned(next.body)], [{ k: 'v', 'by-create': 'hook', 'by-update': 'hook', more: '1' }, ['.', 'f:k', 'f:more']])
+})
+
 test('selectors, rules and match conditions say which writes are shown', async () => {
   await using hook = await startHook(() => ({ allowed: false }))
   await using h = await startHarness()
