@@ -24,6 +24,7 @@ import { Evictor } from './node/evictor.ts'
 import { readAbilities, readFacts } from './node/facts.ts'
 import { kubeletSettings } from './node/kubelet-settings.ts'
 import { NodeObject } from './node/node.ts'
+import { NODE_SHUTDOWN, shutDown, SHUTTING_DOWN } from './node/shutdown.ts'
 import type { PodContext } from './pods/context.ts'
 import { hostDns } from './pods/dns.ts'
 import { endMessage } from './pods/end-message.ts'
@@ -62,6 +63,8 @@ export interface Agent {
   readonly ready: Promise<void>
   /** The link is back: what waits to be sent is sent now. */
   kick(): void
+  /** The machine goes down: all pods end, as `shutdown-grace-period` says. Once begun it goes on to the end of the process. */
+  shutDown(): void
   /** The server has said that it has no image of this reference. */
   notOnServer(reference: string): void
   /** The pod behind an address of this node's pod network; tells local services who calls. */
@@ -164,7 +167,7 @@ export function createAgent(options: AgentOptions): Agent {
     facts,
     clockAheadMs: options.clockAheadMs ?? (() => 0),
     sealing: options.sealing,
-    runtimeState: () => ({ ok: view.healthy && runtimeMessage === '', message: runtimeMessage || 'the container runtime does not answer' }),
+    runtimeState: () => (goingDown ? { ok: false, message: SHUTTING_DOWN } : { ok: view.healthy && runtimeMessage === '', message: runtimeMessage || 'the container runtime does not answer' }),
     onChange: () => {
       manager?.nodeChanged()
       devices.kick()
@@ -210,6 +213,7 @@ export function createAgent(options: AgentOptions): Agent {
       abilities: () => ({ ...abilities, runtime: features }),
       cannotGrow: (wanted) => cannotGrow(wanted, { allocatable: node.facts?.allocatable ?? {}, node: undefined, others: (manager?.occupying() ?? []).filter((p) => uidOf(p) !== uidOf(wanted)) }),
       turnAway: (pod) => {
+        if (goingDown) return NODE_SHUTDOWN
         const pressed = refusedUnder(node.facts?.pressure ?? NO_PRESSURES, pod)
         if (pressed !== undefined) return { reason: 'Evicted', message: `Pod was rejected: ${pressed}`, refused: true }
         return misfit(pod, { allocatable: node.facts?.allocatable ?? {}, node: nodes.get(nodeName), others: manager?.occupying() ?? [] })
@@ -276,6 +280,8 @@ export function createAgent(options: AgentOptions): Agent {
   })
   /** What a look at the node demands is done beside, one thing at a time. */
   let relieve = (): void => {}
+  let goingDown = false
+  let beginShutdown = (): void => {}
   const logs = (): { containerId: string; path: string }[] =>
     (manager?.list() ?? []).flatMap((p) =>
       view.pod(uidOf(p)).containers.filter((c) => c.state === 'running').map((c) => ({ containerId: c.id, path: join(logDir(p.metadata?.namespace ?? '', p.metadata?.name ?? '', uidOf(p)), c.name, `${c.attempt}.log`) })),
@@ -308,6 +314,7 @@ export function createAgent(options: AgentOptions): Agent {
       manager?.linkBack()
       fromFiles?.kick()
     },
+    shutDown: () => beginShutdown(),
     notOnServer: (reference) => images.notOnServer(reference),
     podAt(ip) {
       for (const uid of view.uids()) {
@@ -332,6 +339,17 @@ export function createAgent(options: AgentOptions): Agent {
         await node.look()
         const made = new Pods({ context: context(scope), cache: pods, network: options.network, logRoot, fromFiles })
         manager = made
+        beginShutdown = () => {
+          if (goingDown || settings.shutdown.graceMs === 0) return
+          goingDown = true
+          node.kick()
+          const { graceMs, criticalMs } = settings.shutdown
+          scope.run('shutdown', (s) =>
+            shutDown({ clock, graceMs, criticalMs, running: () => made.occupying(), end: (uid, verdict) => made.end(uid, verdict), gone: (uid) => !view.pod(uid).containers.some((c) => c.state === 'running'), untold: () => statuses.pending }, s).catch((error: unknown) => {
+              if (!s.aborted) throw error
+            }),
+          )
+        }
         let relieving = false
         relieve = () => {
           if (relieving) return

@@ -167,6 +167,9 @@ async function runNode(settings: AgentSettings, signal: AbortSignal): Promise<vo
     metrics,
   })
   onMissing = (image) => agent.notOnServer(image)
+  const onPower = (): void => agent.shutDown()
+  process.on('SIGPWR', onPower)
+  scope.onClose(() => void process.off('SIGPWR', onPower))
   const local = wireLocalApi({ nodeName: settings.nodeName, dataDir: paths.data, seal, clock, identity: () => identity, servers: () => servers.preferred(), proxy, client, caches, agent, online: () => online, port: settings.localApiPort })
   scope.onClose(() => local.session[Symbol.asyncDispose]())
   // The bus listens on the bridge, so devices begin when the node knows its pod network: from disk at once, else from the server.
