@@ -1,6 +1,7 @@
 /**
  * The Pod Security Standards: what a pod does that its level forbids, in Kubernetes' words. Pure. `baseline` checks come
- * first, then those of `restricted`, each by name; a restricted check replaces the baseline check of the same matter.
+ * first, then those of `restricted`, each by name; a restricted check replaces the baseline check of the same matter. A
+ * namespace may name the version of Kubernetes whose standards it keeps: checks and exceptions came over time.
  */
 
 export type Level = 'privileged' | 'baseline' | 'restricted'
@@ -48,21 +49,33 @@ interface Pod {
   readonly spec: CheckedSpec
   readonly all: readonly Container[]
   readonly annotations: Readonly<Record<string, string>>
+  /** Of the standards: 31 is Kubernetes 1.31. */
+  readonly minor: number
 }
 
 type Finding = readonly [reason: string, detail: string]
+type Check = (pod: Pod) => Finding[] | undefined
 
 const DEFAULT_CAPABILITIES = new Set(['AUDIT_WRITE', 'CHOWN', 'DAC_OVERRIDE', 'FOWNER', 'FSETID', 'KILL', 'MKNOD', 'NET_BIND_SERVICE', 'SETFCAP', 'SETGID', 'SETPCAP', 'SETUID', 'SYS_CHROOT'])
-const SAFE_SYSCTLS = new Set(['kernel.shm_rmid_forced', 'net.ipv4.ip_local_port_range', 'net.ipv4.ip_unprivileged_port_start', 'net.ipv4.tcp_syncookies', 'net.ipv4.ping_group_range', 'net.ipv4.ip_local_reserved_ports', 'net.ipv4.tcp_keepalive_time', 'net.ipv4.tcp_fin_timeout', 'net.ipv4.tcp_keepalive_intvl', 'net.ipv4.tcp_keepalive_probes', 'net.ipv4.tcp_rmem', 'net.ipv4.tcp_wmem'])
-const SELINUX_TYPES = new Set(['', 'container_t', 'container_init_t', 'container_kvm_t', 'container_engine_t'])
+/** What is free, and the version since which it is. */
+const SAFE_SYSCTLS: Readonly<Record<string, number>> = {
+  'kernel.shm_rmid_forced': 0, 'net.ipv4.ip_local_port_range': 0, 'net.ipv4.ip_unprivileged_port_start': 0, 'net.ipv4.tcp_syncookies': 0, 'net.ipv4.ping_group_range': 0,
+  'net.ipv4.ip_local_reserved_ports': 27, 'net.ipv4.tcp_keepalive_time': 29, 'net.ipv4.tcp_fin_timeout': 29, 'net.ipv4.tcp_keepalive_intvl': 29, 'net.ipv4.tcp_keepalive_probes': 29,
+  'net.ipv4.tcp_rmem': 32, 'net.ipv4.tcp_wmem': 32,
+}
+const SELINUX_TYPES: Readonly<Record<string, number>> = { '': 0, container_t: 0, container_init_t: 0, container_kvm_t: 0, container_engine_t: 31 }
+const freeIn = (table: Readonly<Record<string, number>>, name: string, minor: number): boolean => Object.hasOwn(table, name) && (table[name] as number) <= minor
 const FREE_VOLUMES = new Set(['configMap', 'csi', 'downwardAPI', 'emptyDir', 'ephemeral', 'persistentVolumeClaim', 'projected', 'secret'])
 const APPARMOR = 'container.apparmor.security.beta.kubernetes.io/'
 
-/** `reason (detail), reason (detail)`; undefined when the level allows the pod. */
-export function violations(level: Level, spec: CheckedSpec, annotations: Readonly<Record<string, string>> = {}): string | undefined {
+/** `reason (detail), reason (detail)`; undefined when the level, as of a version (`latest`, `v1.31`), allows the pod. */
+export function violations(level: Level, version: string, spec: CheckedSpec, annotations: Readonly<Record<string, string>> = {}): string | undefined {
   if (level === 'privileged') return undefined
-  const pod: Pod = { spec, annotations, all: [...(spec.initContainers ?? []), ...(spec.containers ?? []), ...(spec.ephemeralContainers ?? [])] }
-  const checks = level === 'baseline' ? BASELINE : [...BASELINE.filter((c) => !REPLACED.has(c)), ...RESTRICTED]
+  const minor = version === 'latest' ? Infinity : Number(version.replace('v1.', ''))
+  const pod: Pod = { spec, annotations, minor, all: [...(spec.initContainers ?? []), ...(spec.containers ?? []), ...(spec.ephemeralContainers ?? [])] }
+  const has = (check: Check): boolean => (SINCE.get(check) ?? 0) <= minor
+  const replaced = (check: Check): boolean => level === 'restricted' && RESTRICTED.some((r) => REPLACES.get(r) === check && has(r))
+  const checks = [...BASELINE.filter((c) => !replaced(c)), ...(level === 'restricted' ? RESTRICTED : [])].filter(has)
   const found = checks.flatMap((check) => check(pod) ?? [])
   return found.length === 0 ? undefined : found.map(([reason, detail]) => (detail === '' ? reason : `${reason} (${detail})`)).join(', ')
 }
@@ -74,7 +87,8 @@ function named(containers: readonly Container[]): string {
 
 const quoted = (values: readonly unknown[]): string => [...new Set(values)].toSorted().map((v) => JSON.stringify(v)).join(', ')
 const one = (reason: string, detail: string): Finding[] => [[reason, detail]]
-const windows = (pod: Pod): boolean => pod.spec.os?.name === 'windows'
+/** Not judged by what only Linux has; older standards did not know. */
+const windows = (pod: Pod): boolean => pod.minor >= 25 && pod.spec.os?.name === 'windows'
 
 /** A setting that pod and containers may not set: who sets it. */
 function setters(pod: Pod, bad: (s: Security) => boolean): string {
@@ -137,11 +151,11 @@ function privileged({ all }: Pod): Finding[] | undefined {
 }
 
 function seLinux(pod: Pod): Finding[] | undefined {
-  const bad = (s: Security): boolean => s.seLinuxOptions !== undefined && (!SELINUX_TYPES.has(s.seLinuxOptions.type ?? '') || Boolean(s.seLinuxOptions.user) || Boolean(s.seLinuxOptions.role))
+  const bad = (s: Security): boolean => s.seLinuxOptions !== undefined && (!freeIn(SELINUX_TYPES, s.seLinuxOptions.type ?? '', pod.minor) || Boolean(s.seLinuxOptions.user) || Boolean(s.seLinuxOptions.role))
   const who = setters(pod, bad)
   if (who === '') return undefined
   const options = [pod.spec.securityContext, ...pod.all.map((c) => c.securityContext)].flatMap((s) => s?.seLinuxOptions ?? [])
-  const types = options.flatMap((o) => (SELINUX_TYPES.has(o.type ?? '') ? [] : [o.type]))
+  const types = options.flatMap((o) => (freeIn(SELINUX_TYPES, o.type ?? '', pod.minor) ? [] : [o.type]))
   const detail = [
     ...(types.length > 0 ? [`type${new Set(types).size === 1 ? '' : 's'} ${quoted(types)}`] : []),
     ...(options.some((o) => o.user) ? ['user may not be set'] : []),
@@ -150,18 +164,17 @@ function seLinux(pod: Pod): Finding[] | undefined {
   return one('seLinuxOptions', `${who} set forbidden securityContext.seLinuxOptions: ${detail.join('; ')}`)
 }
 
-function sysctls({ spec }: Pod): Finding[] | undefined {
-  const bad = (spec.securityContext?.sysctls ?? []).map((s) => s.name).filter((n) => !SAFE_SYSCTLS.has(n))
+function sysctls({ spec, minor }: Pod): Finding[] | undefined {
+  const bad = (spec.securityContext?.sysctls ?? []).map((s) => s.name).filter((n) => !freeIn(SAFE_SYSCTLS, n, minor))
   return bad.length === 0 ? undefined : one('forbidden sysctls', bad.join(', '))
 }
 
 const baselineSeccomp = forbiddenBy('seccompProfile', 'securityContext.seccompProfile.type to "Unconfined"', (s) => s.seccompProfile?.type === 'Unconfined')
 
-const BASELINE: readonly ((pod: Pod) => Finding[] | undefined)[] = [
+const BASELINE: readonly Check[] = [
   appArmor, baselineCapabilities, hostNamespaces, hostPaths, hostPorts, probeHosts, privileged, procMount, seLinux, baselineSeccomp, sysctls,
   forbiddenBy('hostProcess', 'securityContext.windowsOptions.hostProcess=true', (s) => s.windowsOptions?.hostProcess === true),
 ]
-const REPLACED = new Set<unknown>([baselineCapabilities, hostPaths, baselineSeccomp])
 
 function escalation(pod: Pod): Finding[] | undefined {
   const containers = pod.all.filter((c) => c.securityContext?.allowPrivilegeEscalation !== false)
@@ -209,4 +222,7 @@ function restrictedSeccomp(pod: Pod): Finding[] | undefined {
   return good(pod.spec.securityContext) || silent.length === 0 ? undefined : one('seccompProfile', `pod or ${named(silent)} must set securityContext.seccompProfile.type to "RuntimeDefault" or "Localhost"`)
 }
 
-const RESTRICTED: readonly ((pod: Pod) => Finding[] | undefined)[] = [escalation, restrictedCapabilities, restrictedVolumes, nonRoot, rootUser, restrictedSeccomp]
+const RESTRICTED: readonly Check[] = [escalation, restrictedCapabilities, restrictedVolumes, nonRoot, rootUser, restrictedSeccomp]
+const REPLACES = new Map<Check, Check>([[restrictedCapabilities, baselineCapabilities], [restrictedVolumes, hostPaths], [restrictedSeccomp, baselineSeccomp]])
+/** The first version that has a check; the others are as old as the standards. */
+const SINCE = new Map<Check, number>([[escalation, 8], [baselineSeccomp, 19], [restrictedSeccomp, 19], [restrictedCapabilities, 22], [rootUser, 23], [probeHosts, 34]])

@@ -12,6 +12,7 @@ import { violations, type CheckedSpec, type Level } from './pod-security-checks.
 
 const PREFIX = 'pod-security.kubernetes.io/'
 const LEVELS: readonly string[] = ['privileged', 'baseline', 'restricted'] satisfies Level[]
+const VERSION = /^v1\.(?:0|[1-9]\d{0,3})$/
 const MODES = ['enforce', 'audit', 'warn'] as const
 /** Pods named in the warnings of a namespace whose level was raised. */
 const MAX_NAMED = 10
@@ -35,7 +36,7 @@ export const podSecurity: AdmissionPlugin = {
     if (isPod && verb === 'update' && !relevant(event, old)) return
     const judge = (mode: (typeof MODES)[number]): { said: string; policy: Policy } | undefined => {
       const policy = policyOf(labels, mode)
-      const found = violations(policy.level, spec.spec, spec.annotations)
+      const found = violations(policy.level, policy.version, spec.spec, spec.annotations)
       return found === undefined ? undefined : { policy, said: `violate PodSecurity "${policy.level}:${policy.version}": ${found}` }
     }
     const enforced = isPod ? judge('enforce') : undefined
@@ -68,7 +69,8 @@ function relevant({ object, call }: AdmissionEvent, old: Obj | undefined): boole
 function policyOf(labels: Readonly<Record<string, string>>, mode: string): Policy {
   const level = labels[PREFIX + mode] ?? 'privileged'
   // What cannot be read counts as the strictest level, so that a typing error opens nothing; the write that made it was refused.
-  return { level: LEVELS.includes(level) ? (level as Level) : 'restricted', version: labels[`${PREFIX}${mode}-version`] ?? 'latest' }
+  const version = labels[`${PREFIX}${mode}-version`] ?? 'latest'
+  return { level: LEVELS.includes(level) ? (level as Level) : 'restricted', version: VERSION.test(version) ? version : 'latest' }
 }
 
 function checkNamespace({ core, call, verb, object, old }: AdmissionEvent): void {
@@ -78,7 +80,7 @@ function checkNamespace({ core, call, verb, object, old }: AdmissionEvent): void
     const [level, version] = [labels[PREFIX + mode], labels[`${PREFIX}${mode}-version`]]
     return [
       ...(level === undefined || LEVELS.includes(level) || level === old?.metadata.labels?.[PREFIX + mode] ? [] : [fieldInvalid(`metadata.labels[${PREFIX}${mode}]`, level, `must be one of ${LEVELS.join(', ')}`)]),
-      ...(version === undefined || version === 'latest' || /^v1\.\d+$/.test(version) ? [] : [fieldInvalid(`metadata.labels[${PREFIX}${mode}-version]`, version, 'must be "latest" or "v1.x"')]),
+      ...(version === undefined || version === 'latest' || VERSION.test(version) ? [] : [fieldInvalid(`metadata.labels[${PREFIX}${mode}-version]`, version, 'must be "latest" or "v1.x"')]),
     ]
   })
   if (errors.length > 0) throw invalid({ ...call.def, kind: 'Namespace' }, object.metadata.name ?? '', errors)
@@ -86,7 +88,7 @@ function checkNamespace({ core, call, verb, object, old }: AdmissionEvent): void
   if (verb !== 'update' || policy.level === 'privileged' || policyOf(old?.metadata.labels ?? {}, 'enforce').level === policy.level) return
   const found = [...core.cache.resource('pods').scan(keyOf(KINDS.Pod, object.metadata.name))].flatMap((entry) => {
     const pod = entry.parsed()
-    const said = violations(policy.level, (pod.spec ?? {}) as CheckedSpec, pod.metadata.annotations)
+    const said = violations(policy.level, policy.version, (pod.spec ?? {}) as CheckedSpec, pod.metadata.annotations)
     return said === undefined ? [] : [`${entry.name}: ${said.replace(/ \([^()]*\)/g, '')}`]
   })
   if (found.length === 0) return
