@@ -162,7 +162,7 @@ function resourcesOf(input: StatusInput, item: NamedContainer, c: Container): Pi
 
 /** What of the pod's volumes a container sees. */
 function mountsOf(spec: ContainerSpec): Pick<ContainerStatus, 'volumeMounts'> {
-  const volumeMounts = (spec.volumeMounts ?? []).map(({ name, mountPath, readOnly }) => ({ name, mountPath, ...(readOnly ? { readOnly, recursiveReadOnly: 'Disabled' } : {}) }))
+  const volumeMounts = (spec.volumeMounts ?? []).map(({ name, mountPath, readOnly, recursiveReadOnly }) => ({ name, mountPath, ...(readOnly ? { readOnly, recursiveReadOnly: recursiveReadOnly === 'Enabled' ? 'Enabled' : 'Disabled' } : {}) }))
   return volumeMounts.length === 0 ? {} : { volumeMounts }
 }
 
