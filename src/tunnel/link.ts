@@ -59,6 +59,8 @@ export interface LinkOptions {
   readonly probe?: LinkProbe | undefined
   /** The server said where all servers of the cluster are; at each connection and when that changes. */
   readonly onServers?: ((servers: readonly string[]) => void) | undefined
+  /** The server greets: at each connection, and when a node may want to look at what it keeps of the cluster. */
+  readonly onHello?: (() => void) | undefined
   /** Addresses of this machine. @default as its network interfaces have them */
   readonly addresses?: (() => ReadonlySet<string>) | undefined
   readonly signal: AbortSignal
@@ -198,6 +200,7 @@ function serve(socket: TLSSocket, server: string, options: LinkOptions): Promise
         const detectMs = Number(said.get('detectMs'))
         const servers = said.getAll('server').slice(0, MAX_SERVERS)
         if (servers.length > 0) options.onServers?.(servers)
+        options.onHello?.()
         if (detectMs >= 100) silenceMs = liveness(detectMs).silenceMs
         why = new AppError('unavailable', `link to ${server}: the server closed it`)
         watch(silenceMs)

@@ -21,6 +21,16 @@ export interface Caller {
 /** A token is at most this long, characters: more is no token of ours. */
 const MAX_TOKEN = 16_384
 
+/** The key that a token names; undefined when it names none. */
+export function keyIdOf(token: string): string | undefined {
+  try {
+    const { kid } = json(token.split('.')[0] ?? '') as { kid?: unknown }
+    return typeof kid === 'string' ? kid : undefined
+  } catch {
+    return undefined
+  }
+}
+
 /**
  * The service account behind a token.
  * @param podHere whether a pod of this uid is known on this node

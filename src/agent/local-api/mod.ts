@@ -5,12 +5,13 @@ import type { Pod } from '../../api/gen/types.ts'
 import type { KubeObject } from '../../api/meta.ts'
 import type { Clock } from '../../base/clock.ts'
 import { AppError } from '../../base/errors.ts'
+import { isSignedBy } from '../../base/pki.ts'
 import type { ResourceRef } from '../../client/mod.ts'
 import type { Agent } from '../agent.ts'
 import type { Seal } from '../ports.ts'
 import { Access, type Rule } from './access.ts'
 import type { Known } from './answers.ts'
-import type { TokenKeys } from './caller.ts'
+import { keyIdOf, type TokenKeys } from './caller.ts'
 import { Documents } from './documents.ts'
 import { LocalApiListener } from './listener.ts'
 import { LocalApi, type Forward, type LocalApiOptions } from './local-api.ts'
@@ -40,6 +41,8 @@ export interface LocalApiParts {
   readonly dial: () => Promise<Duplex>
   /** Has the server sign a certificate for this node's local API, with the node's own identity. */
   readonly sign: (request: { readonly csrPem: string; readonly address: string }) => Promise<{ readonly certPem: string; readonly tokens: TokenKeys }>
+  /** The CA that signs now, as far as this node knows. */
+  readonly caPem?: (() => string) | undefined
   readonly port: number
   readonly table?: LocalApiOptions['table']
 }
@@ -82,7 +85,18 @@ export function createLocalApi(parts: LocalApiParts): RunningLocalApi {
     now: (ref: ResourceRef, object: Readonly<KubeObject>) => (ref.group === '' && ref.resource === 'pods' ? (parts.agent.podNow(object as Readonly<Pod>) as KubeObject) : object),
     ...(parts.table === undefined ? {} : { table: parts.table }),
   })
-  const files = new ServingFiles({ directory, clock, seal, ask: parts.sign })
+  /** A token came that is signed with a key which this node has not got. */
+  let keyMissing = false
+  const files = new ServingFiles({
+    directory,
+    clock,
+    seal,
+    async ask(request) {
+      keyMissing = false
+      return parts.sign(request)
+    },
+    outdated: (now) => keyMissing || (parts.caPem !== undefined && !isSignedBy(now.certPem, parts.caPem())),
+  })
   let discovered = false
   return {
     linkBack() {
@@ -92,6 +106,12 @@ export function createLocalApi(parts: LocalApiParts): RunningLocalApi {
     },
     learn(token) {
       api.learn(token)
+      const kid = keyIdOf(token)
+      if (kid !== undefined && serving?.tokens.keys.every((key) => key.kid !== undefined && key.kid !== kid) === true) {
+        keyMissing = true
+        wake.resolve()
+        wake = Promise.withResolvers()
+      }
       if (discovered || !parts.online()) return
       discovered = true
       const fetched = Promise.all(

@@ -1,7 +1,7 @@
 /**
  * The node-local API's own certificate, and the keys that service-account tokens are checked with: asked from the server
- * once, kept on disk, asked again when the address changes or a third of the certificate's life is left. A node that has
- * them serves without the server; one that has not keeps asking.
+ * once, kept on disk, asked again when the address changes, a third of the certificate's life is left, or the cluster has another
+ * CA or key. A node that has them serves without the server; one that has not keeps asking.
  */
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -31,6 +31,8 @@ export interface ServingOptions {
   readonly seal?: Seal | undefined
   /** Has the server sign the request for this address. @throws AppError */
   ask(request: { readonly csrPem: string; readonly address: string }): Promise<{ readonly certPem: string; readonly tokens: TokenKeys }>
+  /** True when what there is no longer fits the cluster. */
+  outdated?(serving: Serving): boolean
 }
 
 /** Reads, asks and keeps; see the header. */
@@ -80,7 +82,7 @@ export class ServingFiles {
       let waitMs = CHECK_MS
       try {
         if (now && now !== used) await use((used = now))
-        if (!now || this.#o.clock.now() >= renewAt(certInfo(now.certPem))) {
+        if (!now || this.#o.clock.now() >= renewAt(certInfo(now.certPem)) || this.#o.outdated?.(now)) {
           now = await this.renew(address, now?.keyPem)
           await use((used = now))
         }

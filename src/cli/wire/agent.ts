@@ -5,7 +5,7 @@
 import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { BridgeNetwork, createAgent, kubeletSettings, NodeImages, openSealing, parseDeviceRule, startContainerd, type HostPort, type NodeNetwork } from '../../agent/mod.ts'
-import { ALPN_API_H2, ALPN_LINK } from '../../api/contract.ts'
+import { ALPN_API_H2, ALPN_LINK, PATHS } from '../../api/contract.ts'
 import { systemClock } from '../../base/clock.ts'
 import { hasCode, messageOf } from '../../base/errors.ts'
 import { logger } from '../../base/log.ts'
@@ -209,7 +209,24 @@ async function runNode(settings: AgentSettings, signal: AbortSignal): Promise<vo
   scope.run('events', (s) => recorder.run(s))
   scope.run('pods', (s) => agent.run(s))
   scope.run('forwarder', (s) => forwarder.run(s))
-  const renewal = new Renewal({ identity: () => identity, server: () => servers.current, paths: paths.data, seal, clock, proxy, session, keep: (next) => (identity = next) })
+  const renewal = new Renewal({
+    identity: () => identity,
+    server: () => servers.current,
+    paths: paths.data,
+    seal,
+    clock,
+    proxy,
+    session,
+    keep(next) {
+      identity = next
+      local.api.linkBack()
+    },
+    async cas(s) {
+      if (!online) return undefined
+      const { status, body } = await client.transport.request({ method: 'GET', path: PATHS.cacerts }, s)
+      return status === 200 && typeof body === 'string' ? body : undefined
+    },
+  })
   scope.run('link', (s) =>
     runLink({
       servers: () => servers.all(),
@@ -220,6 +237,7 @@ async function runNode(settings: AgentSettings, signal: AbortSignal): Promise<vo
       proxy,
       probe,
       onServers: (told) => void servers.learn(told).catch((error: unknown) => log.warn('addresses of servers not kept', { why: messageOf(error) })),
+      onHello: () => renewal.look(),
       signal: s,
       onState: (state) => {
         const was = online

@@ -51,6 +51,7 @@ export function wireLocalApi(w: LocalApiWiring): { readonly api: RunningLocalApi
       }
       return { certPem, tokens: { issuer: tokens.issuer, keys: tokens.keys } }
     },
+    caPem: () => w.identity().caPem,
     port: w.port,
     table,
   })

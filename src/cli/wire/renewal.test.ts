@@ -7,7 +7,7 @@ import { createSeal } from '../../agent/seal/sealing.ts'
 import { FakeClock } from '../../base/clock.ts'
 import { AppError } from '../../base/errors.ts'
 import { setLogSink } from '../../base/log.ts'
-import { createCa, createKey, issue } from '../../base/pki.ts'
+import { createCa, createKey, issue, publicKeyOf } from '../../base/pki.ts'
 import { FakeRuntime } from '../../cri/mod.ts'
 import { RevokedError, type renewCertificate } from '../../tunnel/mod.ts'
 import { loadNodeIdentity, type NodeIdentity } from './node-identity.ts'
@@ -56,6 +56,59 @@ test('a certificate is renewed in time, and at once when the server refuses it, 
     await reset.promise
     assert.equal(now.certPem, fresh)
     assert.equal((await loadNodeIdentity(dir, SEAL))?.certPem, fresh)
+    stop.abort()
+    await assert.rejects(done, { name: 'AbortError' })
+  } finally {
+    stop.abort()
+    await rm(dir, { recursive: true })
+  }
+})
+
+test('another CA of the cluster is learnt, with a certificate of it, when a server is connected', async () => {
+  const { dir, clock, identity } = await setUp(365)
+  const stop = new AbortController()
+  try {
+    const next = await createCa({ cn: 'next', years: 10, now: clock.now() })
+    const byNext = await issue({ ca: next, publicKeyPem: publicKeyOf(identity.keyPem), cn: 'system:node:n', usage: 'client', days: 365, now: clock.now() })
+    let [told, now, asked]: [string | undefined, NodeIdentity, number] = [undefined, identity, 0]
+    let [certPem, renewed] = [identity.certPem, Promise.withResolvers<void>()]
+    const looks = [Promise.withResolvers<void>()]
+    const renew: typeof renewCertificate = async () => {
+      asked++
+      return { certPem, keyPem: identity.keyPem, caPem: told ?? '', config: {} }
+    }
+    const cas = async (): Promise<string | undefined> => {
+      looks.at(-1)?.resolve()
+      return told
+    }
+    const renewal = new Renewal({ identity: () => now, server: () => now.server, paths: dir, seal: SEAL, clock, proxy: () => undefined, session: { reset: () => renewed.resolve() }, keep: (n) => (now = n), renew, cas })
+    const done = renewal.run(stop.signal)
+    const look = async (): Promise<void> => {
+      looks.push(Promise.withResolvers())
+      await new Promise((resolve) => setImmediate(resolve))
+      renewal.look()
+      await looks.at(-1)?.promise
+      await new Promise((resolve) => setImmediate(resolve))
+    }
+    await look()
+    told = identity.caPem
+    await look()
+    assert.equal(asked, 0, 'nothing is new')
+    // One that is only trusted so far, and then signs.
+    told = identity.caPem + next.certPem
+    await look()
+    await renewed.promise
+    assert.equal(now.caPem, told)
+    await look()
+    assert.equal(asked, 1)
+    renewed = Promise.withResolvers()
+    told = next.certPem + identity.caPem
+    certPem = byNext
+    await look()
+    await renewed.promise
+    assert.deepEqual([now.certPem, now.caPem, asked], [byNext, told, 2])
+    await look()
+    assert.equal(asked, 2)
     stop.abort()
     await assert.rejects(done, { name: 'AbortError' })
   } finally {

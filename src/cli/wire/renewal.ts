@@ -1,13 +1,14 @@
 /**
  * Renews the node's certificate by proof of its key: in time by the node's clock, and at once when the server refuses the link,
- * as the clock may be behind. A failure is told and tried again; only a revocation ends it, with a RevokedError.
+ * as the clock may be behind; and when the cluster has another CA, so that the former one may go. A failure is told and tried again;
+ * only a revocation ends it, with a RevokedError.
  */
 import type { Seal } from '../../agent/mod.ts'
 import { PATHS } from '../../api/contract.ts'
 import type { Clock } from '../../base/clock.ts'
 import { isAbort, messageOf } from '../../base/errors.ts'
 import { logger } from '../../base/log.ts'
-import { certInfo, renewAt } from '../../base/pki.ts'
+import { caHash, certInfo, isSignedBy, renewAt, splitPem } from '../../base/pki.ts'
 import { renewCertificate, RevokedError, type NodeSession } from '../../tunnel/mod.ts'
 import { saveNodeIdentity, type NodeIdentity } from './node-identity.ts'
 
@@ -27,6 +28,8 @@ export interface RenewalOptions {
   readonly proxy: (server: string) => string | undefined
   readonly session: Pick<NodeSession, 'reset'>
   keep(next: NodeIdentity): void
+  /** All CAs that count now, the one that signs first, from a server that is connected; undefined while none is. */
+  readonly cas?: ((signal: AbortSignal) => Promise<string | undefined>) | undefined
   /** @default over the network */
   readonly renew?: typeof renewCertificate
 }
@@ -48,6 +51,11 @@ export class Renewal {
     this.#wake.resolve()
   }
 
+  /** A server is connected: look whether the cluster has changed its CA meanwhile. */
+  look(): void {
+    this.#wake.resolve()
+  }
+
   /** Works until the signal aborts. @throws RevokedError */
   async run(signal: AbortSignal): Promise<void> {
     const { clock } = this.#o
@@ -55,10 +63,24 @@ export class Renewal {
       const asked = this.#refused && (this.#triedAt === undefined || clock.monotonic() - this.#triedAt >= REFUSED_MS)
       this.#refused = false
       this.#wake = Promise.withResolvers()
-      if (asked || clock.now() >= renewAt(certInfo(this.#o.identity().certPem))) await this.#renew(signal)
+      if (asked || clock.now() >= renewAt(certInfo(this.#o.identity().certPem)) || (await this.#isOutdated(signal))) await this.#renew(signal)
       const rest = new AbortController()
       await Promise.race([clock.sleep(CHECK_MS, AbortSignal.any([signal, rest.signal])), this.#wake.promise]).finally(() => rest.abort())
       signal.throwIfAborted()
+    }
+  }
+
+  /** Whether this node's certificate is by a CA that no longer signs, or a CA counts that this node does not know. */
+  async #isOutdated(signal: AbortSignal): Promise<boolean> {
+    try {
+      const told = splitPem((await this.#o.cas?.(signal)) ?? '')
+      const { certPem, caPem } = this.#o.identity()
+      const known = new Set(splitPem(caPem).map(caHash))
+      return told[0] !== undefined && (!isSignedBy(certPem, told[0]) || told.some((pem) => !known.has(caHash(pem))))
+    } catch (error) {
+      if (isAbort(error)) throw error
+      log.debug('CAs of the cluster not looked at', { why: messageOf(error) })
+      return false
     }
   }
 

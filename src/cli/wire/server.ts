@@ -12,7 +12,7 @@ import { KINDS } from '../../api/kinds.ts'
 import { createApiServer, createPodStreams, listen, loadDeviceSelectors, type Route, type ServiceAccountKey } from '../../apiserver/mod.ts'
 import { writeFileAtomic } from '../../base/atomic-file.ts'
 import { systemClock } from '../../base/clock.ts'
-import { hasCode } from '../../base/errors.ts'
+import { AppError, hasCode } from '../../base/errors.ts'
 import { logger } from '../../base/log.ts'
 import { Metrics } from '../../base/metrics.ts'
 import { caHash, issue } from '../../base/pki.ts'
@@ -245,6 +245,8 @@ export async function startServer(settings: ServerSettings): Promise<RunningServ
       await writeAccess()
       await publishRootCa(client, next.caBundle)
       await peers?.identify(digestOf(next))
+      // Nodes look whether it is the CA that changed.
+      hub.tellServers()
     }
     const together = shared && peers ? { sync: () => rotateShared({ dataDir: paths.data, records: shared, current: () => identity, others: peers.identities }), onNews: peers.onIdentity } : {}
     scope.run('identity', (signal) => keepIdentity({ dataDir: paths.data, clock, load: loadIdentity, current: () => identity, use, ...together }, signal))
@@ -264,9 +266,14 @@ export async function startServer(settings: ServerSettings): Promise<RunningServ
     }
   } catch (error) {
     await scope.close().catch(() => {}) // The first failure is the one to tell.
-    throw error
+    const { code = '' } = error as NodeJS.ErrnoException
+    if (!NO_ROOM.has(code)) throw error
+    throw new AppError('full', `start server: the file system of "${paths.data}" takes no more (${code}): what is stored is whole; free disk space and start again`, { cause: error })
   }
 }
+
+/** A disk that refuses to be written. */
+const NO_ROOM = new Set(['ENOSPC', 'EDQUOT', 'EROFS'])
 
 function mayPull(user: UserInfo | undefined): boolean {
   return user !== undefined && (user.groups.includes('system:nodes') || user.groups.includes(GROUP_MASTERS)) && user.name !== nodeUser('').name
