@@ -53,6 +53,8 @@ export interface NodeFacts {
   readonly pressure: { readonly memory: boolean; readonly disk: boolean; readonly pid: boolean }
   /** What is left of what pods share; `pressure` is judged by it where it is given. */
   readonly signals?: Signals
+  /** The file system of the data directory takes no writes: mounted so, or turned so by the kernel after an error. @default false */
+  readonly diskReadOnly?: boolean
 }
 
 export interface AgentOptions {

@@ -31,6 +31,11 @@ export async function writeFileAtomic(path: string, data: string | Uint8Array, o
   if (options.sync !== false) await syncDirectory(dir)
 }
 
+/** Whether the disk itself refused a write: it is full, over its quota, or read-only. */
+export function isDiskRefusal(error: unknown): boolean {
+  return ['ENOSPC', 'EDQUOT', 'EROFS'].includes((error as NodeJS.ErrnoException | undefined)?.code ?? '')
+}
+
 /** The text of a file that need not be there. @throws the file system's error when it is there and cannot be read */
 export async function readFileIfAny(path: string): Promise<string | undefined> {
   try {

@@ -1,8 +1,10 @@
 import { test } from 'node:test'
 import assert from 'node:assert/strict'
-import { appendFile, mkdtemp, readFile, readdir, rm, writeFile } from 'node:fs/promises'
+import { appendFile, mkdtemp, readFile, readdir, rename, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { until } from '../../test/kit/until.ts'
+import { FakeClock } from '../base/clock.ts'
 import { openFileStash, type FileStashOptions } from './stash.ts'
 
 const ID = 'core/v1/pods?fieldSelector=spec.nodeName%3Da'
@@ -100,5 +102,24 @@ test('a log that outgrows its snapshot is folded', async () => {
       await stash.flush()
     }
     assert.ok((await readFile(await path())).length < 100_000)
+  })
+})
+
+test('what a disk refused is written when it takes it again, without another change', async () => {
+  await inDirectory(async (directory) => {
+    const clock = new FakeClock()
+    const home = join(directory, 'stash')
+    await using stash = await openFileStash(home, { clock })
+    // A file where the directory was: no write can succeed.
+    await rename(home, `${home}.away`)
+    await writeFile(home, '')
+    stash.replace(ID, { resourceVersion: '7', objects: [pod('a')] })
+    await stash.flush()
+    await rm(home)
+    await rename(`${home}.away`, home)
+    assert.deepEqual(await readdir(home), [])
+    await clock.advance(10_000)
+    await until('the file', async () => (await readdir(home)).some((f) => f.endsWith('.stash')))
+    assert.equal(await names(home), 'a@7')
   })
 })

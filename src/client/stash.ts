@@ -52,6 +52,8 @@ export interface FileStashOptions {
 
 /** A revision without changes is worth a write only this often, ms: an idle node leaves its disk alone. */
 const IDLE_PROGRESS_MS = 10 * 60_000
+/** A disk that refused is asked again after so long, ms. */
+const RETRY_MS = 10_000
 /** A log below this is never folded, bytes. */
 const MIN_LOG = 64 << 10
 /** Longest record believed when reading, bytes. */
@@ -86,6 +88,7 @@ class FileStash implements Stash {
   #timer: Timer | undefined
   #writing: Promise<void> = Promise.resolve()
   #failing = false
+  #closed = false
 
   constructor(directory: string, options: FileStashOptions) {
     this.#directory = directory
@@ -106,17 +109,18 @@ class FileStash implements Stash {
     const read = readStash(bytes, id, this.#options.open ?? ((b) => b))
     if ('why' in read) {
       const aside = `${file.path}.corrupt-${this.#clock.now()}`
-      await rename(file.path, aside)
+      await rename(file.path, aside).catch((error: unknown) => log.warn('damaged stash not moved aside', { path: file.path, error: messageOf(error) }))
       const report = this.#options.onCorrupt ?? ((path, why) => log.warn('stash damaged, moved aside', { path, why }))
       report(aside, read.why)
       return undefined
     }
-    if (read.goodBytes < bytes.length) await truncate(file.path, read.goodBytes)
     for (const [key, object] of read.objects) file.objects.set(key, object)
     file.resourceVersion = file.storedVersion = read.resourceVersion
     file.snapshotBytes = read.snapshotBytes
     file.logBytes = read.goodBytes - read.snapshotBytes
     file.rewrite = false
+    // A disk that refuses to cut the torn tail off is given the whole file later.
+    if (read.goodBytes < bytes.length) await truncate(file.path, read.goodBytes).catch(() => (file.rewrite = true))
     return { resourceVersion: read.resourceVersion, objects: [...file.objects.values()] }
   }
 
@@ -152,6 +156,7 @@ class FileStash implements Stash {
 
   async [Symbol.asyncDispose](): Promise<void> {
     for (const file of this.#files.values()) file.storedAt = -Infinity
+    this.#closed = true
     await this.flush()
     for (const file of this.#files.values()) await file.handle?.close()
     this.#files.clear()
@@ -169,25 +174,32 @@ class FileStash implements Stash {
     return file
   }
 
-  #soon(): void {
-    this.#timer ??= this.#clock.timer('stash write', this.#options.delayMs ?? 200, () => {
+  #soon(ms = this.#options.delayMs ?? 200): void {
+    if (this.#closed) return
+    this.#timer ??= this.#clock.timer('stash write', ms, () => {
       this.#timer = undefined
       void this.flush()
     })
   }
 
   async #write(): Promise<void> {
+    let failure: unknown
+    let at = ''
     for (const file of this.#files.values()) {
       try {
         await this.#writeFile(file)
-        this.#failing = false
       } catch (error) {
-        // Kept in memory and tried again with the next change; a full disk must not stop the node.
+        // Kept in memory and tried again by and by; a full disk must not stop the node.
         file.rewrite = true
-        if (!this.#failing) log.warn('stash not written', { path: file.path, error: messageOf(error) })
-        this.#failing = true
+        failure ??= error
+        at ||= file.path
       }
     }
+    if (failure !== undefined) {
+      if (!this.#failing) log.warn('stash not written, trying again', { path: at, error: messageOf(failure) })
+      this.#soon(RETRY_MS)
+    }
+    this.#failing = failure !== undefined
   }
 
   async #writeFile(file: File): Promise<void> {

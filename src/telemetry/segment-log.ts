@@ -77,6 +77,8 @@ class SegmentLog implements BoundedLog {
   /** The segment whose tail is not trusted any more. */
   #sealed: Segment | undefined
   #dirty = false
+  /** A disk that refuses is told once. */
+  #saveTold = false
   #saveTimer: Timer | undefined
   #closed = false
 
@@ -133,7 +135,8 @@ class SegmentLog implements BoundedLog {
     // What the ledger or a cursor already speaks of is never numbered again.
     this.#assigned = Math.max(this.#last, (newest?.base ?? this.#first) - 1, this.#cursors.most, this.#ledger.at(-1)?.toSeq ?? 0)
     this.#last = Math.max(this.#last, Math.min(this.#assigned, this.#cursors.most))
-    await this.#save()
+    // What is there can be read though nothing can be written now.
+    await this.#save().catch((error: unknown) => this.#saveFailed(error))
   }
 
   append(data: LogRecordData): Promise<number> {
@@ -323,7 +326,8 @@ class SegmentLog implements BoundedLog {
   }
 
   #saveFailed(error: unknown): void {
-    log.warn('state not saved', { directory: this.#options.directory, error: messageOf(error) })
+    if (!this.#saveTold) log.warn('state not saved, trying again', { directory: this.#options.directory, error: messageOf(error) })
+    this.#saveTold = true
     this.#saveSoon()
   }
 
@@ -332,6 +336,7 @@ class SegmentLog implements BoundedLog {
     const state: State = { epoch: this.epoch, first: this.#first, cursors: this.#cursors.toJSON(), ledger: this.#ledger }
     try {
       await writeFileAtomic(join(this.#options.directory, 'state.json'), JSON.stringify(state), { sync: this.#options.durability === 'sync' })
+      this.#saveTold = false
     } catch (error) {
       this.#dirty = true
       throw error

@@ -84,6 +84,8 @@ ${input.logins}`
 export function looksCorrupt(log: string): boolean {
   // A program fault inside the database code has many messages and one place.
   if (/^(panic|fatal error|unexpected fault|SIGSEGV|SIGBUS|\[signal SIG)/m.test(log) && /go\.etcd\.io\/bbolt/.test(log)) return true
+  // A container whose making a full disk cut short, and that was made again: with two of one name it never starts again.
+  if (/failed to recover state: failed to reserve (sandbox|container) name .* is reserved for/.test(log)) return true
   return /invalid database|checksum error|version mismatch|file size too small|page \d+ already freed|page \d+: (multiple references|invalid type|unreachable)|invalid freelist page|assertion failed: Page expected|unexpected fault address|invalid page type|meta(data)?\.db.*(corrupt|input\/output error)|database is not .*initialized/i.test(
     log,
   )

@@ -39,6 +39,7 @@ test('the configuration names our paths and restricts OOM scores only where it m
 test('damaged records are told from other failures', () => {
   assert.ok(looksCorrupt('level=warning msg="failed to load plugin io.containerd.metadata.v1.bolt" error="invalid database"'))
   assert.ok(looksCorrupt('panic: page 5 already freed'))
+  assert.ok(looksCorrupt('level=fatal msg="Failed to run CRI service" error="failed to recover state: failed to reserve container name \\"main_late_default_5_0\\": name \\"main_late_default_5_0\\" is reserved for \\"54b7\\""'))
   assert.equal(looksCorrupt('containerd: listen unix /run/x.sock: bind: address already in use'), false)
   assert.equal(looksCorrupt('failed to load plugin: no space left on device'), false)
 })

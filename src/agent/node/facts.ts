@@ -1,9 +1,11 @@
 /** What this machine is: capacity, addresses, pressures and names, from /proc, the file system and the network interfaces. */
 import { readFileSync } from 'node:fs'
-import { readFile, statfs } from 'node:fs/promises'
+import { open, readFile, statfs } from 'node:fs/promises'
 import { arch, availableParallelism, freemem, networkInterfaces, release, totalmem } from 'node:os'
+import { join } from 'node:path'
 import type { NodeFacts } from '../ports.ts'
 import { amount } from '../pods/quantities.ts'
+import { SEAL_NOTE } from '../seal/sealing.ts'
 import { valueOf, type Signal, type Signals, type Threshold } from './eviction.ts'
 
 export interface FactsOptions {
@@ -32,12 +34,13 @@ export function machineArch(): string {
 /** Reads the machine once; takes a few milliseconds. What cannot be read is left empty. */
 export async function readFacts(options: FactsOptions): Promise<NodeFacts> {
   const text = (path: string): Promise<string> => readFile(path, 'utf8').then((s) => s.trim(), () => '')
-  const [machineID, systemUUID, bootID, os, disk, signals] = await Promise.all([
+  const [machineID, systemUUID, bootID, os, disk, diskReadOnly, signals] = await Promise.all([
     text('/etc/machine-id'),
     text('/sys/class/dmi/id/product_uuid'),
     text('/proc/sys/kernel/random/boot_id'),
     text('/etc/os-release'),
     statfs(options.dataDir).catch(() => undefined),
+    isReadOnly(join(options.dataDir, SEAL_NOTE)),
     readSignals(options.dataDir, options.imageDir ?? options.dataDir),
   ])
   const cpus = availableParallelism()
@@ -73,6 +76,7 @@ export async function readFacts(options: FactsOptions): Promise<NodeFacts> {
     addresses: [...(await addresses()).map((address) => ({ type: 'InternalIP', address })), { type: 'Hostname', address: options.nodeName }],
     pressure: { memory: false, disk: false, pid: false },
     signals,
+    diskReadOnly,
   }
 }
 
@@ -91,6 +95,19 @@ export async function readSignals(dataDir: string, imageDir: string): Promise<Si
     ...(images && { 'imagefs.available': { available: images.bavail * images.bsize, capacity: images.blocks * images.bsize } }),
     ...(images && images.files > 0 && { 'imagefs.inodesFree': { available: images.ffree, capacity: images.files } }),
     ...(ids > 0 && { 'pid.available': { available: Math.max(0, ids - threads), capacity: ids } }),
+  }
+}
+
+/**
+ * Whether the file system of this file takes no writes. Opened for writing and nothing written: permission and mount options do
+ * not show that a file system has stopped itself after an error.
+ */
+async function isReadOnly(file: string): Promise<boolean> {
+  try {
+    await (await open(file, 'r+')).close()
+    return false
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === 'EROFS'
   }
 }
 

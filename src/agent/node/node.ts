@@ -19,6 +19,7 @@ const log = logger('agent.node')
 const SCHEDULE: RetrySchedule = { firstMs: 250, factor: 2, maxMs: 15_000, jitter: 0.5 }
 /** The status is written this often even when nothing changed, ms: the link tells that the node lives, and this costs its line 12 kB a time. */
 const REFRESH_MS = 1_800_000
+const READ_ONLY = 'the file system of the data directory is read-only, as after an error of the disk: pods run on, nothing new can be kept; repair it and mount it again'
 /** A clock that is off by more is told, ms; certificates are made for a day of it, so this is early. */
 const CLOCK_OFF_MS = 300_000
 /** How often the machine is looked at for pressure and addresses, ms. */
@@ -198,7 +199,7 @@ export class NodeObject {
   #status(): NodeStatus {
     const facts = this.#facts as NodeFacts
     const runtime = this.#o.runtimeState()
-    const readyProblem = !runtime.ok ? runtime.message : this.networkReady ? undefined : 'container runtime network not ready: no podCIDR is assigned to this node yet'
+    const readyProblem = facts.diskReadOnly === true ? READ_ONLY : !runtime.ok ? runtime.message : this.networkReady ? undefined : 'container runtime network not ready: no podCIDR is assigned to this node yet'
     return {
       capacity: { ...facts.capacity },
       allocatable: { ...facts.allocatable },

@@ -15,6 +15,8 @@ import type { Seal } from '../ports.ts'
 const log = logger('agent.seal')
 /** First bytes of what is sealed; what begins otherwise was written before there was a key, and is read as it is. */
 const MAGIC = Buffer.from('SKS1')
+/** In the agent's directory: where the key is. Always there. */
+export const SEAL_NOTE = 'seal.json'
 const NONCE = 12
 const TAG = 16
 const KEY = 32
@@ -93,7 +95,7 @@ export async function openSealing(options: SealingOptions): Promise<Sealing> {
     const fresh = key === undefined
     key ??= randomBytes(KEY)
     place = await writeKey(place, key, options, tpm, fresh)
-    await writeFileAtomic(join(directory, 'seal.json'), JSON.stringify({ place, id: idOf(key) }))
+    await writeFileAtomic(join(directory, SEAL_NOTE), JSON.stringify({ place, id: idOf(key) }))
     if (note && note.place !== place) await forgetKey(note.place, directory)
     log.info('seal key made', { place, apart: place !== 'beside' })
   }
@@ -109,7 +111,7 @@ function whereOf(place: Place, { directory, keyFile }: SealingOptions): string {
 }
 
 async function readNote(directory: string): Promise<{ place: Place; id: string } | undefined> {
-  const path = join(directory, 'seal.json')
+  const path = join(directory, SEAL_NOTE)
   const text = await readFileIfAny(path)
   if (text === undefined) return undefined
   try {

@@ -61,7 +61,8 @@ export class Tokens {
     try {
       const fresh = await this.#ask(request)
       this.#kept.set(file, fresh)
-      await this.#save(file, fresh)
+      // A disk that is full must not keep a pod from starting: a boot without server would miss this one, nothing else.
+      await this.#save(file, fresh).catch((error: unknown) => log.warn('token not kept on disk', { file, error: messageOf(error) }))
       if (request.audiences.length === 0) this.#onToken(fresh.token)
       return fresh.token
     } catch (error) {

@@ -73,8 +73,8 @@ async function runNode(settings: AgentSettings, signal: AbortSignal): Promise<vo
   const rules = settings.devices.map(parseDeviceRule)
   const kubelet = kubeletSettings(settings.kubelet)
   await using scope = new Scope('agent', signal)
-  scope.onClose(await lockDirectory(join(paths.data, 'agent/lock'), 'agent'))
   await mkdir(paths.run, { recursive: true, mode: 0o711 })
+  scope.onClose(await lockDirectory(join(paths.data, 'agent/lock'), 'agent', join(paths.run, 'agent.lock')))
   await probePathMtu()
   const proxy = (server: string): string | undefined => proxyFor(server, settings.env['HTTPS_PROXY'] ?? settings.env['https_proxy'], settings.env['NO_PROXY'] ?? settings.env['no_proxy'])
 

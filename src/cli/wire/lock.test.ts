@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
-import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'node:test'
@@ -33,6 +33,21 @@ test('a lock is refused while its process lives, and taken over from a dead, a r
     assert.deepEqual(readdirSync(dir), [])
   } finally {
     holder.kill('SIGKILL')
+    rmSync(dir, { recursive: true, force: true })
+  }
+})
+
+test('a directory whose disk is full is locked at the spare place', { skip: !existsSync('/dev/full') && 'needs /dev/full' }, async () => {
+  const dir = mkdtempSync(join(tmpdir(), 'skerry-lock-'))
+  try {
+    // What is written first goes to a device that is always full.
+    symlinkSync('/dev/full', join(dir, `lock.${process.pid}`))
+    const unlock = await lockDirectory(join(dir, 'lock'), 'agent', join(dir, 'spare'))
+    assert.equal(readFileSync(join(dir, 'spare'), 'utf8'), `${process.pid} ${startTime(process.pid)}`)
+    assert.equal(existsSync(join(dir, 'lock')), false)
+    await unlock()
+    assert.deepEqual(readdirSync(dir), [])
+  } finally {
     rmSync(dir, { recursive: true, force: true })
   }
 })

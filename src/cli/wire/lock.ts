@@ -1,10 +1,14 @@
-/** Keeps a second process off a directory. A lock left by a dead process is taken over. */
+/** Keeps a second process off a directory. A lock left by a dead process is taken over. A disk that takes no lock stops nobody. */
 import { link, mkdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { dirname } from 'node:path'
+import { isDiskRefusal } from '../../base/atomic-file.ts'
 import { AppError } from '../../base/errors.ts'
 
-/** @returns how to unlock. @throws AppError `exists` naming the process that holds it */
-export async function lockDirectory(path: string, what: string): Promise<() => Promise<void>> {
+/**
+ * @param spare a path on another file system for the lock, taken when the disk of `path` is full or read-only
+ * @returns how to unlock. @throws AppError `exists` naming the process that holds it
+ */
+export async function lockDirectory(path: string, what: string, spare?: string): Promise<() => Promise<void>> {
   try {
     await mkdir(dirname(path), { recursive: true, mode: 0o700 })
   } catch (error) {
@@ -18,12 +22,14 @@ export async function lockDirectory(path: string, what: string): Promise<() => P
       await link(own, path)
       return () => rm(path, { force: true })
     } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== 'EEXIST' || tries > 1) throw error
+      const refused = spare !== undefined && isDiskRefusal(error)
+      if ((!refused && (error as NodeJS.ErrnoException).code !== 'EEXIST') || tries > 1) throw error
       const [pid, start] = (await readFile(path, 'utf8').catch(() => '')).split(' ')
       // A pid alone may belong to another program after a boot; its start time tells.
       if (pid !== undefined && pid !== '' && Number(pid) !== process.pid && (await startOf(Number(pid))) === start) {
         throw new AppError('exists', `start ${what}: process ${pid} already uses this data directory ("${dirname(path)}"): stop it, or give another --data-dir`)
       }
+      if (refused) return await lockDirectory(spare, what)
       await rm(path, { force: true })
     } finally {
       await rm(own, { force: true })
