@@ -4,8 +4,7 @@
  */
 import { KINDS } from '../../api/kinds.ts'
 import type { Schema } from '../../api/schema-types.ts'
-import { ApiError, fieldInvalid, invalid, methodNotAllowed } from '../../api/status.ts'
-import { messageOf } from '../../base/errors.ts'
+import { ApiError, invalid, methodNotAllowed } from '../../api/status.ts'
 import type { CompiledRules } from '../cel/rules.ts'
 import { isTrue, type Crd } from '../crd-status.ts'
 import { keyOf, storageName } from '../resources.ts'
@@ -19,7 +18,6 @@ export const customRules: AdmissionPlugin = {
   async validate(event) {
     const { call, verb, object, old } = event
     if (verb === 'delete') return
-    if (call.def === KINDS.MutatingWebhookConfiguration || call.def === KINDS.ValidatingWebhookConfiguration) return checkConditions(event)
     const { custom } = call.def
     if (custom && verb === 'create') refuseWhileEnding(event)
     if (!custom) return call.def === KINDS.CustomResourceDefinition && call.info.subresource === undefined ? checkDefinition(event) : undefined
@@ -40,28 +38,6 @@ function refuseWhileEnding({ core, call: { def } }: AdmissionEvent): void {
   if (!crd || !isTrue(crd as Crd, 'Terminating')) return
   const { status } = methodNotAllowed(def, 'create')
   throw new ApiError({ ...status, message: 'create not allowed while custom resource definition is terminating' })
-}
-
-/** Refuses match conditions that do not compile; those of before stay as they are. */
-async function checkConditions({ call, object, old }: AdmissionEvent): Promise<void> {
-  const known = new Set(conditionsOf(old).map((c) => c.expression))
-  const fresh = conditionsOf(object).filter((c) => !known.has(c.expression))
-  if (fresh.length === 0) return
-  const { compileCondition } = await import('../cel/conditions.ts')
-  const errors = fresh.flatMap(({ path, expression }) => {
-    try {
-      compileCondition(expression)
-      return []
-    } catch (error) {
-      return [fieldInvalid(path, expression, messageOf(error))]
-    }
-  })
-  if (errors.length > 0) throw invalid(call.def, object.metadata.name ?? '', errors)
-}
-
-function conditionsOf(object: object | undefined): { path: string; expression: string }[] {
-  const hooks = (object as { webhooks?: { matchConditions?: { expression?: string }[] }[] } | undefined)?.webhooks ?? []
-  return hooks.flatMap((w, i) => (w.matchConditions ?? []).map((c, j) => ({ path: `webhooks[${i}].matchConditions[${j}].expression`, expression: c.expression ?? '' })))
 }
 
 /** Refuses rules that do not compile; those of the version before stay as they are. */

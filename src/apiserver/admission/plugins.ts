@@ -4,6 +4,7 @@ import { certificateDoors } from './certificates.ts'
 import type { AdmissionPlugin } from './chain.ts'
 import { claimResize } from './claim-resize.ts'
 import { customRules } from './custom-rules.ts'
+import { writtenExpressions } from './written-expressions.ts'
 import { defaultIngressClass } from './default-ingress-class.ts'
 import { defaultTolerations } from './default-tolerations.ts'
 import { escalation } from './escalation.ts'
@@ -31,6 +32,6 @@ const serveAtOnce: AdmissionPlugin = {
 export function admissionPlugins(): AdmissionPlugin[] {
   return [
     namespaceLifecycle, limitRanger, serviceAccount, priority, defaultTolerations, runtimeClass, defaultStorageClass, storageProtection, defaultIngressClass, mutatingWebhooks,
-    customRules, systemPriorities, nodeRestriction, claimResize, escalation, podSecurity, certificateDoors, certificateSubject, validatingWebhooks, resourceQuota, serviceClaims, serveAtOnce,
+    customRules, writtenExpressions, systemPriorities, nodeRestriction, claimResize, escalation, podSecurity, certificateDoors, certificateSubject, validatingWebhooks, resourceQuota, serviceClaims, serveAtOnce,
   ]
 }

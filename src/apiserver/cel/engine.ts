@@ -26,6 +26,8 @@ const MAX_TEXT = 100_000
 
 export interface Compiled {
   readonly program: Program
+  /** What it evaluates to. */
+  readonly type: Type
   /** What it may cost at most, by the sizes its variables' types allow. */
   readonly maxCost: number
   /** Variables that it names. */
@@ -46,7 +48,7 @@ function functions(): Functions {
 }
 
 /** @throws CompileError; also with Kubernetes' words when the result is not of type `wanted` */
-export function compile(text: string, variables: Readonly<Record<string, Type>>, wanted: 'bool' | 'string'): Compiled {
+export function compile(text: string, variables: Readonly<Record<string, Type>>, wanted: 'bool' | 'string' | 'any'): Compiled {
   let checked: Checked
   let node: Node
   try {
@@ -59,10 +61,10 @@ export function compile(text: string, variables: Readonly<Record<string, Type>>,
     throw error
   }
   const { kind } = checked.type
-  if (kind !== wanted && kind !== 'dyn') throw new CompileError('')
+  if (wanted !== 'any' && kind !== wanted && kind !== 'dyn') throw new CompileError('')
   const names = new Set<string>()
   for (const [n] of checked.types) if (n.k === 'id') names.add(n.name)
-  return { program: program(checked), maxCost: estimate(checked).max, names }
+  return { program: program(checked), type: checked.type, maxCost: estimate(checked).max, names }
 }
 
 /** `ERROR: <input>:1:5: …` with the line and an arrow under the place. */
