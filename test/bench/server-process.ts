@@ -31,7 +31,10 @@ export interface ServerProcess {
 export async function startServerProcess(port: number, bundle: string | undefined, flags: readonly string[] = []): Promise<ServerProcess> {
   const dir = mkdtempSync(join(tmpdir(), 'bench-server-'))
   const launcher = readFileSync(join(ROOT, 'bin/skerry'), 'utf8')
-  const v8 = launcher.match(/--[a-z-]+=\d+/g) ?? []
+  const ofServer = /\|\| v8=(\S+)/.exec(launcher)?.[1]
+  const ofAll = /^exec \S+ (.*) \$v8 /m.exec(launcher)?.[1]
+  if (ofServer === undefined || ofAll === undefined) throw new Error('read bin/skerry: its flags of V8 are not where they were')
+  const v8 = [...ofAll.split(' '), ofServer]
   const env = { ...Object.fromEntries([...launcher.matchAll(/^export (\w+)=(\S+)$/gm)].map((m) => [m[1], m[2]])), ...process.env }
   const main = bundle === undefined ? join(ROOT, 'src/cli/main.ts') : join(bundle, 'skerry.mjs')
   const started = performance.now()

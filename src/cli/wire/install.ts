@@ -16,11 +16,13 @@ import { SKERRY_VERSION } from '../version.ts'
 const ARCHS = ['x64', 'arm64'] as const
 type Arch = (typeof ARCHS)[number]
 
-/** Launcher inside the archive: no checkout around it. */
+/** Launcher inside the archive: no checkout around it. Its flags are those of `bin/skerry`. */
 const LAUNCHER = `#!/bin/sh
 here=$(cd "$(dirname "$(readlink -f "$0")")/.." && pwd)
 export MALLOC_ARENA_MAX=1
-exec "$here/bin/node" --expose-gc --max-semi-space-size=1 --heap-growing-percent=60 --invocation-count-for-maglev=4000 --invocation-count-for-turbofan=30000 "$here/dist/skerry.mjs" "$@"
+v8='--max-semi-space-size=1 --invocation-count-for-maglev=4000 --invocation-count-for-turbofan=30000'
+[ "\${1:-}" != server ] || v8=--max-semi-space-size=2
+exec "$here/bin/node" --expose-gc --heap-growing-percent=60 $v8 "$here/dist/skerry.mjs" "$@"
 `
 
 /** The root of this installation: where dist/ and script/ stand, from source and from the bundle. */
