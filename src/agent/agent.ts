@@ -4,7 +4,7 @@
  */
 import { join } from 'node:path'
 import { mkdir } from 'node:fs/promises'
-import type { Node, Pod, Service } from '../api/gen/types.ts'
+import type { Node, Pod, Service, Volume } from '../api/gen/types.ts'
 import { ANN_LOCAL_PATH } from '../api/volumes.ts'
 import type { KubeObject } from '../api/meta.ts'
 import { hasCode, messageOf } from '../base/errors.ts'
@@ -33,13 +33,15 @@ import { Pods } from './pods/manager.ts'
 import { containersOf, isTerminal, uidOf } from './pods/names.ts'
 import { latest } from './pods/planner.ts'
 import { Probes } from './pods/probes.ts'
+import { amount } from './pods/quantities.ts'
 import { serviceEnv } from './pods/service-env.ts'
 import { StatusWriter } from './pods/status-writer.ts'
 import { UserNamespaces } from './pods/user-namespaces.ts'
 import { RuntimeView } from './pods/view.ts'
 import type { AgentOptions, NodeFacts } from './ports.ts'
 import { NODES, PODS, SERVICES } from './refs.ts'
-import { lookAtMachine, resourceMetrics, Stats } from './stats/summary.ts'
+import { lookAtMachine, resourceMetrics, Stats, type Running } from './stats/summary.ts'
+import type { PodPlaces } from './stats/whole.ts'
 import { StaticPods } from './static/static-pods.ts'
 import { createHandler } from './streams/handler.ts'
 import { runLogRotation } from './streams/log-rotation.ts'
@@ -229,16 +231,12 @@ export function createAgent(options: AgentOptions): Agent {
     },
   })
 
-  const stats = new Stats({
-    nodeName,
-    clock,
-    look: () => lookAtMachine(dirs.data, clock, () => runtime.containers.stats()),
-    running: () =>
+  const runningNow = (): Running[] =>
       (manager?.list() ?? []).flatMap((p) => {
         const { namespace = '', name = '', uid = '' } = p.metadata ?? {}
-        return view.pod(uid).containers.filter((c) => c.state === 'running').map((c) => ({ id: c.id, name: c.name, startedAtMs: c.startedAtMs, pod: { namespace, name, uid } }))
-      }),
-  })
+        return view.pod(uid).containers.filter((c) => c.state === 'running').map((c) => ({ id: c.id, name: c.name, image: c.image, startedAtMs: c.startedAtMs, pod: { namespace, name, uid } }))
+      })
+  const stats = new Stats({ nodeName, clock, look: () => lookAtMachine(dirs.data, clock, () => runtime.containers.stats()), running: runningNow })
   const collector =
     options.imageDirectory === undefined
       ? undefined
@@ -278,6 +276,19 @@ export function createAgent(options: AgentOptions): Agent {
     processes: async (pod) => (await cgroups?.processes(pod)) ?? 0,
     say: sayOfNode,
   })
+  const writtenBy = (v: Volume): boolean => (v.emptyDir !== undefined && !v.emptyDir.medium) || v.persistentVolumeClaim !== undefined || v.ephemeral !== undefined
+  const places = async (uid: string): Promise<PodPlaces | undefined> => {
+    const pod = manager?.list().find((p) => uidOf(p) === uid)
+    const { name = '', namespace = '' } = pod?.metadata ?? {}
+    return (
+      pod && {
+        pod,
+        volumes: (pod.spec?.volumes ?? []).filter((v) => (writtenBy(v) || v.emptyDir)).map((v) => ({ name: v.name, path: volumes.pathOf(pod, v), owned: writtenBy(v), claim: v.persistentVolumeClaim?.claimName ?? (v.ephemeral && `${name}-${v.name}`) })),
+        logs: logDir(namespace, name, uid),
+        pid: pod.spec?.hostNetwork ? undefined : await cgroups?.anyProcess(pod),
+      }
+    )
+  }
   /** What a look at the node demands is done beside, one thing at a time. */
   let relieve = (): void => {}
   let goingDown = false
@@ -305,7 +316,13 @@ export function createAgent(options: AgentOptions): Agent {
         pending.set(statuses.pending)
         return metrics.text()
       },
-      usage: async (json) => (json ? JSON.stringify(await stats.summary()) : resourceMetrics(await stats.summary())),
+      usage: async (page) => {
+        const summary = await stats.summary()
+        if (page === 'resource') return resourceMetrics(summary)
+        const { cadvisorPage, wholeSummary } = await import('./stats/whole.ts')
+        const { cpu, memory } = node.facts?.capacity ?? {}
+        return page === 'summary' ? JSON.stringify(await wholeSummary(summary, places)) : await cadvisorPage(summary, runningNow(), { cores: amount(cpu), memory: amount(memory) }, places)
+      },
     }),
     kick() {
       statuses.kick()

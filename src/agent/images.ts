@@ -55,6 +55,8 @@ export class Images {
   readonly #unreachable = new Map<string, number>()
   #free: number
   readonly #queue: (() => void)[] = []
+  /** Pulls under way, by reference and login; bounded by `parallel`. */
+  readonly #shared = new Map<string, { readonly over: AbortController; waiting: number; readonly done: Promise<string> }>()
   /** Pulls under way, by whole reference: told when the server has not got the image. */
   readonly #pulling = new Map<string, Set<() => void>>()
 
@@ -117,7 +119,7 @@ export class Images {
       say('Normal', 'Pulling', `Pulling image "${image}"`)
       const auth = await credentials(request, image)
       const cut = AbortSignal.any([signal, limit.signal])
-      const id = await abortable(runtime.images.pull(image, auth, cut), cut)
+      const id = await this.#together(image, auth, cut)
       const info = await runtime.images.find(image)
       const took = (ms: number): string => `${(ms / 1000).toFixed(3).replace(/\.?0+$/, '')}s`
       const end = clock.monotonic()
@@ -138,6 +140,27 @@ export class Images {
     } finally {
       timer?.cancel()
       this.#leave()
+    }
+  }
+
+  /** One pull for all who ask for the same with the same login while it goes on; it ends early when nobody waits for it any more. */
+  async #together(image: string, auth: { username: string; password: string } | undefined, signal: AbortSignal): Promise<string> {
+    const key = JSON.stringify([image, auth?.username, auth?.password])
+    let one = this.#shared.get(key)
+    if (!one) {
+      const over = new AbortController()
+      one = { over, waiting: 0, done: this.#options.runtime.images.pull(image, auth, over.signal) }
+      this.#shared.set(key, one)
+    }
+    one.waiting++
+    try {
+      return await abortable(one.done, signal)
+    } finally {
+      // Whoever asks from now on asks anew.
+      if (--one.waiting === 0 || !signal.aborted) {
+        if (this.#shared.get(key) === one) this.#shared.delete(key)
+      }
+      if (one.waiting === 0) one.over.abort()
     }
   }
 

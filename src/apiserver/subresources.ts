@@ -15,7 +15,7 @@ import { get } from './verbs/read.ts'
 import { changeObject, update } from './verbs/write.ts'
 
 const STATUS_LIKE = new Set(['status', 'ephemeralcontainers', 'resize', 'approval', 'finalize'])
-const NODE_PAGES = new Set(['/metrics', '/metrics/resource', '/stats/summary', '/healthz'])
+const NODE_PAGES = new Set(['/metrics', '/metrics/resource', '/metrics/cadvisor', '/stats/summary', '/healthz'])
 const STREAMS = new Set(['log', 'exec', 'attach', 'portforward'])
 
 /** Answers a request below an object. @throws ApiError 404 for a subresource the kind has not, 405 for a verb it has not */

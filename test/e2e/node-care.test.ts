@@ -33,10 +33,11 @@ metadata: {name: web, labels: {app: web}}
 spec:
   terminationGracePeriodSeconds: 1
   containers:
-  - {name: main, image: busy, resources: {limits: {cpu: 100m}}, volumeMounts: [{name: login, mountPath: /login}]}
-  volumes: [{name: login, secret: {secretName: login}}]
+  - {name: main, image: busy, resources: {limits: {cpu: 100m}}, volumeMounts: [{name: login, mountPath: /login}, {name: scratch, mountPath: /scratch}]}
+  volumes: [{name: login, secret: {secretName: login}}, {name: scratch, emptyDir: {}}]
 `)
     await site.kubectl('wait', '--for=condition=Ready', 'pod/web', '--timeout=60s')
+    await site.kubectl('exec', 'web', '--', 'busybox', 'dd', 'if=/dev/zero', 'of=/scratch/file', 'bs=1000', 'count=100')
   })
   after(async () => assert.deepEqual(await site?.close(), []))
 
@@ -50,6 +51,16 @@ spec:
     assert.ok(cpu >= 50 && cpu <= 150, pods)
     assert.match(await site.kubectl('top', 'pods', '--containers', '-l', 'app=web'), /web\s+main\s+\d+m\s+\d+Mi/)
     assert.match(await site.kubectl('top', 'nodes'), new RegExp(`${NODE}\\s+\\d+m\\s+\\d+%\\s+\\d+Mi\\s+\\d+%`))
+    const page = await site.kubectl('get', '--raw', `/api/v1/nodes/${NODE}/proxy/metrics/cadvisor`)
+    assert.match(page, /^machine_cpu_cores [1-9]/m)
+    assert.match(page, /^container_cpu_usage_seconds_total\{container="main",id="[^"]+",image="[^"]*busy[^"]*",name="[0-9a-f]{64}",namespace="default",pod="web",cpu="total"\} [\d.]+ \d{13}$/m)
+    assert.match(page, /^container_network_transmit_bytes_total\{container="",id="[^"]+",image="",name="",namespace="default",pod="web",interface="eth0"\} \d+ \d{13}$/m)
+    const whole = JSON.parse(await site.kubectl('get', '--raw', `/api/v1/nodes/${NODE}/proxy/stats/summary`)) as { node: { network?: { rxBytes: number } }; pods: { network?: { name: string }; volume?: { name: string; usedBytes: number }[]; 'ephemeral-storage': { usedBytes: number } }[] }
+    assert.ok((whole.node.network?.rxBytes ?? 0) > 0)
+    assert.equal(whole.pods[0]?.network?.name, 'eth0')
+    const [scratch] = whole.pods[0]?.volume ?? []
+    assert.ok(scratch?.name === 'scratch' && scratch.usedBytes >= 100_000 && scratch.usedBytes < 200_000, JSON.stringify(scratch))
+    assert.ok((whole.pods[0]?.['ephemeral-storage'].usedBytes ?? 0) >= scratch.usedBytes)
     const summary = JSON.parse(await site.kubectl('get', '--raw', `/api/v1/nodes/${NODE}/proxy/stats/summary`)) as { pods: { podRef: { name: string } }[] }
     assert.deepEqual(summary.pods.map((p) => p.podRef.name), ['web'])
     assert.match(await site.kubectl('get', '--raw', `/api/v1/nodes/${NODE}/proxy/metrics/resource`), /container_memory_working_set_bytes\{container="main",namespace="default",pod="web"\} \d{4,}/)

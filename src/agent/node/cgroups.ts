@@ -84,6 +84,15 @@ export class Cgroups {
     return Math.max(0, ...counts)
   }
 
+  /** Any process of a pod: it shows the pod's namespaces. */
+  async anyProcess(pod: Readonly<Pod>): Promise<number | undefined> {
+    for (const dir of await this.#dirs(this.parentOf(uidOf(pod), qosOf(pod.spec)))) {
+      const pid = await firstOf(dir)
+      if (pid !== undefined) return pid
+    }
+    return undefined
+  }
+
   /** Uids that have a cgroup here. */
   async uids(): Promise<readonly string[]> {
     const found = new Set<string>()
@@ -144,6 +153,17 @@ export class Cgroups {
       }),
     )
   }
+}
+
+/** The first process in a tree. */
+async function firstOf(dir: string): Promise<number | undefined> {
+  const pid = Number((await readFile(join(dir, 'cgroup.procs'), 'utf8').catch(() => '')).split('\n')[0])
+  if (pid > 0) return pid
+  for (const e of await readdir(dir, { withFileTypes: true }).catch(() => [])) {
+    const found = e.isDirectory() ? await firstOf(join(dir, e.name)) : undefined
+    if (found !== undefined) return found
+  }
+  return undefined
 }
 
 /** v1: a cpuset without cpus and mems takes no process. */

@@ -12,7 +12,7 @@ const sample = (ms: number, cpu: number, containers: [string, number, number][])
   disk: { total: 100, free: 40, inodes: 10, inodesFree: 4 },
   containers: containers.map(([id, cpuNanos, memoryBytes]) => ({ id, cpuNanos, memoryBytes, writableBytes: 7 })),
 })
-const running = (id: string, name: string, uid: string, startedAtMs = 1_600_000_000_000): Running => ({ id, name, startedAtMs, pod: { namespace: 'default', name: `pod-${uid}`, uid } })
+const running = (id: string, name: string, uid: string, startedAtMs = 1_600_000_000_000): Running => ({ id, name, image: 'busy', startedAtMs, pod: { namespace: 'default', name: `pod-${uid}`, uid } })
 
 test('rates are between two looks, a pod is the sum of its containers, the node is itself', () => {
   const s = summarize('n1', sample(0, 0, [['a', 1e9, 1], ['b', 0, 1]]), sample(2_000, 3e9, [['a', 2e9, 50], ['b', 1e9, 60], ['gone', 1, 1]]), [running('a', 'main', 'u1'), running('b', 'side', 'u1')], 0)

@@ -34,7 +34,7 @@ export interface ContainerSample {
 }
 
 /** Names of a running container of this node. */
-export interface Running extends Pick<Container, 'id' | 'name' | 'startedAtMs'> {
+export interface Running extends Pick<Container, 'id' | 'name' | 'startedAtMs' | 'image'> {
   readonly pod: { readonly namespace: string; readonly name: string; readonly uid: string }
 }
 

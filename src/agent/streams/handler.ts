@@ -30,8 +30,8 @@ export interface HandlerOptions {
   readonly logDir: (namespace: string, name: string, uid: string) => string
   /** Prometheus text. */
   readonly metrics: () => string
-  /** What node and containers use: `json` for /stats/summary, else /metrics/resource. */
-  readonly usage: (json: boolean) => Promise<string>
+  /** What node and containers use, as one of the kubelet's pages. */
+  readonly usage: (page: 'summary' | 'resource' | 'cadvisor') => Promise<string>
 }
 
 /** How long a request waits for an agent that has just started, ms. */
@@ -63,9 +63,11 @@ export function createHandler(options: HandlerOptions): NodeHandler {
 
 async function route(options: HandlerOptions, url: URL, respond: Respond): Promise<void> {
   const [kind, namespace = '', name = '', container = ''] = url.pathname.split('/').slice(1).map(decodeURIComponent)
-  if (url.pathname === '/metrics/resource') return void respond(200, { 'content-type': 'text/plain; version=0.0.4' }).end(await options.usage(false))
+  for (const page of ['resource', 'cadvisor'] as const) {
+    if (url.pathname === `/metrics/${page}`) return void respond(200, { 'content-type': 'text/plain; version=0.0.4' }).end(await options.usage(page))
+  }
   if (kind === 'metrics') return void respond(200, { 'content-type': 'text/plain; version=0.0.4' }).end(options.metrics())
-  if (url.pathname === '/stats/summary') return void respond(200, { 'content-type': 'application/json' }).end(await options.usage(true))
+  if (url.pathname === '/stats/summary') return void respond(200, { 'content-type': 'application/json' }).end(await options.usage('summary'))
   if (kind === 'healthz') return void respond(200, { 'content-type': 'text/plain' }).end('ok')
   if (kind === undefined || !['containerLogs', 'exec', 'attach', 'portForward'].includes(kind)) {
     throw new AppError('not-found', `answer request: this node has nothing at "${url.pathname}"`)
