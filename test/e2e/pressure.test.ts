@@ -1,6 +1,6 @@
 /** A node whose disk fills and a pod that talks much, with the real kubectl and containerd: who goes, who stays, and no line lost. */
 import assert from 'node:assert/strict'
-import { execFileSync } from 'node:child_process'
+import { execFileSync, type ChildProcess } from 'node:child_process'
 import { mkdirSync, readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
@@ -19,6 +19,7 @@ function unmount(path: string): void {
 
 describe('a node that is short of something', { skip: cannotRunContainers() }, () => {
   let site: Site
+  let agent: ChildProcess
 
   before(async () => {
     unmount(`/tmp/${LAB.name}-press/${NODE}`)
@@ -28,7 +29,7 @@ describe('a node that is short of something', { skip: cannotRunContainers() }, (
     await site.startServer()
     await site.skerry('image', 'import', await busyboxArchive(site.dir, 'busy', "trap 'exit 0' TERM; while :; do sleep 1; done"))
     const token = (await site.skerry('token', 'create', '--node', NODE)).trim()
-    site.startAgent(NODE, '--token', token, '--eviction-hard', 'nodefs.available<150Mi', '--eviction-pressure-transition-period', '1s', '--kubelet-arg', 'container-log-max-size=64Ki', '--kubelet-arg', 'container-log-max-files=100')
+    agent = site.startAgent(NODE, '--token', token, '--eviction-hard', 'nodefs.available<150Mi', '--eviction-pressure-transition-period', '1s', '--shutdown-grace-period', '20s', '--kubelet-arg', 'container-log-max-size=64Ki', '--kubelet-arg', 'container-log-max-files=100')
     await site.nodeReady(NODE)
   })
   after(async () => {
@@ -45,11 +46,11 @@ metadata: {name: talker}
 spec:
   terminationGracePeriodSeconds: 1
   containers:
-  - {name: main, image: busy, command: [sh, -c, "i=0; while [ $i -lt 200 ]; do j=0; while [ $j -lt 100 ]; do echo line $i $j; j=$((j+1)); done; i=$((i+1)); sleep 0.1; done; echo end; sleep 600"]}
+  - {name: main, image: busy, command: [sh, -c, "i=0; while [ $i -lt 150 ]; do j=0; while [ $j -lt 100 ]; do echo line $i $j; j=$((j+1)); done; i=$((i+1)); sleep 0.1; done; echo end; sleep 600"]}
 `)
     await eventually('the end of the talk', async () => (await site.kubectl('logs', 'talker', '--tail=1')).trim() === 'end', 120_000, 1000)
     const lines = (await site.kubectl('logs', 'talker')).trim().split('\n')
-    assert.equal(lines.length, 20_001)
+    assert.equal(lines.length, 15_001)
     for (const [at, l] of lines.slice(0, -1).entries()) assert.equal(l, `line ${Math.floor(at / 100)} ${at % 100}`)
     const pod = await site.get<Pod>('pod', 'talker')
     const dir = join(site.data(NODE), 'agent/logs/pods', `default_talker_${pod.metadata?.uid}`, 'main')
@@ -93,5 +94,16 @@ spec:
     }, 60_000)
     assert.equal((await site.get<Pod>('pod', 'modest')).status?.phase, 'Running')
     assert.equal((await site.get<Pod>('pod', 'modest')).status?.containerStatuses?.[0]?.restartCount, 0)
+  })
+
+  test('when the machine goes down its pods end in time, told as such', async () => {
+    agent.kill('SIGPWR')
+    const ended = await eventually('modest ended', async () => {
+      const p = await site.get<Pod>('pod', 'modest')
+      return p.status?.phase === 'Failed' && p
+    }, 60_000)
+    assert.deepEqual([ended.status?.reason, ended.status?.message], ['Terminated', 'Pod was terminated in response to imminent node shutdown.'])
+    const ready = (await site.get<Node>('node', NODE)).status?.conditions?.find((c) => c.type === 'Ready')
+    assert.deepEqual([ready?.status, ready?.message], ['False', 'node is shutting down'])
   })
 })

@@ -94,8 +94,8 @@ export class Site {
   }
 
   /** Starts `skerry agent` on the machine of that name; with a token it joins. */
-  startAgent(name: string, ...flags: string[]): void {
-    this.start(name, this.lab.host(name), SKERRY, ['agent', '--server', this.url, '--node-name', name, '--data-dir', this.data(name), ...flags])
+  startAgent(name: string, ...flags: string[]): ChildProcess {
+    return this.start(name, this.lab.host(name), SKERRY, ['agent', '--server', this.url, '--node-name', name, '--data-dir', this.data(name), ...flags])
   }
 
   /** Starts an agent with a fresh token and waits until its node is Ready. */
