@@ -17,6 +17,7 @@ import type { Obj } from './stored-text.ts'
 import { removeObject } from './verbs/delete.ts'
 import { checkDeleteOptions, checkWriteOptions } from './verbs/options.ts'
 import { changeObject } from './verbs/write.ts'
+import { admitSent } from './webhooks/admission.ts'
 
 const REFUSED = 'Cannot evict pod as it would violate the pod\'s disruption budget.'
 /** Evictions that a budget may wait to see happen. */
@@ -28,9 +29,11 @@ export async function evict(core: Core, call: Call): Promise<ApiResponse> {
   const { def, info } = call
   checkWriteOptions(call, 'CreateOptions')
   const name = info.name as string
-  const eviction = ((await readObject(call)).sent ?? {}) as Partial<Eviction>
-  const told = eviction.metadata?.name
+  const sent = ((await readObject(call)).sent ?? {}) as Partial<Eviction>
+  const told = sent.metadata?.name
   if (told !== undefined && told !== '' && told !== name) throw badRequest('name in URL does not match name in Eviction object')
+  const eviction = { ...sent, kind: 'Eviction', apiVersion: 'policy/v1', metadata: { ...sent.metadata, name, namespace: info.namespace as string } } as Obj & Eviction
+  await admitSent(core, call, eviction, 'policy', 'Eviction')
   const asked = (eviction.deleteOptions ?? {}) as DeleteOptions
   checkDeleteOptions(asked)
   const dryRun = isDryRun(call.query) || (asked.dryRun?.length ?? 0) > 0
@@ -43,7 +46,8 @@ export async function evict(core: Core, call: Call): Promise<ApiResponse> {
   }
   // The reason stays readable for as long as the pod takes to end.
   if (!dryRun) await change(core, call, name, (p) => toldOf(p as Obj & Pod, stamp(core)))
-  await removeObject(core, call, name, { ...asked, ...(dryRun ? { dryRun: ['All'] } : {}), preconditions: { uid: pod.metadata.uid as string, ...asked.preconditions } })
+  // Its webhooks have seen the eviction; the delete is the server's own.
+  await removeObject(core, { ...call, user: SELF }, name, { ...asked, ...(dryRun ? { dryRun: ['All'] } : {}), preconditions: { uid: pod.metadata.uid as string, ...asked.preconditions } })
   return answer(call, 201, JSON.stringify({ kind: 'Status', apiVersion: 'v1', metadata: {}, status: 'Success', code: 201 }))
 }
 

@@ -3,6 +3,7 @@ import type { ApiResponse } from '../api/contract.ts'
 import { badRequest, conflict, fieldNotSupported, fieldRequired, invalid, methodNotAllowed, notFound, pathNotFound, unavailable } from '../api/status.ts'
 import { requestToken } from './authn/token-request.ts'
 import { readObject } from './body.ts'
+import { SELF } from './bootstrap.ts'
 import { answer, type Call, type Core } from './core.ts'
 import { objectOf } from './encode.ts'
 import type { PodTarget } from './ports.ts'
@@ -10,6 +11,7 @@ import { proxy } from './proxy.ts'
 import { keyOf } from './resources.ts'
 import { scaleGet, scalePatch, scaleUpdate } from './scale.ts'
 import type { Obj } from './stored-text.ts'
+import { admitSent } from './webhooks/admission.ts'
 import { patch } from './verbs/patch.ts'
 import { get } from './verbs/read.ts'
 import { changeObject, update } from './verbs/write.ts'
@@ -46,23 +48,27 @@ export async function subresourceCall(core: Core, call: Call): Promise<ApiRespon
 /** Binds a pod to a node, once: the scheduler's one write. */
 async function bind(core: Core, call: Call): Promise<ApiResponse> {
   const { def, info } = call
-  const binding = (await readObject(call)).sent as Partial<Obj> & { target?: { kind?: string; name?: string } }
-  const { kind = '', name: node = '' } = binding?.target ?? {}
+  const sent = (await readObject(call)).sent as Partial<Obj> | undefined
+  const metadata = { ...sent?.metadata, name: info.name as string, namespace: info.namespace as string }
+  const binding: Obj & { target?: { kind?: string; name?: string } } = { ...sent, kind: 'Binding', apiVersion: 'v1', metadata }
+  await admitSent(core, call, binding, '', 'Binding')
+  const { kind = '', name: node = '' } = binding.target ?? {}
   const wrong = [...(kind === '' || kind === 'Node' ? [] : [fieldNotSupported('target.kind', kind, ['Node', '<empty>'])]), ...(node === '' ? [fieldRequired('target.name')] : [])]
   if (wrong.length > 0) throw invalid({ group: '', resource: 'bindings', kind: 'Binding' }, info.name as string, wrong)
   const at = new Date(core.clock.now()).toISOString().replace(/\.\d+Z$/, 'Z')
-  await changeObject(core, call, async (pod) => {
+  // Its webhooks have seen the binding; the write to the pod is the server's own.
+  await changeObject(core, { ...call, user: SELF }, async (pod) => {
     const spec = pod.spec as { nodeName?: string; schedulingGates?: unknown[] }
     if (pod.metadata.deletionTimestamp) throw conflict(def, info.name as string, `pod ${info.name} is being deleted, cannot be assigned to a host`)
     if (spec.nodeName) throw conflict(def, info.name as string, `pod ${info.name} is already assigned to node "${spec.nodeName}"`)
     if (spec.schedulingGates?.length) throw conflict(def, info.name as string, `pod ${info.name} has non-empty .spec.schedulingGates`)
-    const uid = binding.metadata?.uid
+    const { uid } = binding.metadata
     if (uid && uid !== pod.metadata.uid) throw conflict(def, info.name as string, `Precondition failed: UID in precondition: ${uid}, UID in object meta: ${pod.metadata.uid}`)
     const status = (pod.status ?? {}) as { conditions?: { type: string }[] }
     const conditions = (status.conditions ?? []).filter((c) => c.type !== 'PodScheduled')
     return {
       ...pod,
-      metadata: { ...pod.metadata, annotations: { ...pod.metadata.annotations, ...binding.metadata?.annotations } },
+      metadata: { ...pod.metadata, annotations: { ...pod.metadata.annotations, ...binding.metadata.annotations } },
       spec: { ...spec, nodeName: node },
       status: { ...status, conditions: [...conditions, { type: 'PodScheduled', status: 'True', lastProbeTime: null, lastTransitionTime: at }] },
     }

@@ -9,6 +9,7 @@ import { objectOf } from '../encode.ts'
 import { keyOf } from '../resources.ts'
 import type { Obj } from '../stored-text.ts'
 import type { BoundObject } from './service-account.ts'
+import { admitSent } from '../webhooks/admission.ts'
 
 interface TokenRequestSpec {
   audiences?: string[]
@@ -25,10 +26,12 @@ const BINDABLE = { Pod: KINDS.Pod, Secret: KINDS.Secret, Node: KINDS.Node } as c
 /** @throws ApiError 400, 403, 404, 409, 422 */
 export async function requestToken(core: Core, call: Call): Promise<ApiResponse> {
   const { def, info } = call
-  const request = ((await readObject(call)).sent ?? {}) as Partial<Obj> & { spec?: TokenRequestSpec }
-  const { name: asked, namespace } = request.metadata ?? {}
+  const sent = ((await readObject(call)).sent ?? {}) as Partial<Obj>
+  const { name: asked, namespace } = sent.metadata ?? {}
   if (asked && asked !== info.name) throw badRequest(`name on the token request must match the service account name: "${asked}" is not "${info.name}"`)
   if (namespace && namespace !== info.namespace) throw badRequest(`namespace on the token request must match the service account namespace: "${namespace}" is not "${info.namespace}"`)
+  const request: Obj & { spec?: TokenRequestSpec } = { ...sent, kind: 'TokenRequest', apiVersion: 'authentication.k8s.io/v1', metadata: { ...sent.metadata, name: info.name as string, namespace: info.namespace as string } }
+  await admitSent(core, call, request, 'authentication.k8s.io', 'TokenRequest')
   const spec = request.spec ?? {}
   const { entry } = await core.store.get(keyOf(def, info.namespace, info.name))
   if (!entry) throw notFound(def, info.name as string)

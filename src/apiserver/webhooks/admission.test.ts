@@ -209,6 +209,29 @@ test('a scale is shown as a Scale at its own door, and may be changed there', as
   assert.deepEqual([request.kind, request.subResource, (request.object as Obj & { spec: object }).spec, (request.oldObject as Obj & { spec: object }).spec], [{ group: 'autoscaling', version: 'v1', kind: 'Scale' }, 'scale', { replicas: 3 }, { replicas: 1 }])
 })
 
+test('bindings, evictions and tokens are creates of their own, and their pods are not shown', async () => {
+  await using hook = await startHook((_path, { request }) => (request.name === 'kept' ? { allowed: false, status: { message: 'stays' } } : { allowed: true }))
+  await using h = await startHarness()
+  const ns = '/api/v1/namespaces/default'
+  await h.call('POST', `${ns}/serviceaccounts`, { metadata: { name: 'default' } })
+  for (const name of ['p', 'kept']) await h.call('POST', `${ns}/pods`, { metadata: { name }, spec: { containers: [{ name: 'c', image: 'i' }] } })
+  await register(h, 'validating', [{ clientConfig: hook.config('/'), rules: [{ ...RULE, resources: ['pods', 'pods/*', 'serviceaccounts/*'] }] }])
+  const bound = await h.call<Said>('POST', `${ns}/pods/p/binding`, { target: { name: 'n1' } })
+  assert.equal(bound.status, 201, bound.body.message)
+  assert.equal((await h.call('POST', `${ns}/serviceaccounts/default/token`, {})).status, 201)
+  const refused = await h.call<Said>('POST', `${ns}/pods/kept/eviction`, {})
+  assert.equal(refused.body.message, 'admission webhook "h0.example.com" denied the request: stays')
+  assert.equal((await h.call('GET', `${ns}/pods/kept`)).status, 200)
+  assert.equal((await h.call('POST', `${ns}/pods/p/eviction`, {})).status, 201)
+  const shown = hook.seen.map(({ review: { request } }) => [request.operation, request.kind.group, request.kind.kind, request.subResource, request.name, request.options?.kind, request.userInfo.username])
+  assert.deepEqual(shown, [
+    ['CREATE', '', 'Binding', 'binding', 'p', 'CreateOptions', 'admin'],
+    ['CREATE', 'authentication.k8s.io', 'TokenRequest', 'token', 'default', 'CreateOptions', 'admin'],
+    ['CREATE', 'policy', 'Eviction', 'eviction', 'kept', 'CreateOptions', 'admin'],
+    ['CREATE', 'policy', 'Eviction', 'eviction', 'p', 'CreateOptions', 'admin'],
+  ])
+})
+
 test('a proxied request is shown as CONNECT and may be refused', async () => {
   await using hook = await startHook(() => ({ allowed: false, status: { message: 'not here' } }))
   const podStreams = { connect: async () => assert.fail('connected') } as never

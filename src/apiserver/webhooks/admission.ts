@@ -15,7 +15,7 @@ import { SELF } from '../bootstrap.ts'
 import type { AdmissionEvent, AdmissionPlugin } from '../admission/chain.ts'
 import type { Conditions, Input } from '../cel/conditions.ts'
 import { convertObject } from '../conversion.ts'
-import { isDryRun, type Core } from '../core.ts'
+import { isDryRun, type Call, type Core } from '../core.ts'
 import { decodeObject } from '../kind-rules.ts'
 import { keyOf, storageName } from '../resources.ts'
 import type { Obj } from '../stored-text.ts'
@@ -115,6 +115,11 @@ async function validateAll(event: AdmissionEvent): Promise<void> {
 /** False, as in most clusters: there is no webhook of this kind at all. */
 function isConfigured({ core }: AdmissionEvent, kind: Kind): boolean {
   return core.cache.resource(storageName(CONFIGS[kind])).size > 0
+}
+
+/** What is created at a door and never kept: a Binding, an Eviction, a TokenRequest; webhooks may change it. @throws ApiError when one refuses */
+export function admitSent(core: Core, call: Call, object: Obj, group: string, kind: string): Promise<void> {
+  return admitConnect({ core, call, verb: 'create', object, old: undefined, kind: { group, version: 'v1', kind } })
 }
 
 /** A stream or a proxied request about to be opened: webhooks may refuse it. @throws ApiError */
