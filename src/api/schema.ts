@@ -267,6 +267,7 @@ function isOmitted(owner: Schema & Partial<NamedSchema>, key: string, field: Sch
 
 function isEmpty(value: unknown): boolean {
   if (typeof value !== 'object' || value === null) return false
+  if (Array.isArray(value)) return value.length === 0
   for (const _ in value) return false
   return true
 }
