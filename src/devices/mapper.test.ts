@@ -157,7 +157,7 @@ test('a camera on the embedded broker: desired reaches it and comes back, frames
   const before = performance.now()
   await devices.patch('cam-1', 'default', { metadata: { generation: 2 }, spec: { properties: camera('cam-1', { fps: 7 }).spec?.properties } }, 'merge')
   await until('reported', async () => (await status('cam-1'))?.twins?.some((tw) => tw.reported?.value === 7))
-  assert.ok(performance.now() - before < 1000)
+  assert.ok(performance.now() - before < 5_000)
   assert.equal(cam.settings['fps'], 7)
   await until('the change by MQTT', () => heard.includes('skerry/devices/default/cam-1/fps 7') && heard.some((h) => /^\$hw\/events\/device\/default\/cam-1\/twin\/update\/document .*"last":\{"actual":\{"value":"5"/.test(h)))
 

@@ -133,7 +133,7 @@ test('a server that is away fails requests at once until the next dial is due, a
       assert.equal((await s.request({ method: 'GET', path: '/' })).status, 404)
       break
     } catch {
-      assert.ok(performance.now() - started < 3_000)
+      assert.ok(performance.now() - started < 15_000)
       await new Promise((r) => setTimeout(r, 20))
     }
   }

@@ -46,9 +46,14 @@ for (const ws of [true, false]) {
     const bytes = randomBytes(3_000_000)
     const piped = await kubectl(ws, ['exec', '-i', 'web', '--', 'cat'], bytes)
     assert.deepEqual([piped.code, piped.out.equals(bytes)], [0, true])
-    const started = performance.now()
-    assert.equal((await kubectl(ws, ['exec', 'web', '--', 'true'])).code, 0)
-    assert.ok(performance.now() - started < 900, 'the end of a command is seen at once')
+    const took: number[] = []
+    // A slow machine has a quick moment too; a wait of ours would be in every try.
+    for (let tries = 0; tries < 5 && !took.some((ms) => ms < 900); tries++) {
+      const started = performance.now()
+      assert.equal((await kubectl(ws, ['exec', 'web', '--', 'true'])).code, 0)
+      took.push(performance.now() - started)
+    }
+    assert.ok(took.some((ms) => ms < 900), `the end of a command is seen at once: ${took.join(', ')} ms`)
     assert.match((await kubectl(ws, ['exec', 'web', '-c', 'missing', '--', 'true'])).err, /container "missing" not found/)
     const last = api.upgrades.at(-1) ?? ''
     assert.ok(last.startsWith(ws ? 'v5.channel.k8s.io' : 'v4.channel.k8s.io') || !ws)
