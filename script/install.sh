@@ -1,29 +1,40 @@
 #!/bin/sh
 # Joins this machine to a Skerry server as a node:
 #   curl -sfk https://SERVER:6443/install.sh | SKERRY_URL=https://SERVER:6443 SKERRY_TOKEN=… sh -
-# The token's CA hash is checked before anything else is fetched or sent. Variables: SKERRY_URL, SKERRY_TOKEN (both needed),
-# SKERRY_NODE_NAME, SKERRY_DATA_DIR (/var/lib/skerry), INSTALL_SKERRY_DIR (/usr/local/lib/skerry), INSTALL_SKERRY_BIN_DIR
+# or makes it a server, with what is beside this script (a checkout, or an unpacked bundle):
+#   script/install.sh server [--no-agent …]
+# Flags behind the role (`agent` or `server`) go to the service. The token's CA hash is checked before anything else is fetched or sent.
+# Variables: SKERRY_URL, SKERRY_TOKEN (a node needs both, once), SKERRY_NODE_NAME, SKERRY_DATA_DIR (/var/lib/skerry),
+# INSTALL_SKERRY_TARBALL (a bundle of `skerry bundle`, instead of fetching one), INSTALL_SKERRY_DIR (/usr/local/lib/skerry), INSTALL_SKERRY_BIN_DIR
 # (/usr/local/bin), INSTALL_SKERRY_ETC_DIR (/etc/skerry), INSTALL_SKERRY_SYSTEMD_DIR (/etc/systemd/system; giving it writes the
 # unit also where systemd does not run, as in the image of a disk), INSTALL_SKERRY_SKIP_START=true,
-# INSTALL_SKERRY_SKIP_ENGINES=true. SKERRY_* settings are kept for the agent.
+# INSTALL_SKERRY_SKIP_ENGINES=true. SKERRY_* settings are kept for the service.
 set -eu
 say() { printf '[skerry] %s\n' "$*"; }
 die() { printf '[skerry] %s\n' "$*" >&2; exit 1; }
 
+role=agent
+case "${1:-}" in
+  agent | server) role=$1; shift ;;
+  '' | -*) ;;
+  *) die "'$1' is neither 'agent' nor 'server'" ;;
+esac
+args=""
+for arg in "$@"; do
+  # Read alike by systemd, openrc and sh without quotes.
+  case $arg in *[!A-Za-z0-9_.,:/=@*+~-]*) die "flag '$arg' has a character that a service's command line cannot hold: set it as a SKERRY_* variable" ;; esac
+  args="$args $arg"
+done
 [ "$(id -u)" -eq 0 ] || die "user id $(id -u) is not root: run with sudo"
 url=${SKERRY_URL:-${SKERRY_SERVER:-}}
-token=${SKERRY_TOKEN:-}
-[ -n "$url" ] || die "SKERRY_URL is empty: set it to the server's address, like https://10.0.0.1:6443"
-[ -n "$token" ] || die "SKERRY_TOKEN is empty: make one on the server with 'skerry token create'"
-case "$url" in https://*) ;; *) die "SKERRY_URL '$url' does not begin with https://" ;; esac
 url=${url%/}
+token=${SKERRY_TOKEN:-}
+tarball=${INSTALL_SKERRY_TARBALL:-}
 case "$(uname -m)" in
   x86_64) arch=x64 ;;
   aarch64 | arm64) arch=arm64 ;;
   *) die "machine '$(uname -m)' cannot be a node (x86_64 or aarch64 can); it can be a thing that speaks HTTP or MQTT to a node" ;;
 esac
-for tool in curl tar openssl sha256sum; do command -v "$tool" >/dev/null 2>&1 || die "'$tool' is missing: install it and run this again"; done
-
 dir=${INSTALL_SKERRY_DIR:-/usr/local/lib/skerry}
 bin=${INSTALL_SKERRY_BIN_DIR:-/usr/local/bin}
 etc=${INSTALL_SKERRY_ETC_DIR:-/etc/skerry}
@@ -32,22 +43,40 @@ data=$(realpath -ms -- "${SKERRY_DATA_DIR:-/var/lib/skerry}")
 for path in "$dir" "$bin" "$etc" "$systemd"; do
   case $path in /*) ;; *) die "INSTALL_SKERRY_* '$path' is not an absolute path" ;; esac
 done
+there=$(sed -n 's/^data=//p' "$dir/installed" 2>/dev/null || true)
+[ "${there:-$data}" = "$data" ] || die "'$dir' holds the program of the instance in '$there': give another INSTALL_SKERRY_DIR for the one in '$data', or remove that one with skerry-uninstall.sh"
+# A node that has joined needs no token again.
+if [ "$role" = agent ] && [ ! -e "$data/agent/identity.json" ]; then
+  [ -n "$url" ] || die "SKERRY_URL is empty: set it to the server's address, like https://10.0.0.1:6443"
+  [ -n "$token" ] || die "SKERRY_TOKEN is empty: make one on the server with 'skerry token create'"
+fi
+case "$url" in https://* | '') ;; *) die "SKERRY_URL '$url' does not begin with https://" ;; esac
+# Where this script lies beside a program, that program is installed; piped into sh it lies nowhere.
+beside=""
+case "$0" in *install.sh) beside=$(dirname -- "$(dirname -- "$(realpath -- "$0")")") ;; esac
+[ -n "$beside" ] && [ -e "$beside/dist/skerry.mjs" ] || beside=""
+[ -n "$url$tarball$beside" ] || die "nothing to install from: give INSTALL_SKERRY_TARBALL, or SKERRY_URL of a server, or run this script from a checkout with a bundle (npm run bundle)"
+for tool in tar sha256sum ${url:+curl openssl}; do command -v "$tool" >/dev/null 2>&1 || die "'$tool' is missing: install it and run this again"; done
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
-say "checking the server's identity"
-curl -sfk --max-time 20 "$url/skerry/v1/cacerts" -o "$work/ca.pem" || die "no answer from $url/skerry/v1/cacerts: is the address right and the server up?"
-case "$token" in
-  S10*::*)
-    want=${token#S10}
-    want=${want%%::*}
-    have=$(openssl x509 -in "$work/ca.pem" -outform der | sha256sum | cut -d' ' -f1)
-    [ "$want" = "$have" ] || die "the server at $url has CA $have, the token was made for $want: wrong address, or someone in between"
-    ;;
-  *) say "the token pins no CA: trusting $url unseen (use the long token to check it)" ;;
-esac
+if [ -n "$url" ]; then
+  say "checking the server's identity"
+  curl -sfk --max-time 20 "$url/skerry/v1/cacerts" -o "$work/ca.pem" || die "no answer from $url/skerry/v1/cacerts: is the address right and the server up?"
+  case "$token" in
+    S10*::*)
+      want=${token#S10}
+      want=${want%%::*}
+      have=$(openssl x509 -in "$work/ca.pem" -outform der | sha256sum | cut -d' ' -f1)
+      [ "$want" = "$have" ] || die "the server at $url has CA $have, the token was made for $want: wrong address, or someone in between"
+      ;;
+    *) say "the token pins no CA: trusting $url unseen (use the long token to check it)" ;;
+  esac
+fi
 
-if [ "${INSTALL_SKERRY_SKIP_ENGINES:-}" != true ]; then
+engines="containerd runc containernetworking-plugins nftables"
+case " $args " in *" --no-agent "*) engines="" ;; esac
+if [ "${INSTALL_SKERRY_SKIP_ENGINES:-}" != true ] && [ -n "$engines" ]; then
   missing=""
   command -v containerd >/dev/null 2>&1 || missing="$missing containerd"
   command -v runc >/dev/null 2>&1 || missing="$missing runc"
@@ -61,47 +90,65 @@ if [ "${INSTALL_SKERRY_SKIP_ENGINES:-}" != true ]; then
   fi
 fi
 
-say "fetching skerry for $arch from $url"
-curl -sf --cacert "$work/ca.pem" "$url/skerry/v1/bundle/skerry-$arch.tar.gz" -o "$work/skerry.tar.gz" || die "the server has no bundle for $arch"
-mkdir -p "$dir.new"
-tar -xzf "$work/skerry.tar.gz" -C "$dir.new"
-"$dir.new/bin/skerry" version >/dev/null || die "the fetched program does not run here"
-rm -rf "$dir.old"
-[ ! -d "$dir" ] || mv "$dir" "$dir.old"
-mv "$dir.new" "$dir"
-rm -rf "$dir.old"
+if [ -n "$tarball" ]; then
+  say "taking skerry from $tarball"
+  cp -- "$tarball" "$work/skerry.tar.gz" || die "INSTALL_SKERRY_TARBALL '$tarball' cannot be read"
+elif [ -n "$url" ]; then
+  say "fetching skerry for $arch from $url"
+  curl -sf --cacert "$work/ca.pem" "$url/skerry/v1/bundle/skerry-$arch.tar.gz" -o "$work/skerry.tar.gz" || die "the server has no bundle for $arch"
+else
+  say "taking skerry from $beside"
+  "$beside/bin/skerry" bundle "$work/skerry.tar.gz" >/dev/null || die "'$beside' has no program for $arch to install"
+fi
+# Two places, and a link to the one in use: a machine that loses power here still has a whole program.
+slot=a
+if [ "$(readlink "$dir/current" 2>/dev/null)" = a ]; then slot=b; fi
+rm -rf "${dir:?}/$slot"
+mkdir -p "$dir/$slot"
+tar -xzf "$work/skerry.tar.gz" -C "$dir/$slot" || die "the program is not a whole archive"
+"$dir/$slot/bin/skerry" version >/dev/null || die "the program does not run here"
+sync
+ln -sfn "$slot" "$dir/current.new"
+mv -fT "$dir/current.new" "$dir/current"
+# An earlier installation had one place only.
+rm -rf "$dir/bin" "$dir/dist" "$dir/script"
 mkdir -p "$bin"
-ln -sf "$dir/bin/skerry" "$bin/skerry"
-ln -sf "$dir/script/killall.sh" "$bin/skerry-killall.sh"
-ln -sf "$dir/script/uninstall.sh" "$bin/skerry-uninstall.sh"
+ln -sf "$dir/current/bin/skerry" "$bin/skerry"
+ln -sf "$dir/current/script/killall.sh" "$bin/skerry-killall.sh"
+ln -sf "$dir/current/script/uninstall.sh" "$bin/skerry-uninstall.sh"
 # What killall.sh and uninstall.sh go by.
 printf 'data=%s\nbin=%s\netc=%s\nsystemd=%s\n' "$data" "$bin" "$etc" "$systemd" >"$dir/installed"
 
 mkdir -p "$etc"
-rm -f "$etc/agent.env"
+rm -f "$etc/$role.env"
 (
   # Holds the token. Quoted so that systemd and sh read the same.
   umask 077
   {
     env | grep -E '^(SKERRY_|CONTAINERD_|HTTPS?_PROXY=|NO_PROXY=|https?_proxy=|no_proxy=)' | grep -vE '^SKERRY_(URL|SERVER|TOKEN|DATA_DIR)=' || true
-    printf 'SKERRY_SERVER=%s\nSKERRY_TOKEN=%s\nSKERRY_DATA_DIR=%s\n' "$url" "$token" "$data"
-  } | sed -e 's/[\\"$`]/\\&/g' -e 's/=/="/' -e 's/$/"/' >"$etc/agent.env"
+    if [ "$role" = agent ]; then
+      [ -z "$url" ] || printf 'SKERRY_SERVER=%s\n' "$url"
+      [ -z "$token" ] || printf 'SKERRY_TOKEN=%s\n' "$token"
+    fi
+    printf 'SKERRY_DATA_DIR=%s\n' "$data"
+  } | sed -e 's/[\\"$`]/\\&/g' -e 's/=/="/' -e 's/$/"/' >"$etc/$role.env"
 )
 
+service=skerry-$role
 if [ -d /run/systemd/system ] || [ -n "${INSTALL_SKERRY_SYSTEMD_DIR:-}" ]; then
   mkdir -p "$systemd"
   # Local first: pods run from what the node knows, so nothing here waits for a network or for the server.
-  cat >"$systemd/skerry-agent.service" <<UNIT
+  cat >"$systemd/$service.service" <<UNIT
 [Unit]
-Description=Skerry agent
+Description=Skerry $role
 After=network.target
 RequiresMountsFor=$data
 StartLimitIntervalSec=0
 
 [Service]
-EnvironmentFile=$etc/agent.env
-ExecStart=$bin/skerry agent
-# Pods outlive the agent: only the agent itself is stopped.
+EnvironmentFile=$etc/$role.env
+ExecStart=$bin/skerry $role$args
+# Pods outlive the agent: only the program itself is stopped.
 KillMode=process
 Delegate=yes
 Restart=always
@@ -114,47 +161,52 @@ TasksMax=infinity
 WantedBy=multi-user.target
 UNIT
   mkdir -p "$systemd/multi-user.target.wants"
-  ln -sf ../skerry-agent.service "$systemd/multi-user.target.wants/skerry-agent.service"
+  ln -sf "../$service.service" "$systemd/multi-user.target.wants/$service.service"
   if [ -d /run/systemd/system ]; then systemctl daemon-reload; fi
   if [ "${INSTALL_SKERRY_SKIP_START:-}" = true ] || [ ! -d /run/systemd/system ]; then
-    say "installed; systemd unit skerry-agent starts at the next boot"
+    say "installed; systemd unit $service starts at the next boot"
   else
-    systemctl restart skerry-agent
-    say "running as systemd unit skerry-agent; logs: journalctl -u skerry-agent -f"
+    systemctl restart "$service"
+    say "running as systemd unit $service; logs: journalctl -u $service -f"
   fi
 elif command -v rc-update >/dev/null 2>&1; then
-  cat >/etc/init.d/skerry-agent <<UNIT
+  cat >"/etc/init.d/$service" <<UNIT
 #!/sbin/openrc-run
-description="Skerry agent"
+description="Skerry $role"
 supervisor=supervise-daemon
 command="$bin/skerry"
-command_args="agent"
-pidfile=/run/skerry-agent.pid
+command_args="$role$args"
+pidfile=/run/$service.pid
 respawn_delay=2
 respawn_max=0
-output_log=/var/log/skerry-agent.log
-error_log=/var/log/skerry-agent.log
+output_log=/var/log/$service.log
+error_log=/var/log/$service.log
 set -a
-. $etc/agent.env
+. $etc/$role.env
 set +a
 depend() {
   need localmount
   after net cgroups
 }
 UNIT
-  chmod 755 /etc/init.d/skerry-agent
-  rc-update add skerry-agent default
-  [ "${INSTALL_SKERRY_SKIP_START:-}" = true ] || rc-service skerry-agent restart
-  say "running as openrc service skerry-agent; log: /var/log/skerry-agent.log"
+  chmod 755 "/etc/init.d/$service"
+  rc-update add "$service" default
+  [ "${INSTALL_SKERRY_SKIP_START:-}" = true ] || rc-service "$service" restart
+  say "running as openrc service $service; log: /var/log/$service.log"
 elif [ "${INSTALL_SKERRY_SKIP_START:-}" = true ]; then
-  say "installed; no systemd or openrc here: start it with 'set -a; . $etc/agent.env; $bin/skerry agent'"
+  say "installed; no systemd or openrc here: start it with 'set -a; . $etc/$role.env; $bin/skerry $role$args'"
 else
   mkdir -p "$data"
   set -a
   # shellcheck disable=SC1090,SC1091
-  . "$etc/agent.env"
+  . "$etc/$role.env"
   set +a
-  setsid "$bin/skerry" agent >>"$data/agent.log" 2>&1 </dev/null &
-  say "no systemd or openrc here: started in the background (pid $!, log $data/agent.log); it will not start by itself after a boot"
+  # shellcheck disable=SC2086 # flags without blanks, as checked above
+  setsid "$bin/skerry" "$role" $args >>"$data/$role.log" 2>&1 </dev/null &
+  say "no systemd or openrc here: started in the background (pid $!, log $data/$role.log); it will not start by itself after a boot"
 fi
-say "done; on the server: kubectl get nodes"
+if [ "$role" = server ]; then
+  say "done; kubectl --kubeconfig $data/server/admin.kubeconfig get nodes; nodes join with the token in $data/server/node-token"
+else
+  say "done; on the server: kubectl get nodes"
+fi

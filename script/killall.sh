@@ -12,7 +12,9 @@
 set -u
 
 # What install.sh wrote down, when it put this script here.
-installed=$(dirname -- "$(dirname -- "$(realpath -- "$0")")")/installed
+program=$(dirname -- "$(dirname -- "$(realpath -- "$0")")")
+installed=$(dirname -- "$program")/installed
+[ -e "$installed" ] || installed=$program/installed
 data_dir=$(sed -n 's/^data=//p' "$installed" 2>/dev/null)
 data_dir=${data_dir:-/var/lib/skerry} instance='' run_dir='' netns=''
 while [ $# -gt 0 ]; do

@@ -10,6 +10,8 @@ set -eu
 
 here=$(dirname -- "$(realpath -- "$0")")
 program=$(dirname -- "$here")
+# Of the two places of an installation this script is in one.
+if [ -e "$(dirname -- "$program")/installed" ]; then program=$(dirname -- "$program"); fi
 # What install.sh wrote down, when it put this script here.
 recorded() { sed -n "s/^$1=//p" "$program/installed" 2>/dev/null || true; }
 data_dir=$(recorded data)
@@ -52,11 +54,13 @@ for file in "$systemd"/skerry*.service; do
   rm -f "$file" "$systemd/multi-user.target.wants/$(basename "$file")" ${env_file:+"$env_file"}
 done
 if [ -d /run/systemd/system ]; then systemctl daemon-reload || true; fi
-if [ "$(recorded data)" = "$data_dir" ] && [ -e /etc/init.d/skerry-agent ] && grep -qF "$(recorded etc)/agent.env" /etc/init.d/skerry-agent; then
-  rc-service skerry-agent stop 2>/dev/null || true
-  rc-update del skerry-agent default 2>/dev/null || true
-  rm -f /etc/init.d/skerry-agent /var/log/skerry-agent.log
-fi
+for role in agent server; do
+  if [ "$(recorded data)" = "$data_dir" ] && [ -e "/etc/init.d/skerry-$role" ] && grep -qF "$(recorded etc)/$role.env" "/etc/init.d/skerry-$role"; then
+    rc-service "skerry-$role" stop 2>/dev/null || true
+    rc-update del "skerry-$role" default 2>/dev/null || true
+    rm -f "/etc/init.d/skerry-$role" "/var/log/skerry-$role.log"
+  fi
+done
 # shellcheck disable=SC2086 # a list of plain options
 sh "$here/killall.sh" --data-dir "$data_dir" $pass
 if awk -v dir="$data_dir/" 'index($5, dir) == 1 { found = 1 } END { exit !found }' /proc/self/mountinfo; then
@@ -70,7 +74,7 @@ if [ "$(recorded data)" = "$data_dir" ]; then
   for link in "$bin"/skerry*; do
     case $(readlink "$link" 2>/dev/null) in "$program"/*) rm -f "$link" ;; esac
   done
-  rm -f "$etc/agent.env"
+  rm -f "$etc/agent.env" "$etc/server.env"
   # Settings that somebody wrote there are theirs.
   rmdir "$etc" 2>/dev/null || true
   rm -rf "$program"

@@ -2,6 +2,7 @@
 import type { Command } from './command.ts'
 import { agentCommand } from './commands/agent.ts'
 import { drillCommand } from './commands/drill.ts'
+import { bundleCommand } from './commands/bundle.ts'
 import { certificateCommands } from './commands/certificate.ts'
 import { deviceCommands } from './commands/device.ts'
 import { imageCommands } from './commands/image.ts'
@@ -22,5 +23,6 @@ export const COMMANDS: readonly Command[] = [
   ...deviceCommands,
   ...storeCommands,
   ...certificateCommands,
+  bundleCommand,
   { name: 'version', help: 'what this is', flags: [], run: async ({ print }) => print(versionText()) },
 ]

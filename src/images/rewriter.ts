@@ -3,7 +3,6 @@
  * other one, with its login (basic, or a bearer token that its challenge names) and its TLS. Redirects are followed, logins do not go with them.
  */
 import { request as plainRequest, type IncomingMessage, type ServerResponse } from 'node:http'
-import { request as tlsRequest } from 'node:https'
 import { pipeline } from 'node:stream/promises'
 import { AppError, messageOf } from '../base/errors.ts'
 import { logger } from '../base/log.ts'
@@ -127,8 +126,10 @@ export class Rewriter {
   }
 }
 
-function send(target: RewriteTarget, method: string, url: URL, headers: Headers, signal: AbortSignal): Promise<IncomingMessage> {
-  return new Promise((resolve, reject) => {
+async function send(target: RewriteTarget, method: string, url: URL, headers: Headers, signal: AbortSignal): Promise<IncomingMessage> {
+  // Few nodes need it.
+  const { request: tlsRequest } = await import('node:https')
+  return await new Promise((resolve, reject) => {
     const fail = (error: Error): void => reject(new AppError('unavailable', `ask ${url.host}: ${error.message}`, { cause: error }))
     // No connection is kept: pulls are rare, and what waits for the next would hold memory.
     const options = { method, headers, signal, agent: false as const, timeout: SILENT_MS }

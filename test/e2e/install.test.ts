@@ -11,7 +11,7 @@ import type { Node, Pod } from '../../src/api/gen/types.ts'
 import { caHash, createCa, createKey, issue } from '../../src/base/pki.ts'
 import { ROOT, sourceFiles } from '../../tools/files.ts'
 import { cannotRunContainers } from '../kit/containerd.ts'
-import { busyboxArchive, eventually, leftovers, ran, Site, type Ran } from './site.ts'
+import { busyboxArchive, eventually, KUBECTL, leftovers, ran, Site, type Ran } from './site.ts'
 
 describe('joining with curl and sh', { skip: cannotRunContainers() }, () => {
   let site: Site
@@ -40,7 +40,10 @@ describe('joining with curl and sh', { skip: cannotRunContainers() }, () => {
     site = await Site.create('install', ['n1', 'n2'])
     for (const n of ['n1', 'n2']) site.remember(site.data(n), site.lab.host(n))
     await site.startServer()
-    nodeToken = readFileSync(join(site.data('server'), 'server/node-token'), 'utf8').trim()
+    // It is written after the kubeconfig that tells that the server answers.
+    const tokenFile = join(site.data('server'), 'server/node-token')
+    await eventually('the node token', () => existsSync(tokenFile))
+    nodeToken = readFileSync(tokenFile, 'utf8').trim()
     await site.skerry('image', 'import', await busyboxArchive(site.dir, 'tools:v1', `trap 'exit 0' TERM; while :; do sleep 1 & wait $!; done`))
   })
   after(async () => assert.deepEqual(await site?.close(), []))
@@ -89,7 +92,8 @@ describe('joining with curl and sh', { skip: cannotRunContainers() }, () => {
     const back = await ran('sh', ['-c', '. "$0"; printf %s "$SKERRY_ODD"', place('n1', 'etc/agent.env')], { env: {} })
     assert.equal(back.out, odd)
     assert.match((await site.on('n1', place('n1', 'bin/skerry'), ['version'])).out, /^skerry \d/)
-    assert.match(readlinkSync(place('n1', 'bin/skerry')), /lib\/skerry\/bin\/skerry$/)
+    assert.match(readlinkSync(place('n1', 'bin/skerry')), /lib\/skerry\/current\/bin\/skerry$/)
+    assert.equal(readlinkSync(place('n1', 'lib/skerry/current')), 'a')
     assert.ok(!existsSync('/etc/skerry/agent.env') || statSync('/etc/skerry/agent.env').mtimeMs < Date.now() - 60_000, 'nothing outside the directories that were given')
   })
 
@@ -99,6 +103,22 @@ describe('joining with curl and sh', { skip: cannotRunContainers() }, () => {
     await site.nodeReady('n2')
     await site.apply(['n1', 'n2'].map((n) => pod(n)).join('---'))
     await site.kubectl('wait', '--for=condition=Ready', 'pod/on-n1', 'pod/on-n2', '--timeout=40s')
+  })
+
+  test('installed again, without a token, it goes to the other place while pods run on', async () => {
+    const before = await container('on-n1')
+    await site.kubectl('get', 'node', 'n1')
+    const pid = readFileSync(join(site.data('n1'), 'agent/lock'), 'utf8').split(' ')[0]
+    process.kill(Number(pid), 'SIGTERM')
+    await eventually('the agent to end', () => !existsSync(join(site.data('n1'), 'agent/lock')))
+    const r = await install('n1')
+    assert.equal(r.code, 0, r.err)
+    assert.equal(readlinkSync(place('n1', 'lib/skerry/current')), 'b')
+    await eventually('a new agent', () => existsSync(join(site.data('n1'), 'agent/lock')))
+    await site.nodeReady('n1')
+    assert.equal(await container('on-n1'), before)
+    const other = await install('n1', { SKERRY_DATA_DIR: `${site.data('n1')}-other`, SKERRY_TOKEN: nodeToken })
+    assert.match(other.err, /holds the program of the instance in '.*\/n1': give another INSTALL_SKERRY_DIR/)
   })
 
   test('skerry-killall.sh ends this machine\'s instance alone; from its directory it comes back', async () => {
@@ -150,6 +170,39 @@ describe('joining with curl and sh', { skip: cannotRunContainers() }, () => {
     assert.equal(gone.code, 0, gone.err)
     assert.deepEqual(readdirSync(systemd, { recursive: true }), ['multi-user.target.wants'])
     assert.deepEqual(readdirSync(place('n1', 'bin')), ['skerry-other'])
+  })
+
+  test('a machine becomes a server with its own node, from a file, and goes again', async () => {
+    const systemd = place('n1', 'systemd')
+    const bundle = join(site.dir, 'skerry.tar.gz')
+    assert.match(await site.skerry('bundle', bundle), /^wrote /)
+    const address = site.lab.host('n1').address
+    const script = async (...args: string[]): Promise<Ran> => {
+      const { SKERRY_URL: _, ...env } = settings('n1', { INSTALL_SKERRY_TARBALL: bundle, SKERRY_BIND_ADDRESS: address })
+      return await site.on('n1', 'sh', [join(ROOT, 'script/install.sh'), ...args], env)
+    }
+    assert.match((await script('surfer')).err, /'surfer' is neither 'agent' nor 'server'/)
+    assert.match((await script('server', '--node-label=a="b"')).err, /has a character that a service's command line cannot hold/)
+    assert.match((await script()).err, /SKERRY_URL is empty/)
+    const r = await script('server', '--port', '7643')
+    assert.equal(r.code, 0, r.err)
+    const kubeconfig = join(site.data('n1'), 'server/admin.kubeconfig')
+    assert.ok(r.out.includes(kubeconfig), r.out)
+    await eventually('its node to be Ready', async () => existsSync(kubeconfig) && /^n1 +Ready/m.test((await site.on('n1', KUBECTL, ['get', 'nodes', '--no-headers', '--kubeconfig', kubeconfig], { ...process.env, HOME: site.dir })).out), 180_000)
+    const ended = await site.on('n1', place('n1', 'bin/skerry-killall.sh'), [], { PATH: process.env['PATH'] })
+    assert.equal(ended.code, 0, ended.err)
+    assert.deepEqual(leftovers(site.data('n1'), site.lab.host('n1').netns), [])
+    const { SKERRY_URL: _, ...env } = settings('n1', { INSTALL_SKERRY_TARBALL: bundle, INSTALL_SKERRY_SYSTEMD_DIR: systemd, INSTALL_SKERRY_SKIP_START: 'true' })
+    const again = await site.on('n1', 'sh', [join(ROOT, 'script/install.sh'), 'server', '--no-agent'], env)
+    assert.equal(again.code, 0, again.err)
+    const unit = readFileSync(join(systemd, 'skerry-server.service'), 'utf8')
+    assert.match(unit, new RegExp(`^ExecStart=${place('n1', 'bin/skerry')} server --no-agent$`, 'm'))
+    assert.doesNotMatch((await ran('systemd-analyze', ['verify', '--man=no', join(systemd, 'skerry-server.service')])).err, /skerry-server\.service:/)
+    const gone = await site.on('n1', place('n1', 'bin/skerry-uninstall.sh'), ['--yes'], { PATH: process.env['PATH'] })
+    assert.equal(gone.code, 0, gone.err)
+    assert.ok(!existsSync(site.data('n1')) && !existsSync(place('n1', 'lib/skerry')))
+    assert.deepEqual(readdirSync(systemd, { recursive: true }), ['multi-user.target.wants'])
+    for (const what of ['bin/skerry', 'bin/skerry-killall.sh', 'etc/server.env']) assert.ok(!existsSync(place('n1', what)), what)
   })
 })
 

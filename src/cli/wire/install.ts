@@ -6,6 +6,7 @@ import { execFile } from 'node:child_process'
 import { createReadStream, existsSync, statSync } from 'node:fs'
 import { cp, mkdir, mkdtemp, readFile, rename, rm, writeFile } from 'node:fs/promises'
 import type { ServerResponse } from 'node:http'
+import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { promisify } from 'node:util'
 import { PATHS } from '../../api/contract.ts'
@@ -67,6 +68,18 @@ export function installRoutes(dataDir: string): Route[] {
       },
     },
   ]
+}
+
+/** Writes the bundle of this installation to `path`, for `INSTALL_SKERRY_TARBALL`. @throws AppError `not-found` for an architecture this installation has not got */
+export async function writeBundle(path: string, arch: string = process.arch): Promise<void> {
+  const known = ARCHS.find((a) => a === arch)
+  if (!known) throw new AppError('invalid', `pack bundle: architecture "${arch}" is not one of ${ARCHS.join(', ')}`)
+  const dir = await mkdtemp(join(tmpdir(), 'skerry-bundle-'))
+  try {
+    await cp(await pack(installRoot(), dir, known), path)
+  } finally {
+    await rm(dir, { recursive: true, force: true })
+  }
 }
 
 async function pack(root: string, dataDir: string, arch: Arch): Promise<string> {
