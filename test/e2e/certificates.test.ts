@@ -90,9 +90,9 @@ describe('another CA under nodes', { skip: cannotRunContainers() }, () => {
 
     await site.lab.mend(FAR)
     await worksAgain('far')
-    for (const node of [NEAR, FAR]) await eventually(`${node} to have a new certificate`, () => /certificate renewed/.test(site.log(node)), 60_000)
+    for (const node of [NEAR, FAR]) await eventually(`${node} to have a new certificate`, () => /certificate renewed/.test(site.log(node)), 180_000)
     await works('near')
-    for (const node of [NEAR, FAR]) await eventually(`${node} to serve its pods by the new CA`, async () => (await servesBy(node, ca('ca.crt'))) === 'authorized true', 60_000)
+    for (const node of [NEAR, FAR]) await eventually(`${node} to serve its pods by the new CA`, async () => (await servesBy(node, ca('ca.crt'))) === 'authorized true', 180_000)
     assert.equal(await uids(), running, 'no container was touched')
   })
 

@@ -77,8 +77,10 @@ test('another CA of the cluster is learnt, with a certificate of it, when a serv
       asked++
       return { certPem, keyPem: identity.keyPem, caPem: told ?? '', config: {} }
     }
+    let broken = false
     const cas = async (): Promise<string | undefined> => {
       looks.at(-1)?.resolve()
+      if (broken) throw new AppError('unavailable', 'the line has just come back')
       return told
     }
     const renewal = new Renewal({ identity: () => now, server: () => now.server, paths: dir, seal: SEAL, clock, proxy: () => undefined, session: { reset: () => renewed.resolve() }, keep: (n) => (now = n), renew, cas })
@@ -104,7 +106,11 @@ test('another CA of the cluster is learnt, with a certificate of it, when a serv
     renewed = Promise.withResolvers()
     told = next.certPem + identity.caPem
     certPem = byNext
+    // A look that fails is made again, also when nobody asks for it.
+    broken = true
     await look()
+    broken = false
+    await clock.advance(20_000)
     await renewed.promise
     assert.deepEqual([now.certPem, now.caPem, asked], [byNext, told, 2])
     await look()

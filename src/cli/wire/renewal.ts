@@ -16,6 +16,8 @@ const log = logger('agent')
 const CHECK_MS = 3_600_000
 /** A server that goes on refusing is asked for a renewal only this often, ms. */
 const REFUSED_MS = 60_000
+/** After a look at the cluster's CAs that failed, or a renewal for another one: the line has just come back, ms. */
+const AGAIN_MS = 20_000
 
 export interface RenewalOptions {
   readonly identity: () => NodeIdentity
@@ -63,15 +65,20 @@ export class Renewal {
       const asked = this.#refused && (this.#triedAt === undefined || clock.monotonic() - this.#triedAt >= REFUSED_MS)
       this.#refused = false
       this.#wake = Promise.withResolvers()
-      if (asked || clock.now() >= renewAt(certInfo(this.#o.identity().certPem)) || (await this.#isOutdated(signal))) await this.#renew(signal)
+      let waitMs = CHECK_MS
+      if (asked || clock.now() >= renewAt(certInfo(this.#o.identity().certPem))) await this.#renew(signal)
+      else {
+        const outdated = await this.#isOutdated(signal)
+        if (outdated === undefined || (outdated && !(await this.#renew(signal)))) waitMs = AGAIN_MS
+      }
       const rest = new AbortController()
-      await Promise.race([clock.sleep(CHECK_MS, AbortSignal.any([signal, rest.signal])), this.#wake.promise]).finally(() => rest.abort())
+      await Promise.race([clock.sleep(waitMs, AbortSignal.any([signal, rest.signal])), this.#wake.promise]).finally(() => rest.abort())
       signal.throwIfAborted()
     }
   }
 
-  /** Whether this node's certificate is by a CA that no longer signs, or a CA counts that this node does not know. */
-  async #isOutdated(signal: AbortSignal): Promise<boolean> {
+  /** Whether this node's certificate is by a CA that no longer signs, or a CA counts that this node does not know; undefined when that could not be found out. */
+  async #isOutdated(signal: AbortSignal): Promise<boolean | undefined> {
     try {
       const told = splitPem((await this.#o.cas?.(signal)) ?? '')
       const { certPem, caPem } = this.#o.identity()
@@ -79,12 +86,13 @@ export class Renewal {
       return told[0] !== undefined && (!isSignedBy(certPem, told[0]) || told.some((pem) => !known.has(caHash(pem))))
     } catch (error) {
       if (isAbort(error)) throw error
-      log.debug('CAs of the cluster not looked at', { why: messageOf(error) })
-      return false
+      log.debug('CAs of the cluster not looked at, trying again', { why: messageOf(error) })
+      return undefined
     }
   }
 
-  async #renew(signal: AbortSignal): Promise<void> {
+  /** False when it failed for now. @throws RevokedError */
+  async #renew(signal: AbortSignal): Promise<boolean> {
     const { identity, server: choose, clock, proxy, session, paths, seal, keep, renew = renewCertificate } = this.#o
     const now = identity()
     const server = choose()
@@ -96,9 +104,11 @@ export class Renewal {
       keep(saved)
       session.reset('the certificate was renewed')
       log.info('certificate renewed', { until: new Date(certInfo(next.certPem).notAfter).toISOString() })
+      return true
     } catch (error) {
       if (isAbort(error) || error instanceof RevokedError) throw error
       log.warn('certificate not renewed, trying again', { why: messageOf(error) })
+      return false
     }
   }
 }
