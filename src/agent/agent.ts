@@ -107,6 +107,8 @@ export function createAgent(options: AgentOptions): Agent {
       : new StaticPods({ directory: options.manifestDirectory, nodeName, client, clock, events, cache: pods, node: () => nodes.get(nodeName), onChange: (now, old) => manager?.fileChanged(now, old) })
   let runtimeMessage = ''
   let features: RuntimeFeatures | undefined
+  /** The runtime has said what it can do. */
+  let answered = false
 
   const view: RuntimeView = new RuntimeView({
     runtime,
@@ -121,6 +123,7 @@ export function createAgent(options: AgentOptions): Agent {
   const runtimeVersion = async (): Promise<string> => {
     const s = await runtime.status()
     features = s.features
+    answered = true
     runtimeMessage = s.ready ? '' : `container runtime not ready: ${s.message}`
     return `${s.name}://${s.version}`
   }
@@ -150,7 +153,7 @@ export function createAgent(options: AgentOptions): Agent {
   const users = new UserNamespaces(dirs.data)
   const facts = async (): Promise<NodeFacts> => {
     const [{ signals, ...seen }, offered] = [await machine(), await devices.look()]
-    features ??= (await runtime.status().catch(() => undefined))?.features // Away: asked again with the next look.
+    if (!answered) await runtimeVersion().catch(() => undefined) // Away: asked again with the next look.
     const pressure = signals ? evictor.observe(signals) : seen.pressure
     relieve()
     return { ...seen, pressure, capacity: { ...seen.capacity, ...offered }, allocatable: { ...seen.allocatable, ...offered } }
