@@ -93,8 +93,13 @@ function digestOf(files: readonly VolumeFile[], gid: number | undefined): string
 /** How link, directory and files lie there: none of this reads one. @throws when one is not there */
 async function marksOf(dir: string, data: string, files: readonly VolumeFile[]): Promise<string> {
   const paths = [dir, join(dir, DATA), join(dir, data), ...files.map((f) => join(dir, data, f.path))]
-  const all = await Promise.all(paths.map(async (path) => lstat(path)))
-  return all.map((s) => `${s.ino} ${s.mtimeMs} ${s.mode} ${s.uid} ${s.gid} ${s.size}`).join()
+  const hash = createHash('sha256')
+  // One after another: the volumes of all pods are looked at in the same moment.
+  for (const path of paths) {
+    const { ino, mtimeMs, mode, uid, gid, size } = await lstat(path)
+    hash.update(`${ino} ${mtimeMs} ${mode} ${uid} ${gid} ${size},`)
+  }
+  return hash.digest('base64')
 }
 
 async function same(dir: string, files: readonly VolumeFile[], gid: number | undefined): Promise<boolean> {
