@@ -160,9 +160,12 @@ describe('a node that roams', { skip: cannotRunContainers() }, () => {
     test(`a NAT that ${what}: new ones within the time of detection`, async (t) => {
       const before = await containers()
       const { address } = site.lab.server
-      const open = await site.on(NODE, 'ss', ['-Htn', 'state', 'established', `dst ${address}:6443`])
-      const ports = [...open.out.matchAll(/:(\d+) +\S+:6443/g)].map((m) => Number(m[1]))
-      assert.ok(ports.length >= 2, `link and session are open: ${open.out}${open.err}`)
+      const ports = await eventually('link and session open', async () => {
+        const open = await site.on(NODE, 'ss', ['-Htn', 'state', 'established', `dst ${address}:6443`])
+        const found = [...open.out.matchAll(/:(\d+) +\S+:6443/g)].map((m) => Number(m[1]))
+        if (found.length < 2) throw new Error(`${open.out}${open.err}`)
+        return found
+      }, 60_000)
       await rules(`
         map ports { type inet_service : inet_service; elements = { ${ports.map((p, i) => `${p} : ${20_000 + i}`).join(', ')} }; }
         map back { type inet_service : inet_service; elements = { ${ports.map((p, i) => `${20_000 + i} : ${p}`).join(', ')} }; }
