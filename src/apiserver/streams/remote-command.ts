@@ -5,6 +5,7 @@
  * A slow side stops the other: nothing is kept beyond one chunk and the transports' own windows.
  */
 import type { Duplex } from 'node:stream'
+import { setTimeout as sleep } from 'node:timers/promises'
 import type { WebSocket } from 'ws'
 import { drained } from '../../base/drained.ts'
 import { messageOf } from '../../base/errors.ts'
@@ -17,6 +18,12 @@ export const COMMAND_WS_PROTOCOLS = ['v5.channel.k8s.io', 'v4.channel.k8s.io', '
 export const COMMAND_SPDY_PROTOCOLS = ['v4.channel.k8s.io'] as const
 /** All streams a SPDY client announced must be there within this, ms. */
 const STREAMS_MS = 30_000
+
+/**
+ * No WebSocket client is sent anything before this, ms: kubectl before 1.34 drops what comes while it still makes its streams
+ * ("Unknown stream id 1, discarding message"; kubernetes/kubernetes#131203).
+ */
+const HEAD_START_MS = 50
 
 /** Which channels the client asked for. */
 export interface CommandChannels {
@@ -67,6 +74,7 @@ async function fromNode(node: Duplex, send: (channel: number, payload: Buffer) =
 /** Joins a WebSocket to a node stream until one of them ends. Resolves when the WebSocket is closed or closing. */
 export async function commandOverWebSocket(ws: WebSocket, protocol: string, node: Duplex): Promise<void> {
   const base64 = protocol.includes('base64')
+  const headStart = sleep(HEAD_START_MS)
   node.on('error', () => undefined) // the reading loop reports it
   ws.on('error', () => undefined) // `close` follows
   ws.on('close', () => node.destroy())
@@ -82,9 +90,14 @@ export async function commandOverWebSocket(ws: WebSocket, protocol: string, node
     ws.pause()
     void wait.then(() => ws.resume())
   })
-  await fromNode(node, (channel, payload) =>
-    base64 ? sendMessage(ws, String(channel) + payload.toString('base64')) : sendMessage(ws, Buffer.concat([Buffer.of(channel), payload])),
-  )
+  const send = (channel: number, payload: Buffer): Promise<void> | undefined =>
+    base64 ? sendMessage(ws, String(channel) + payload.toString('base64')) : sendMessage(ws, Buffer.concat([Buffer.of(channel), payload]))
+  let begun = false
+  await fromNode(node, (channel, payload) => {
+    if (begun) return send(channel, payload)
+    begun = true
+    return headStart.then(() => send(channel, payload))
+  })
   ws.close(1000)
 }
 
