@@ -12,7 +12,7 @@ export interface NodeRequest {
   readonly headers?: Readonly<Record<string, string>>
 }
 
-/** The node's acknowledgement: its status, and the body both ways. The opener must read or destroy `stream`. */
+/** The node's acknowledgement: its status, and the body both ways. The opener must read or destroy `stream`; one that is cut fails its reader, it never just ends. */
 export interface NodeStream {
   readonly status: number
   readonly headers: Readonly<Record<string, string>>

@@ -229,7 +229,9 @@ async function request(session: Session, req: NodeRequest, timeoutMs: number, cl
   signal?.throwIfAborted()
   let stream: ClientHttp2Stream
   try {
-    stream = session.http.request({ ':method': req.method, ':path': req.path, ...req.headers }, { endStream: req.method === 'GET' || req.method === 'DELETE' })
+    // Our side stays open until the node's has ended, also when nothing is to be sent: only then does a cut show as one, not as an end.
+    stream = session.http.request({ ':method': req.method, ':path': req.path, ...req.headers }, { endStream: false })
+    if (req.method === 'GET' || req.method === 'DELETE') stream.once('end', () => stream.end())
   } catch (cause) {
     throw new AppError('unavailable', `${act}: the link is closing`, { cause })
   }

@@ -211,6 +211,8 @@ function serve(socket: TLSSocket, server: string, options: LinkOptions): Promise
         options.onState?.({ phase: 'connected', server, sinceMs: clock.now() })
         return
       }
+      // Nothing comes with these; a side that nobody reads would be reset beside the answer's end.
+      if (headers[':method'] === 'GET' || headers[':method'] === 'DELETE') stream.resume()
       void answer(stream, headers, options.handler)
     })
     http.once('close', () => {

@@ -139,6 +139,7 @@ export async function relayTo(hub: Hub, node: string, req: RelayIn, res: RelayOu
     res.destroy()
   }
   stream.on('error', end)
+  stream.once('close', () => stream.readableEnded || end()) // cut: not to be taken for its end
   req.on('error', end)
   res.once('close', () => stream.destroy())
   // Each side's end is the other's: a half-closed stream stays half open.

@@ -71,7 +71,7 @@ describe('a node that roams', { skip: cannotRunContainers() }, () => {
     await site.apply(manifest('late'))
     await site.kubectl('wait', '--for=condition=Ready', 'pod/late', '--timeout=60s')
     await copies(1 << 20)
-    assert.match(await site.kubectl('logs', 'keeper', '--tail=3'), /^(tick\n){3}$/)
+    assert.match(await site.kubectl('logs', 'keeper', '--tail=3', '--timestamps'), /^(\S+ tick\n){3}$/)
     while (Date.now() - since < 50_000) {
       await ready(1)
       await answers(10_000)
