@@ -1,12 +1,18 @@
-/** A test reporter that shows failures and skips with their reasons, one line a file, and the usual closing counts. */
+/**
+ * A test reporter that shows failures and skips with their reasons, one line a file, and the usual closing counts.
+ * Files with failures are also written to the file that `SKERRY_FAILED_FILES` names, a line each.
+ */
+import { appendFileSync } from 'node:fs'
 import type { TestEvent } from 'node:test/reporters'
 
 /** Used by node:test through --test-reporter. */
 export default async function* quiet(source: AsyncIterable<TestEvent>): AsyncGenerator<string> {
   const failures: string[] = []
+  const list = process.env['SKERRY_FAILED_FILES']
   for await (const event of source) {
     switch (event.type) {
       case 'test:fail': {
+        if (list !== undefined && event.data.file !== undefined) appendFileSync(list, `${event.data.file}\n`)
         const cause = event.data.details.error.cause ?? event.data.details.error
         // A suite that fails because a test in it did: that one is told. Its hooks may fail as well.
         const { failureType } = event.data.details.error as { failureType?: string }
