@@ -86,7 +86,7 @@ describe('devices', { skip, concurrency: 3 }, () => {
     await site.kubectlUntil(/^no-model .*True/m, ['get', 'devices'])
     await site.kubectlUntil(/^no-node .*True/m, ['get', 'devices'])
     await publish('n1', 'no-model', 'temperature', '-m', '7')
-    await until('a value of the mended device', async () => (await reported('no-model')) === 7, 15_000)
+    await until('a value of the mended device', async () => (await reported('no-model')) === 7, 60_000)
   })
 
   test('a desired value of the wrong type or out of range is refused by name; the device goes on', async () => {
@@ -95,7 +95,7 @@ describe('devices', { skip, concurrency: 3 }, () => {
     await describeIt('wrong-type', /Warning +PropertyUnknown .*property "temprature" is not in DeviceModel "thermo", which has "temperature", "fps"/)
     await describeIt('out-of-range', /Warning +DesiredInvalid .*fps: 300 is above the maximum 30: the value on the device stays/)
     await publish('n1', 'out-of-range', 'temperature', '-m', '3.5')
-    await until('its value all the same', async () => (await reported('out-of-range')) === 3.5, 15_000)
+    await until('its value all the same', async () => (await reported('out-of-range')) === 3.5, 60_000)
 
     const set = await site.skerry('device', 'set', 'out-of-range', 'fps', '-5')
     const typed = await site.skerry('device', 'set', 'out-of-range', 'fps', 'many')
@@ -141,7 +141,7 @@ describe('devices', { skip, concurrency: 3 }, () => {
     const talk = `const s=require('net').connect(1883,'127.0.0.1',()=>s.write('GET / HTTP/1.1\\r\\n\\r\\n'.repeat(1000)));s.on('close',()=>console.log('closed'));s.on('error',()=>{});s.resume();setTimeout(()=>process.exit(),8000).unref()`
     assert.equal((await site.lab.exec(site.lab.host('n1'), process.execPath, ['-e', talk])).trim(), 'closed')
     await publish('n1', 'noisy', 'temperature', '-m', '21')
-    await until('the value after the garbage', async () => (await reported('noisy')) === 21, 15_000)
+    await until('the value after the garbage', async () => (await reported('noisy')) === 21, 60_000)
     assert.equal((await counter('skerry_device_refused_total')) - before.refused, 3)
     assert.ok((await counter('skerry_device_readings_total')) - before.taken >= 2)
     assert.match((await site.kubectl('get', 'devices')).out, /^noisy +thermo +n1 +online/m)
@@ -155,7 +155,7 @@ describe('devices', { skip, concurrency: 3 }, () => {
     squatter.kill('SIGTERM')
     await ended
     await until('a broker on n2', async () => publish('n2', 'no-port', 'temperature', '-m', '9').then(() => true, () => false), 40_000)
-    await until('its value', async () => (await reported('no-port')) === 9, 15_000)
+    await until('its value', async () => (await reported('no-port')) === 9, 60_000)
     await site.kubectlUntil(/^no-port +thermo +n2 +online/m, ['get', 'devices'])
   })
 })

@@ -122,7 +122,7 @@ describe('nodes', { skip }, () => {
     await site.kubectl('create', 'clusterrolebinding', 'reader', '--clusterrole=cluster-admin', '--serviceaccount=default:reader')
     const token = (await site.kubectl('create', 'token', 'reader')).out.trim()
     const ids = async (): Promise<string[]> => (JSON.parse((await site.call('GET', '/collect/v1/namespaces/default/streams/seen/records', token)).body) as { items: { id: string }[] }).items.map((r) => r.id)
-    await until('both records', async () => (await ids()).includes('c'), 15_000)
+    await until('both records', async () => (await ids()).includes('c'), 60_000)
     assert.deepEqual(await ids(), ['a', 'c'])
   })
 

@@ -48,7 +48,7 @@ describe('three etcd members', { skip: noEtcd }, () => {
       const kept = new Map(entries.map((e) => [e.key, e.revision]))
       for (const [key, revision] of written) assert.equal(kept.get(key), revision, key)
       const all = [...kept.values()].sort((a, b) => a - b)
-      await until('the watch has all', () => seen.at(-1) === all.at(-1), 20_000)
+      await until('the watch has all', () => seen.at(-1) === all.at(-1), 60_000)
       assert.deepEqual(seen, all)
       stop.abort()
       await watching

@@ -121,7 +121,7 @@ describe(`${ROUNDS} rounds of faults, seed ${SEED}`, { skip: cannotRunContainers
     await site.kubectl('delete', 'pod', 'haunted', '--timeout=60s')
     assert.deepEqual(await ended, [null, 'SIGKILL'])
     const wanted = (await pods()).map((p) => p.metadata?.uid ?? '').sort()
-    await eventually('its cgroup is gone', async () => (await held(wanted)).cgroups.length === wanted.length, 20_000)
+    await eventually('its cgroup is gone', async () => (await held(wanted)).cgroups.length === wanted.length, 60_000)
   })
 
   interface Held {

@@ -144,7 +144,7 @@ describe('a workload on a node', { skip: cannotRunContainers() }, () => {
     const old = await podName()
     await site.kubectl('rollout', 'restart', 'deployment/face-recognition')
     await site.kubectl('rollout', 'status', 'deployment/face-recognition', '--timeout=40s')
-    await site.kubectl('wait', '--for=delete', `pod/${old}`, '--timeout=20s')
+    await site.kubectl('wait', '--for=delete', `pod/${old}`, '--timeout=60s')
     assert.match(await site.kubectl('rollout', 'history', 'deployment/face-recognition'), /^1\s[\s\S]*^2\s/m)
     await site.kubectl('rollout', 'undo', 'deployment/face-recognition')
     await site.kubectl('rollout', 'status', 'deployment/face-recognition', '--timeout=40s')

@@ -36,7 +36,7 @@ describe('a node that boots without its server', { skip: cannotRunContainers() }
   after(async () => assert.deepEqual(await site?.close(), []))
 
   test('eight pods are Ready again from local state, and the server finds the same ones', async (t: TestContext) => {
-    await allServe(10_000)
+    await allServe(60_000)
     const before = await pods()
     assert.equal(before.length, PODS)
     await site.lab.cut(NODE)

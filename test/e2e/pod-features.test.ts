@@ -55,7 +55,7 @@ describe('features of pods on a node', { skip: cannotRunContainers() }, () => {
     await site.kubectl('delete', 'pvc', 'data', '--wait=false')
     assert.match(await site.kubectl('get', 'pvc', 'data'), /Terminating/)
     await site.kubectl('delete', 'pod', 'again', '--wait=true')
-    await site.kubectl('wait', '--for=delete', 'pvc/data', `pv/${volume.metadata?.name}`, '--timeout=20s')
+    await site.kubectl('wait', '--for=delete', 'pvc/data', `pv/${volume.metadata?.name}`, '--timeout=60s')
     assert.ok(!existsSync(dir))
   })
 
@@ -65,7 +65,7 @@ describe('features of pods on a node', { skip: cannotRunContainers() }, () => {
     assert.deepEqual(readdirSync(join(site.dir, 'disk')), ['file'])
     assert.equal(readdirSync(storage()).length, 1)
     await site.kubectl('delete', 'pod', 'byhand', '--wait=true')
-    await site.kubectl('wait', '--for=delete', 'pvc/byhand-scratch', '--timeout=20s')
+    await site.kubectl('wait', '--for=delete', 'pvc/byhand-scratch', '--timeout=60s')
     await eventually('no directory', () => readdirSync(storage()).length === 0)
     assert.equal((await site.get<PersistentVolumeClaim>('pvc', 'manual')).status?.phase, 'Bound')
   })
@@ -73,7 +73,7 @@ describe('features of pods on a node', { skip: cannotRunContainers() }, () => {
   test('a static pod runs from its file, is shown, comes back when deleted, and goes with its file', async () => {
     const file = join(manifests(), 'web.yaml')
     writeFileSync(file, `{apiVersion: v1, kind: Pod, metadata: {name: web, labels: {app: static}}, spec: {containers: [{name: main, image: "tools:v1", command: [sh, -c, "echo static; ${FOREVER}"]}]}}`)
-    await eventually('the mirror', async () => (await site.kubectl('get', 'pods', '-l', 'app=static', '--no-headers')).includes(`web-${NODE}`), 15_000)
+    await eventually('the mirror', async () => (await site.kubectl('get', 'pods', '-l', 'app=static', '--no-headers')).includes(`web-${NODE}`), 60_000)
     await ready(`web-${NODE}`)
     const before = await pod(`web-${NODE}`)
     assert.equal(before.metadata?.ownerReferences?.[0]?.kind, 'Node')
@@ -83,7 +83,7 @@ describe('features of pods on a node', { skip: cannotRunContainers() }, () => {
     const after = await eventually('the mirror again', async () => { const p = await pod(`web-${NODE}`); return p.metadata?.uid !== before.metadata?.uid && p.status?.containerStatuses?.[0]?.state?.running && p })
     assert.equal(after.status?.containerStatuses?.[0]?.containerID, before.status?.containerStatuses?.[0]?.containerID, 'the pod itself has run on')
     rmSync(file)
-    await eventually('no mirror', async () => (await site.kubectl('get', 'pods', '-l', 'app=static', '--no-headers')).trim() === '', 15_000)
+    await eventually('no mirror', async () => (await site.kubectl('get', 'pods', '-l', 'app=static', '--no-headers')).trim() === '', 60_000)
   })
 
   test('an image volume shows the files of an image, read-only, and leaves nothing behind', async () => {

@@ -99,7 +99,7 @@ describe('pods on a node', { skip: cannotRunContainers() }, () => {
     await inside('gate', 'touch', '/tmp/ready')
     await ready('gate')
     await inside('gate', 'rm', '/tmp/ready')
-    await site.kubectl('wait', '--for=condition=Ready=false', 'pod/gate', '--timeout=15s')
+    await site.kubectl('wait', '--for=condition=Ready=false', 'pod/gate', '--timeout=60s')
     assert.equal((await container('gate')).restartCount, 0)
     await eventually('the Event', async () => /Unhealthy.*Readiness probe failed/.test(await site.kubectl('describe', 'pod', 'gate')))
   })
@@ -164,7 +164,7 @@ describe('pods on a node', { skip: cannotRunContainers() }, () => {
 
   test('restart policies: Never and OnFailure come to their end', async () => {
     await site.kubectl('wait', '--for=jsonpath={.status.phase}=Succeeded', 'pod/done', 'pod/retried', '--timeout=40s')
-    await site.kubectl('wait', '--for=jsonpath={.status.phase}=Failed', 'pod/failed', '--timeout=20s')
+    await site.kubectl('wait', '--for=jsonpath={.status.phase}=Failed', 'pod/failed', '--timeout=60s')
     const table = await site.kubectl('get', 'pods')
     assert.match(table, /done\s+0\/1\s+Completed\s+0 /)
     assert.match(table, /failed\s+0\/1\s+Error\s+0 /)

@@ -65,7 +65,7 @@ describe('a node that roams', { skip: cannotRunContainers() }, () => {
     await site.kill(NODE)
     site.startAgent(NODE)
     const start = performance.now()
-    await answers(30_000)
+    await answers(60_000)
     t.diagnostic(`a request answered ${Math.round(performance.now() - start)} ms after the agent's start`)
     const since = Date.now()
     await site.apply(manifest('late'))
@@ -74,13 +74,13 @@ describe('a node that roams', { skip: cannotRunContainers() }, () => {
     assert.match(await site.kubectl('logs', 'keeper', '--tail=3', '--timestamps'), /^(\S+ tick\n){3}$/)
     while (Date.now() - since < 50_000) {
       await ready(1)
-      await answers(10_000)
+      await answers(60_000)
     }
     assert.doesNotMatch(await site.kubectl('get', 'events', '-A', '-o', 'custom-columns=R:.reason,T:.lastTimestamp'), /NodeNotReady/)
     await site.kubectl('delete', 'pod', 'late', '--wait', '--timeout=30s')
     await rules('')
     relay.kill('SIGKILL')
-    await answers(30_000)
+    await answers(60_000)
     assert.deepEqual(await containers(), before)
   })
 
@@ -93,7 +93,7 @@ describe('a node that roams', { skip: cannotRunContainers() }, () => {
       await sleep(2000)
     }
     const start = performance.now()
-    await answers(20_000)
+    await answers(60_000)
     t.diagnostic(`answers ${Math.round(performance.now() - start)} ms after the last break`)
     assert.deepEqual(await containers(), before)
   })
@@ -200,7 +200,7 @@ describe('a node that roams', { skip: cannotRunContainers() }, () => {
       await rules(`chain out { type filter hook output priority 0; ip daddr ${site.lab.server.address} drop; }`)
       await site.kill(NODE)
       site.start(NODE, site.lab.host(NODE), join(ROOT, 'bin/skerry'), ['agent', '--server', site.url, '--node-name', NODE, '--data-dir', site.data(NODE)], { ...process.env, HTTPS_PROXY: `http://${gateway}:${port}` })
-      await answers(30_000)
+      await answers(60_000)
       await copies(100_000)
       assert.ok(tunnels >= 2, `${tunnels} connections through the proxy`)
     } finally {

@@ -140,7 +140,7 @@ describe('two servers on one etcd', { skip }, () => {
     ok(await kubectl('two', 'create', 'deployment', 'web', '--image=web', '--replicas=2'))
     await until('two pods', async () => ok(await kubectl('two', 'get', 'pods', '-l', 'app=web', '-o', 'name')).split('\n').filter(Boolean).length === 2)
     await servers.get('one')?.end('SIGKILL')
-    await until('the node is linked to the other', () => at.at(-1) === address('two'), 10_000)
+    await until('the node is linked to the other', () => at.at(-1) === address('two'), 60_000)
     await until('the other leads', async () => (await holder('two')) !== first, 40_000)
     ok(await kubectl('two', 'scale', 'deployment', 'web', '--replicas=3'))
     await until('three pods', async () => ok(await kubectl('two', 'get', 'pods', '-l', 'app=web', '-o', 'name')).split('\n').filter(Boolean).length === 3)
@@ -159,7 +159,7 @@ describe('two servers on one etcd', { skip }, () => {
     // Longer than a leader may go without renewing.
     await new Promise((resolve) => setTimeout(resolve, 12_000))
     await etcd.up()
-    await until('writes', async () => (await kubectl('one', 'create', 'configmap', 'after')).code === 0, 20_000)
+    await until('writes', async () => (await kubectl('one', 'create', 'configmap', 'after')).code === 0, 60_000)
     ok(await kubectl('two', 'get', 'configmap', 'after'))
     ok(await kubectl('two', 'scale', 'deployment', 'web', '--replicas=1'))
     await until('controllers work again', async () => ok(await kubectl('one', 'get', 'pods', '-l', 'app=web', '-o', 'name')).split('\n').filter(Boolean).length === 1, 40_000)

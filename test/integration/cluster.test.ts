@@ -72,6 +72,6 @@ test('a namespace is furnished when made and emptied when deleted', async () => 
   })
   await admin.resource(KINDS.Secret).create({ metadata: { name: 's', namespace: 'shop' } })
   await admin.resource(KINDS.Namespace).delete('shop')
-  await until('its end', async () => !(await admin.resource(KINDS.Namespace).list()).items.some((n) => n.metadata?.name === 'shop'), 8_000)
+  await until('its end', async () => !(await admin.resource(KINDS.Namespace).list()).items.some((n) => n.metadata?.name === 'shop'), 60_000)
   assert.equal((await admin.resource(KINDS.Secret).list()).items.length, 0)
 })
