@@ -30,6 +30,9 @@ export default async function* quiet(source: AsyncIterable<TestEvent>): AsyncGen
       case 'test:diagnostic':
         yield `ℹ ${event.data.message}\n`
         break
+      case 'test:interrupted':
+        for (const { name, file } of event.data.tests) yield `✖ not over when told to stop: ${name} (${file})\n`
+        break
       case 'test:summary':
         if (event.data.file !== undefined && !event.data.success) yield `✖ ${event.data.file}\n`
         break
