@@ -3,35 +3,23 @@
  * status; every end of a step, event, changed object or wake-up syncs again. It never blocks and may run any number of times.
  *
  * A step on the runtime stays `busy` until a list made after its end is in, so it cannot be planned twice from an old view.
- * Long because: it is the one place where a pod's plan, steps, failures and status meet; each of them is a file of its own.
  */
 import type { Container as ContainerSpec, Pod, PodStatus } from '../../api/gen/types.ts'
 import type { Timer } from '../../base/clock.ts'
-import { AppError, isAbort, messageOf } from '../../base/errors.ts'
+import { isAbort, messageOf } from '../../base/errors.ts'
 import { logger } from '../../base/log.ts'
-import { ImageFailure } from '../images.ts'
 import { DEADLINE_EXCEEDED, deadlineOf, refusal } from './admit.ts'
-import { stepDelay } from './backoff.ts'
 import type { PodContext } from './context.ts'
 import { containersOf, formerStatus, graceOf, isTerminal, keyOf, uidOf } from './names.ts'
 import { byAttempt, plan, stepOf, type Action, type Plan } from './planner.ts'
-import { needsRestart, Resizes } from './resize.ts'
-import { podStatus, type Verdict, type Waiting } from './status.ts'
-import { StartFailure, Steps } from './steps.ts'
+import { Resizer } from './resizer.ts'
+import { podStatus, type Verdict } from './status.ts'
+import { Steps } from './steps.ts'
 import { hasStorageLimits, overStorage, STORAGE_LOOK_MS } from './storage-limits.ts'
-import { aboutPod, backoffMessage, fullName } from './words.ts'
+import { RETRY_FIRST_MS, Troubles, type WorkerPart } from './troubles.ts'
+import { aboutPod } from './words.ts'
 
 const log = logger('agent.pods')
-/** Failed steps other than starts: first wait and cap, ms. */
-const RETRY_FIRST_MS = 1_000
-const RETRY_CAP_MS = 60_000
-/** A container whose configuration is missing is tried again after this, or when the object appears, ms. */
-const CONFIG_RETRY_MS = 10_000
-/** A resize that has to wait, or failed, is tried again after this, ms. */
-const RESIZE_AGAIN_MS = 10_000
-/** How long `ErrImagePull` shows before it becomes `ImagePullBackOff`, ms. */
-const PULL_ERROR_SHOWN_MS = 2_000
-
 /** Works on one uid until the pod is gone from the API and from this machine; then calls `onDone` once, with false when something of it stays for now. */
 export class PodWorker {
   readonly uid: string
@@ -39,17 +27,11 @@ export class PodWorker {
   readonly #steps: Steps
   readonly #onDone: (clean: boolean) => void
   readonly #busy = new Set<string>()
-  readonly #holds = new Map<string, number>()
-  readonly #failures = new Map<string, number>()
-  readonly #waiting = new Map<string, Waiting>()
-  readonly #said = new Map<string, number>()
+  readonly #troubles: Troubles
+  readonly #resizer: Resizer
   readonly #probing = new Set<string>()
   readonly #named = new Set<string>()
   readonly #startedAtMs: number
-  readonly #resizes = new Resizes()
-  #resizing = false
-  /** Generation of the pod whose larger limits its cgroup has. */
-  #roomFor: number | undefined
   #starts = new AbortController()
   #pod: Readonly<Pod>
   #gone = false
@@ -73,12 +55,10 @@ export class PodWorker {
     this.#pod = pod
     this.#onDone = onDone
     this.#startedAtMs = context.clock.now()
-    this.#steps = new Steps({
-      context,
-      pod: () => this.#resizes.allocated(this.#pod),
-      named: (kind, name) => this.#named.add(`${kind}/${name}`),
-      say: (type, reason, message, container) => this.#say(type, reason, message, container),
-    })
+    const part: WorkerPart = { context, pod: () => this.#pod, gone: () => this.#gone, busy: this.#busy, poke: () => this.poke(), say: (type, reason, message, container) => this.#say(type, reason, message, container) }
+    this.#troubles = new Troubles(part)
+    this.#resizer = new Resizer(part, () => this.#steps)
+    this.#steps = new Steps({ context, pod: () => this.#resizer.allocated, named: (kind, name) => this.#named.add(`${kind}/${name}`), say: part.say })
   }
 
   get pod(): Readonly<Pod> {
@@ -105,13 +85,15 @@ export class PodWorker {
   /** A ConfigMap or Secret changed. */
   objectChanged(kind: string, name: string): void {
     if (!this.#named.has(`${kind}/${name}`)) return
-    this.#holds.clear()
+    this.#troubles.holds.clear()
+    this.#resizer.release()
     this.renewVolumes()
   }
 
   /** What waits to be tried again is tried now: images, configuration and tokens may have come within reach. */
   linkBack(): void {
-    this.#holds.clear()
+    this.#troubles.holds.clear()
+    this.#resizer.release()
     this.renewVolumes()
   }
 
@@ -153,7 +135,7 @@ export class PodWorker {
     this.#judge(now)
     this.#followProbes()
     const { probes } = this.#c
-    if (!this.#ending) this.#resize(now)
+    if (!this.#ending) this.#resizer.look(now)
     if (this.#ending) this.#endingSince ??= this.#c.clock.monotonic()
     const decided = plan({
       pod: this.#pod,
@@ -161,68 +143,26 @@ export class PodWorker {
       observed,
       now,
       busy: this.#busy,
-      holds: this.#holds,
+      holds: this.#troubles.holds,
       prepared: this.#prepared,
-      placed: this.#placed && !this.#failures.has('prepare') && this.#steps.ownVolumes(),
+      placed: this.#placed && this.#troubles.count('prepare') === 0 && this.#steps.ownVolumes(),
       networkReady: this.#c.node.networkReady(),
       doomed: this.#verdict,
       endingSeconds: this.#endingSince === undefined ? 0 : Math.floor((this.#c.clock.monotonic() - this.#endingSince) / 1000),
       started: (id) => probes.started(id),
       unhealthy: (id) => probes.unhealthy(id),
-      resized: (c) => this.#resizes.restarts(this.#pod, c),
+      resized: this.#resizer.restarts,
     })
     for (const action of decided.actions) if (action.type !== 'finish' || !this.#settled) this.#launch(action)
     if (this.#stale && this.#prepared && !this.#ending) this.#refreshVolumes()
     this.#publish(decided, now)
-    const wakes = [decided.wakeAtMs, ...(this.#ending ? [] : [deadlineOf(this.#pod), this.#resizes.pending && now + RESIZE_AGAIN_MS, this.#holds.get('resize')])].filter((at) => at !== undefined)
+    const wakes = [decided.wakeAtMs, ...(this.#ending ? [] : [deadlineOf(this.#pod), this.#resizer.wakeAt(now)])].filter((at) => at !== undefined)
     this.#wakeAt(wakes.length === 0 ? undefined : Math.min(...wakes), now)
-  }
-
-  /** Takes up other resources when they fit, and gives them to the containers that can have them while they run. */
-  #resize(now: number): void {
-    const { view, node } = this.#c
-    const { containers } = view.pod(this.uid)
-    this.#resizes.forget(containers)
-    const before = this.#resizes.pending
-    this.#resizes.consider(this.#pod, (wanted) => node.cannotGrow(wanted))
-    const { pending } = this.#resizes
-    if (pending && pending.message !== before?.message) this.#say('Warning', `Resize${pending.reason}`, `Pod resize ${pending.reason}: ${pending.message}`)
-    const open = this.#resizes.open(this.#pod, containers)
-    if (open.length === 0 && !this.#resizing) return
-    this.#resizing = true
-    const inPlace = open.filter((r) => !needsRestart(r.spec, r.changed))
-    // With containers that start anew for it there is nothing left to do here once the pod's cgroup has room for them.
-    const waits = open.length > 0 && inPlace.length === 0 && this.#roomFor === this.#pod.metadata?.generation
-    if (waits || this.#busy.has('resize') || (this.#holds.get('resize') ?? 0) > now) return
-    this.#busy.add('resize')
-    const generation = this.#pod.metadata?.generation
-    this.#c.scope.run(`${keyOf(this.#pod)} resize`, async (signal) => {
-      try {
-        await this.#steps.resize(this.#resizes.former(this.#pod, containers), inPlace, inPlace.length === open.length, (id, resources) => this.#resizes.has(id, resources))
-        this.#resizes.failure = undefined
-        this.#holds.delete('resize')
-        this.#roomFor = generation
-        if (open.length === 0) {
-          this.#resizing = false
-          this.#say('Normal', 'ResizeCompleted', 'Pod resize completed')
-        }
-      } catch (error) {
-        if (!signal.aborted) this.#resizeFailed(messageOf(error))
-      }
-      this.#busy.delete('resize')
-      this.poke()
-    })
-  }
-
-  #resizeFailed(why: string): void {
-    this.#holds.set('resize', this.#c.clock.now() + RESIZE_AGAIN_MS)
-    if (this.#resizes.failure !== why) this.#say('Warning', 'ResizeError', `Pod resize error: ${why}`)
-    this.#resizes.failure = why
   }
 
   /** The pod with what it was given. */
   get allocated(): Readonly<Pod> {
-    return this.#resizes.allocated(this.#pod)
+    return this.#resizer.allocated
   }
 
   /** Nothing of it was ever made here. */
@@ -292,7 +232,7 @@ export class PodWorker {
       const spec = containersOf(this.#pod).find((x) => x.spec.name === c.name)?.spec
       if (!spec || this.#probing.has(c.id) || this.#ending) continue
       this.#probing.add(c.id)
-      this.#waiting.delete(c.name)
+      this.#troubles.waiting.delete(c.name)
       this.#c.probes.begin({
         id: c.id,
         spec,
@@ -315,8 +255,6 @@ export class PodWorker {
     const { view, probes, node } = this.#c
     const observed = view.pod(this.uid)
     const current = byAttempt(observed.sandboxes).find((s) => s.state === 'ready')
-    const waiting = new Map(this.#waiting)
-    for (const [name] of decided?.crashing ?? []) waiting.set(name, this.#crashing(name, decided as Plan))
     return podStatus({
       pod: this.#pod,
       observed,
@@ -324,33 +262,14 @@ export class PodWorker {
       startedAtMs: this.#startedAtMs,
       hostIPs: node.hostIPs(),
       podIPs: current ? view.ips(current.id) : [],
-      waiting,
+      waiting: this.#troubles.waits(decided),
       started: (id) => probes.started(id),
       ready: (id) => probes.ready(id),
       verdict: this.#verdict,
-      resized: (c) => this.#resizes.restarts(this.#pod, c),
-      resources: {
-        applied: (c) => this.#resizes.applied(this.#pod, c),
-        allocated: (name) => containersOf(this.allocated).find((c) => c.spec.name === name)?.spec.resources,
-        pending: this.#resizes.pending,
-        inProgress: this.#resizing,
-        failure: this.#resizes.failure,
-      },
+      resized: this.#resizer.restarts,
+      resources: this.#resizer.told,
       stopped: stopped || (this.#ended && this.#verdict !== undefined),
     })
-  }
-
-  /** The words of a crash backoff, said as an Event once a wait. */
-  #crashing(name: string, decided: Plan): Waiting {
-    const until = decided.crashing.get(name) ?? 0
-    const ended = byAttempt(this.#c.view.pod(this.uid).containers.filter((c) => c.name === name))[0]
-    const seconds = Math.round((until - (ended?.finishedAtMs ?? until)) / 1000)
-    if (this.#said.get(name) !== until) {
-      this.#said.set(name, until)
-      const spec = containersOf(this.#pod).find((c) => c.spec.name === name)?.spec
-      this.#say('Warning', 'BackOff', `Back-off restarting failed container ${name} in pod ${fullName(this.#pod)}`, spec)
-    }
-    return { reason: 'CrashLoopBackOff', message: backoffMessage(this.#pod, name, seconds) }
   }
 
   #launch(action: Action): void {
@@ -359,8 +278,7 @@ export class PodWorker {
     this.#c.scope.run(`${keyOf(this.#pod)} ${step}`, async (signal) => {
       try {
         await this.#perform(action)
-        this.#failures.delete(step)
-        this.#holds.delete(step)
+        this.#troubles.over(step)
       } catch (error) {
         if (!signal.aborted) this.#failed(action, step, error)
       }
@@ -400,7 +318,7 @@ export class PodWorker {
       case 'remove-sandbox':
         return await runtime.sandboxes.remove(action.id)
       case 'start':
-        return await this.#steps.start(action, this.#failures.get(stepOf(action)) ?? 0, this.#starts.signal)
+        return await this.#steps.start(action, this.#troubles.count(stepOf(action)), this.#starts.signal)
       case 'kill':
         return await this.#steps.kill(action)
       case 'remove':
@@ -454,51 +372,7 @@ export class PodWorker {
 
   #failed(action: Action, step: string, error: unknown): void {
     if (isAbort(error) || (action.type === 'start' && this.#starts.signal.aborted)) return
-    const failures = (this.#failures.get(step) ?? 0) + 1
-    this.#failures.set(step, failures)
-    const now = this.#c.clock.now()
-    this.#holds.set(step, now + Math.min(RETRY_FIRST_MS * 2 ** (failures - 1), RETRY_CAP_MS))
-    switch (action.type) {
-      case 'start':
-        return this.#startFailed(action.name, step, failures, error)
-      case 'prepare':
-        return this.#say('Warning', error instanceof StartFailure ? error.reason : 'FailedMount', messageOf(error))
-      case 'sandbox':
-        return this.#say('Warning', 'FailedCreatePodSandBox', `Failed to create pod sandbox: ${messageOf(error)}`)
-      case 'kill':
-        return this.#say('Warning', 'FailedKillPod', `error killing pod: ${messageOf(error)}`)
-      default:
-        log.warn('step failed', { pod: keyOf(this.#pod), step, error })
-    }
-  }
-
-  #startFailed(name: string, step: string, failures: number, error: unknown): void {
-    const now = this.#c.clock.now()
-    const spec = containersOf(this.#pod).find((c) => c.spec.name === name)?.spec
-    if (error instanceof ImageFailure) {
-      this.#holds.set(step, error.retryAtMs)
-      this.#waiting.set(name, { reason: error.reason, message: error.message })
-      if (error.reason === 'ErrImagePull') this.#c.clock.timer('pull error shown', PULL_ERROR_SHOWN_MS, () => this.#pullBackoff(name, error.message))
-      else this.#say('Warning', 'Failed', `Error: ${error.reason}`, spec)
-      return
-    }
-    if (error instanceof StartFailure) {
-      const config = error.reason === 'CreateContainerConfigError'
-      this.#holds.set(step, now + (config ? CONFIG_RETRY_MS : stepDelay(failures)))
-      this.#waiting.set(name, { reason: error.reason, message: error.message })
-      return this.#say('Warning', 'Failed', `Error: ${error.message}`, spec)
-    }
-    if (!(error instanceof AppError)) log.error('start failed', { pod: keyOf(this.#pod), container: name, error })
-    this.#say('Warning', 'Failed', `Error: ${messageOf(error)}`, spec)
-  }
-
-  #pullBackoff(name: string, message: string): void {
-    const spec = containersOf(this.#pod).find((c) => c.spec.name === name)?.spec
-    if (this.#waiting.get(name)?.reason !== 'ErrImagePull' || this.#busy.has(`container:${name}`) || this.#gone) return
-    this.#waiting.set(name, { reason: 'ImagePullBackOff', message: `Back-off pulling image "${spec?.image}": ErrImagePull: ${message}` })
-    this.#say('Normal', 'BackOff', `Back-off pulling image "${spec?.image}"`, spec)
-    this.#say('Warning', 'Failed', 'Error: ImagePullBackOff', spec)
-    this.poke()
+    this.#troubles.failed(action, step, error)
   }
 
   #say(type: 'Normal' | 'Warning', reason: string, message: string, container?: ContainerSpec): void {
