@@ -54,6 +54,8 @@ for file in "$systemd"/skerry*.service; do
   rm -f "$file" "$systemd/multi-user.target.wants/$(basename "$file")" ${env_file:+"$env_file"}
 done
 if [ -d /run/systemd/system ]; then systemctl daemon-reload || true; fi
+# What an agent asked of logind counts until the last one has gone.
+ls "$systemd"/skerry*.service >/dev/null 2>&1 || rm -f "$(dirname "$systemd")/logind.conf.d/99-skerry.conf"
 for role in agent server; do
   if [ "$(recorded data)" = "$data_dir" ] && [ -e "/etc/init.d/skerry-$role" ] && grep -qF "$(recorded etc)/$role.env" "/etc/init.d/skerry-$role"; then
     rc-service "skerry-$role" stop 2>/dev/null || true

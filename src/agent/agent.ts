@@ -1,11 +1,10 @@
 /**
  * The node agent: composes its parts and runs them. Boot is local first: runtime, then pods from what the node last knew,
  * then whatever the server says. Stopping the agent leaves every container running; the next agent adopts them.
- * Long because: it is the one list of the agent's parts and of the order in which they start; each part is a file of its own.
  */
 import { join } from 'node:path'
 import { mkdir } from 'node:fs/promises'
-import type { Node, Pod, Service, Volume } from '../api/gen/types.ts'
+import type { Node, Pod, Service } from '../api/gen/types.ts'
 import { ANN_LOCAL_PATH } from '../api/volumes.ts'
 import type { KubeObject } from '../api/meta.ts'
 import { hasCode, messageOf } from '../base/errors.ts'
@@ -25,13 +24,14 @@ import { Evictor } from './node/evictor.ts'
 import { readAbilities, readFacts } from './node/facts.ts'
 import { kubeletSettings } from './node/kubelet-settings.ts'
 import { NodeObject } from './node/node.ts'
-import { NODE_SHUTDOWN, shutDown, SHUTTING_DOWN } from './node/shutdown.ts'
+import { GoingDown, NODE_SHUTDOWN, SHUTTING_DOWN } from './node/shutdown.ts'
 import type { PodContext } from './pods/context.ts'
 import { hostDns } from './pods/dns.ts'
 import { endMessage } from './pods/end-message.ts'
 import { cannotGrow, misfit } from './pods/fit.ts'
 import { Pods } from './pods/manager.ts'
 import { containersOf, isTerminal, uidOf } from './pods/names.ts'
+import { Places } from './pods/places.ts'
 import { latest } from './pods/planner.ts'
 import { Probes } from './pods/probes.ts'
 import { amount } from './pods/quantities.ts'
@@ -66,8 +66,8 @@ export interface Agent {
   readonly ready: Promise<void>
   /** The link is back: what waits to be sent is sent now. */
   kick(): void
-  /** The machine goes down: all pods end, as `shutdown-grace-period` says. Once begun it goes on to the end of the process. */
-  shutDown(): void
+  /** The machine goes down: all pods end, as `shutdown-grace-period` says. Resolves when they have. */
+  shutDown(): Promise<void>
   /** The server has said that it has no image of this reference. */
   notOnServer(reference: string): void
   /** The pod behind an address of this node's pod network; tells local services who calls. */
@@ -87,7 +87,6 @@ export function createAgent(options: AgentOptions): Agent {
   const events = options.events ?? createEventRecorder({ client, clock, component: 'kubelet', host: nodeName })
   const metrics = options.metrics ?? new Metrics()
   const logRoot = join(dirs.data, 'logs', 'pods')
-  const logDir = (namespace: string, name: string, uid: string): string => join(logRoot, `${namespace}_${name}_${uid}`)
   const pods = caches.cache<Pod>(PODS, { fieldSelector: `spec.nodeName=${nodeName}` })
   const nodes = caches.cache<Node>(NODES, { fieldSelector: `metadata.name=${nodeName}` })
   const fetch: Fetch = <T extends KubeObject>(ref: ResourceRef, namespace: string | undefined, name: string) =>
@@ -98,6 +97,7 @@ export function createAgent(options: AgentOptions): Agent {
   const localPath = new LocalPath({ directory: storageDirectory(dirs.data), nodeName, client, caches, clock })
   const services = caches.cache<Service>(SERVICES)
   const volumes = new Volumes({ dataDir: dirs.data, runDir: dirs.run, mounter: options.mounter ?? systemMounter, clock, localPath, views: runtime.views, fetch })
+  const written = new Places(volumes, logRoot)
   const tokens = new Tokens({ directory: join(dirs.data, 'tokens'), client, clock, seal: options.seal, onToken: options.onToken })
   const statuses = new StatusWriter({ client, clock, mirrorOf: (pod) => fromFiles?.mirrorOf(pod) })
   const cgroups = options.cgroupRoot === undefined ? undefined : new Cgroups(options.cgroupRoot)
@@ -118,7 +118,7 @@ export function createAgent(options: AgentOptions): Agent {
     onHealth: () => node.kick(),
     endMessage: (container, uid) => {
       const s = view.pod(uid).sandboxes[0]
-      return endMessage(container, volumes.podDir(uid), s ? logDir(s.namespace, s.name, uid) : '').catch(() => '')
+      return endMessage(container, volumes.podDir(uid), s ? written.logDir(s.namespace, s.name, uid) : '').catch(() => '')
     },
   })
   const runtimeVersion = async (): Promise<string> => {
@@ -173,7 +173,7 @@ export function createAgent(options: AgentOptions): Agent {
     facts,
     clockAheadMs: options.clockAheadMs ?? (() => 0),
     sealing: options.sealing,
-    runtimeState: () => (goingDown ? { ok: false, message: SHUTTING_DOWN } : { ok: view.healthy && runtimeMessage === '', message: runtimeMessage || 'the container runtime does not answer' }),
+    runtimeState: () => (goingDown.now ? { ok: false, message: SHUTTING_DOWN } : { ok: view.healthy && runtimeMessage === '', message: runtimeMessage || 'the container runtime does not answer' }),
     onChange: () => {
       manager?.nodeChanged()
       devices.kick()
@@ -209,7 +209,7 @@ export function createAgent(options: AgentOptions): Agent {
     statuses,
     events,
     cgroups,
-    logDir,
+    logDir: (...of) => written.logDir(...of),
     node: {
       hostIPs: () => node.hostIPs,
       capacity: () => node.facts?.capacity ?? {},
@@ -219,7 +219,7 @@ export function createAgent(options: AgentOptions): Agent {
       abilities: () => ({ ...abilities, runtime: features }),
       cannotGrow: (wanted) => cannotGrow(wanted, { allocatable: node.facts?.allocatable ?? {}, node: undefined, others: (manager?.occupying() ?? []).filter((p) => uidOf(p) !== uidOf(wanted)) }),
       turnAway: (pod) => {
-        if (goingDown) return NODE_SHUTDOWN
+        if (goingDown.now) return NODE_SHUTDOWN
         const pressed = refusedUnder(node.facts?.pressure ?? NO_PRESSURES, pod)
         if (pressed !== undefined) return { reason: 'Evicted', message: `Pod was rejected: ${pressed}`, refused: true }
         return misfit(pod, { allocatable: node.facts?.allocatable ?? {}, node: nodes.get(nodeName), others: manager?.occupying() ?? [] })
@@ -262,7 +262,7 @@ export function createAgent(options: AgentOptions): Agent {
     view,
     running: () => manager?.occupying() ?? [],
     end: (uid, verdict) => manager?.end(uid, verdict) === true,
-    gone: (uid) => !view.pod(uid).containers.some((c) => c.state === 'running'),
+    gone: (uid) => stopped(uid),
     reclaim: async () => {
       for (const pod of manager?.list() ?? []) {
         const observed = view.pod(uidOf(pod))
@@ -273,33 +273,29 @@ export function createAgent(options: AgentOptions): Agent {
       await collector?.look(true)
     },
     signals: async () => (await machine()).signals ?? {},
-    written: (pod) => ({
-      volumes: (pod.spec?.volumes ?? []).filter((v) => v.emptyDir && !v.emptyDir.medium).map((v) => volumes.pathOf(pod, v)),
-      logs: logDir(pod.metadata?.namespace ?? '', pod.metadata?.name ?? '', uidOf(pod)),
-    }),
+    written: (pod) => written.own(pod),
     processes: async (pod) => (await cgroups?.processes(pod)) ?? 0,
     say: sayOfNode,
   })
-  const writtenBy = (v: Volume): boolean => (v.emptyDir !== undefined && !v.emptyDir.medium) || v.persistentVolumeClaim !== undefined || v.ephemeral !== undefined
   const places = async (uid: string): Promise<PodPlaces | undefined> => {
     const pod = manager?.list().find((p) => uidOf(p) === uid)
-    const { name = '', namespace = '' } = pod?.metadata ?? {}
-    return (
-      pod && {
-        pod,
-        volumes: (pod.spec?.volumes ?? []).filter((v) => (writtenBy(v) || v.emptyDir)).map((v) => ({ name: v.name, path: volumes.pathOf(pod, v), owned: writtenBy(v), claim: v.persistentVolumeClaim?.claimName ?? (v.ephemeral && `${name}-${v.name}`) })),
-        logs: logDir(namespace, name, uid),
-        pid: pod.spec?.hostNetwork ? undefined : await cgroups?.anyProcess(pod),
-      }
-    )
+    return pod && written.all(pod, pod.spec?.hostNetwork ? undefined : await cgroups?.anyProcess(pod))
   }
   /** What a look at the node demands is done beside, one thing at a time. */
   let relieve = (): void => {}
-  let goingDown = false
-  let beginShutdown = (): void => {}
+  const stopped = (uid: string): boolean => !view.pod(uid).containers.some((c) => c.state === 'running')
+  const goingDown = new GoingDown({
+    clock,
+    ...settings.shutdown,
+    running: () => manager?.occupying() ?? [],
+    end: (uid, verdict) => manager?.end(uid, verdict) === true,
+    gone: stopped,
+    untold: () => statuses.pending,
+    onChange: () => node.kick(),
+  })
   const logs = (): { containerId: string; path: string }[] =>
     (manager?.list() ?? []).flatMap((p) =>
-      view.pod(uidOf(p)).containers.filter((c) => c.state === 'running').map((c) => ({ containerId: c.id, path: join(logDir(p.metadata?.namespace ?? '', p.metadata?.name ?? '', uidOf(p)), c.name, `${c.attempt}.log`) })),
+      view.pod(uidOf(p)).containers.filter((c) => c.state === 'running').map((c) => ({ containerId: c.id, path: join(written.logsOf(p), c.name, `${c.attempt}.log`) })),
     )
   let setReady: () => void = () => {}
   const ready = new Promise<void>((resolve) => (setReady = resolve))
@@ -314,7 +310,7 @@ export function createAgent(options: AgentOptions): Agent {
       clock,
       find: (namespace, name) => manager?.find(namespace, name),
       known: ready,
-      logDir,
+      logDir: (...of) => written.logDir(...of),
       metrics: () => {
         running.set(manager?.count ?? 0)
         pending.set(statuses.pending)
@@ -335,7 +331,7 @@ export function createAgent(options: AgentOptions): Agent {
       manager?.linkBack()
       fromFiles?.kick()
     },
-    shutDown: () => beginShutdown(),
+    shutDown: () => goingDown.begin(),
     notOnServer: (reference) => images.notOnServer(reference),
     podAt(ip) {
       for (const uid of view.uids()) {
@@ -360,16 +356,10 @@ export function createAgent(options: AgentOptions): Agent {
         await node.look()
         const made = new Pods({ context: context(scope), cache: pods, network: options.network, logRoot, fromFiles })
         manager = made
-        beginShutdown = () => {
-          if (goingDown || settings.shutdown.graceMs === 0) return
-          goingDown = true
-          node.kick()
-          const { graceMs, criticalMs } = settings.shutdown
-          scope.run('shutdown', (s) =>
-            shutDown({ clock, graceMs, criticalMs, running: () => made.occupying(), end: (uid, verdict) => made.end(uid, verdict), gone: (uid) => !view.pod(uid).containers.some((c) => c.state === 'running'), untold: () => statuses.pending }, s).catch((error: unknown) => {
-              if (!s.aborted) throw error
-            }),
-          )
+        goingDown.attach(scope)
+        if (options.logind && settings.shutdown.graceMs > 0) {
+          const { followLogind } = await import('./node/logind.ts')
+          scope.run('logind', (s) => followLogind({ clock, graceMs: settings.shutdown.graceMs, down: () => goingDown.begin(), up: () => goingDown.cancel(), say: sayOfNode, ...options.logind }, s))
         }
         let relieving = false
         relieve = () => {

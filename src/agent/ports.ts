@@ -103,6 +103,8 @@ export interface AgentOptions {
   readonly seal?: Seal
   /** Whether the key of `seal` is apart from what it seals, told in the node's condition SealedAtRest. @default no such condition */
   readonly sealing?: { readonly apart: boolean; readonly message: string }
+  /** systemd-logind is asked to hold up a shutdown of the machine, with this environment for its programs. @default it is not */
+  readonly logind?: { readonly env: Readonly<Record<string, string>> } | undefined
   /** @default one made from `client`, run by the agent */
   readonly events?: EventRecorder
   readonly mounter?: Mounter

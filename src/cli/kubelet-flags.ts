@@ -17,7 +17,7 @@ export const KUBELET_FLAGS: readonly Flag[] = [
   { name: 'container-log-max-files', type: 'string', value: 'N', help: 'files of a container log, the current one included (default: 5)' },
   { name: 'serialize-image-pulls', type: 'string', value: 'BOOL', help: 'one pull at a time (default: false)' },
   { name: 'max-parallel-image-pulls', type: 'string', value: 'N', help: 'most pulls at a time (default: 3)' },
-  { name: 'shutdown-grace-period', type: 'string', value: 'TIME', help: 'on SIGPWR the machine goes down, and pods have so long to end; 0 leaves them running (default: 0)' },
+  { name: 'shutdown-grace-period', type: 'string', value: 'TIME', help: 'when the machine goes down, as systemd-logind or a SIGPWR says, pods have so long to end; 0 leaves them running (default: 0)' },
   { name: 'shutdown-grace-period-critical-pods', type: 'string', value: 'TIME', help: 'the part of it that is kept for critical pods (default: 0)' },
   { name: 'kubelet-arg', type: 'list', value: 'KEY=VALUE', help: "one of these in K3s' form, like eviction-hard=memory.available<200Mi (repeat)" },
 ]

@@ -1,9 +1,12 @@
 import assert from 'node:assert/strict'
 import test from 'node:test'
 import type { Node } from '../../api/gen/types.ts'
+import { systemClock } from '../../base/clock.ts'
 import { setLogSink } from '../../base/log.ts'
+import { Scope } from '../../base/scope.ts'
 import { testNode, testPod } from '../testing.ts'
 import { kubeletSettings } from './kubelet-settings.ts'
+import { GoingDown } from './shutdown.ts'
 
 setLogSink(() => {})
 
@@ -45,4 +48,28 @@ test('without a time for it pods run on when the machine goes down', async () =>
   await n.pass(5_000)
   assert.equal(n.api.pod('web').status?.phase, 'Running')
   assert.ok(!n.runtime.calls.some((c) => c.startsWith('containers.stop')))
+})
+
+test('a machine that stays up after all has its shutdown called off', async () => {
+  await using scope = new Scope('test')
+  const changes: boolean[] = []
+  const down: GoingDown = new GoingDown({
+    clock: systemClock,
+    graceMs: 600_000,
+    criticalMs: 0,
+    running: () => [testPod('stubborn')],
+    end: () => true,
+    gone: () => false,
+    untold: () => 0,
+    onChange: () => void changes.push(down.now),
+  })
+  await down.begin()
+  assert.equal(down.now, false, 'nothing begins before the agent runs')
+  down.attach(scope)
+  const ended = down.begin()
+  assert.equal(down.now, true)
+  down.cancel()
+  await ended
+  assert.equal(down.now, false)
+  assert.deepEqual(changes, [true, false])
 })

@@ -6,6 +6,7 @@
 import type { Pod } from '../../api/gen/types.ts'
 import type { Clock } from '../../base/clock.ts'
 import { logger } from '../../base/log.ts'
+import type { Scope } from '../../base/scope.ts'
 import { uidOf } from '../pods/names.ts'
 import type { Verdict } from '../pods/status.ts'
 import { isCritical } from './eviction.ts'
@@ -46,4 +47,52 @@ export async function shutDown(o: ShutdownOptions, signal: AbortSignal): Promise
   }
   await until(o.clock.monotonic() + TELL_MS, () => o.untold() === 0)
   log.info('pods have ended, the machine may go down')
+}
+
+/** Whether the machine goes down; it may stay up after all. */
+export class GoingDown {
+  readonly #o: ShutdownOptions
+  readonly #onChange: () => void
+  #agent: Scope | undefined
+  #work: { readonly stop: AbortController; readonly done: Promise<void> } | undefined
+
+  constructor(options: ShutdownOptions & { readonly onChange: () => void }) {
+    this.#o = options
+    this.#onChange = options.onChange
+  }
+
+  /** From now on it can begin, as part of the agent's work. */
+  attach(agent: Scope): void {
+    this.#agent = agent
+  }
+
+  get now(): boolean {
+    return this.#work !== undefined
+  }
+
+  /** Pods end; resolves when they have, or time is over. Without time for it nothing happens. */
+  begin(): Promise<void> {
+    if (!this.#agent || this.#o.graceMs === 0) return Promise.resolve()
+    if (this.#work) return this.#work.done
+    const stop = new AbortController()
+    const { promise, resolve } = Promise.withResolvers<void>()
+    this.#work = { stop, done: promise }
+    this.#onChange()
+    this.#agent.run('shutdown', (signal) => {
+      const either = AbortSignal.any([signal, stop.signal])
+      return shutDown(this.#o, either).catch((error: unknown) => {
+        if (!either.aborted) throw error
+      }).finally(resolve)
+    })
+    return promise
+  }
+
+  /** It did not come to that: the node takes pods again. Those that were ended stay so. */
+  cancel(): void {
+    if (!this.#work) return
+    this.#work.stop.abort()
+    this.#work = undefined
+    log.info('the machine stays up, pods are taken again')
+    this.#onChange()
+  }
 }

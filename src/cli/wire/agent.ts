@@ -2,6 +2,7 @@
  * Composes a node. Local first: identity from disk, containerd, caches from the stash, pods and devices; the link and the
  * server come beside, never before. Stopping leaves containerd and every pod running.
  */
+import { existsSync } from 'node:fs'
 import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { BridgeNetwork, createAgent, kubeletSettings, NodeImages, openSealing, parseDeviceRule, startContainerd, type HostPort, type NodeNetwork } from '../../agent/mod.ts'
@@ -53,6 +54,12 @@ export interface AgentSettings {
   /** File on other media with the key that seals what the node keeps. */
   readonly sealKeyFile: string | undefined
   readonly env: Readonly<Record<string, string | undefined>>
+}
+
+/** What reaches logind: its bus where systemd runs, or the one that the environment names. */
+function logindHere(bus: string | undefined): { readonly env: Readonly<Record<string, string>> } | undefined {
+  if (bus !== undefined) return { env: { DBUS_SYSTEM_BUS_ADDRESS: bus } }
+  return existsSync('/run/systemd/system') ? { env: {} } : undefined
 }
 
 /** Runs the node until the signal aborts. @throws AppError with the way out when it cannot start; RevokedError when it has wiped itself */
@@ -162,12 +169,13 @@ async function runNode(settings: AgentSettings, signal: AbortSignal): Promise<vo
     cgroupRoot: containerd.paths.cgroupRoot,
     imageDirectory: containerd.paths.root,
     pinnedImages: () => images.pinned(),
+    logind: logindHere(settings.env['DBUS_SYSTEM_BUS_ADDRESS']),
     seal,
     sealing,
     metrics,
   })
   onMissing = (image) => agent.notOnServer(image)
-  const onPower = (): void => agent.shutDown()
+  const onPower = (): void => void agent.shutDown()
   process.on('SIGPWR', onPower)
   scope.onClose(() => void process.off('SIGPWR', onPower))
   const local = wireLocalApi({ nodeName: settings.nodeName, dataDir: paths.data, seal, clock, identity: () => identity, servers: () => servers.preferred(), proxy, client, caches, agent, online: () => online, port: settings.localApiPort })
