@@ -37,9 +37,10 @@ process.exit(again)
 function run({ parallel, timeoutMs, limitMs }: { parallel: number; timeoutMs: number; limitMs: number }, files: readonly string[]): { failed: string[]; status: number } {
   const dir = mkdtempSync(join(tmpdir(), 'skerry-tests-'))
   const list = join(dir, 'failed')
-  const args = ['--disable-warning=ExperimentalWarning', '--test', `--test-concurrency=${parallel}`, `--test-timeout=${timeoutMs}`, '--test-reporter=./tools/quiet-reporter.ts', ...files]
+  // A test that fails may leave a server open: its file ends all the same, so that its failure is told.
+  const args = ['--disable-warning=ExperimentalWarning', '--test', '--test-force-exit', `--test-concurrency=${parallel}`, `--test-timeout=${timeoutMs}`, '--test-reporter=./tools/quiet-reporter.ts', ...files]
   try {
-    // A test's own timeout does not end a file whose process stays alive (an open handle after a failure): the class has a limit.
+    // A test's own timeout does not end what it called: the class has a limit.
     const ran = spawnSync(process.execPath, args, { cwd: ROOT, stdio: 'inherit', timeout: process.env['SKERRY_SOAK'] === undefined ? limitMs : 0, env: { ...process.env, SKERRY_FAILED_FILES: list } })
     // The runner ends in order when it is told to, with the names of what was not over.
     const late = ran.signal !== null || (ran.error as NodeJS.ErrnoException | undefined)?.code === 'ETIMEDOUT'

@@ -68,13 +68,13 @@ export async function frontDoor(pki: TestPki, onLink: (socket: TLSSocket, node: 
   }
 }
 
-/** A relay in front of a port: `cut` resets connections and refuses new ones, `stall` swallows bytes without a word. */
+/** A relay in front of a port: `cut` resets connections and has nobody listen, `stall` swallows bytes without a word. */
 export class Relay implements AsyncDisposable {
   bytes = 0
   #server!: TcpServer
   #target: number
   #pairs = new Set<[Socket, Socket]>()
-  #mode: 'pass' | 'stall' | 'refuse' = 'pass'
+  #mode: 'pass' | 'stall' = 'pass'
   port = 0
 
   private constructor(target: number) {
@@ -95,10 +95,11 @@ export class Relay implements AsyncDisposable {
 
   pass(): void {
     this.#mode = 'pass'
+    if (!this.#server.listening) this.#server.listen(this.port, '127.0.0.1')
   }
 
   cut(): void {
-    this.#mode = 'refuse'
+    this.#server.close()
     this.breakAll()
   }
 
@@ -114,7 +115,6 @@ export class Relay implements AsyncDisposable {
   }
 
   #pair(near: Socket): void {
-    if (this.#mode === 'refuse') return void near.destroy()
     const far = connectTcp(this.#target, '127.0.0.1')
     const pair: [Socket, Socket] = [near, far]
     this.#pairs.add(pair)
@@ -141,6 +141,7 @@ export class Relay implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.breakAll()
+    // One that was cut has nothing to close.
     await new Promise<void>((r) => this.#server.close(() => r()))
   }
 }
