@@ -28,11 +28,12 @@ import { GoingDown, NODE_SHUTDOWN, SHUTTING_DOWN } from './node/shutdown.ts'
 import type { PodContext } from './pods/context.ts'
 import { hostDns } from './pods/dns.ts'
 import { endMessage } from './pods/end-message.ts'
-import { cannotGrow, misfit } from './pods/fit.ts'
+import { cannotGrow } from './pods/fit.ts'
 import { Pods } from './pods/manager.ts'
 import { containersOf, isTerminal, uidOf } from './pods/names.ts'
 import { Places } from './pods/places.ts'
 import { latest } from './pods/planner.ts'
+import { admission, PREEMPTED } from './pods/preemption.ts'
 import { Probes } from './pods/probes.ts'
 import { amount } from './pods/quantities.ts'
 import { serviceEnv } from './pods/service-env.ts'
@@ -222,7 +223,10 @@ export function createAgent(options: AgentOptions): Agent {
         if (goingDown.now) return NODE_SHUTDOWN
         const pressed = refusedUnder(node.facts?.pressure ?? NO_PRESSURES, pod)
         if (pressed !== undefined) return { reason: 'Evicted', message: `Pod was rejected: ${pressed}`, refused: true }
-        return misfit(pod, { allocatable: node.facts?.allocatable ?? {}, node: nodes.get(nodeName), others: manager?.occupying() ?? [] })
+        const found = admission(pod, { allocatable: node.facts?.allocatable ?? {}, node: nodes.get(nodeName), others: manager?.occupying() ?? [] }, manager?.leaving() ?? new Set())
+        if (!found || 'reason' in found) return found
+        for (const p of found) manager?.end(uidOf(p), PREEMPTED)
+        return 'room-soon'
       },
       seccompDirs: [join(dirs.data, 'seccomp'), '/var/lib/kubelet/seccomp'],
       serviceEnv: async (pod) => {

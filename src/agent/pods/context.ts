@@ -35,8 +35,8 @@ export interface NodeContext {
   readonly abilities: () => NodeAbilities
   /** Why a pod that runs does not get the resources it asks for; undefined: it gets them. */
   readonly cannotGrow: (wanted: Readonly<Pod>) => Pending | undefined
-  /** Why this pod is not let in now, for want of room or under pressure; undefined: it may come. */
-  readonly turnAway: (pod: Readonly<Pod>) => Verdict | undefined
+  /** Why this pod is not let in now, for want of room or under pressure; `room-soon`: others end for it; undefined: it may come. */
+  readonly turnAway: (pod: Readonly<Pod>) => Verdict | 'room-soon' | undefined
   /** Environment every container gets unless it sets the name. */
   readonly addedEnv: () => Readonly<Record<string, string>>
 }

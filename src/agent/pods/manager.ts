@@ -139,6 +139,11 @@ export class Pods {
     return [...this.#workers.values()].filter((w) => w.occupies).map((w) => w.allocated)
   }
 
+  /** Those of them that end. */
+  leaving(): ReadonlySet<string> {
+    return new Set([...this.#workers.values()].filter((w) => w.ending).map((w) => w.uid))
+  }
+
   /** The node ends a pod. False when it is not there, or is ending already. */
   end(uid: string, verdict: Verdict): boolean {
     return this.#workers.get(uid)?.end(verdict) === true

@@ -19,8 +19,8 @@ export interface Verdict {
   readonly message: string
   /** Grace of its containers, seconds. @default the pod's */
   readonly graceSeconds?: number
-  /** The node takes the pod's place away: told as the condition DisruptionTarget. */
-  readonly disrupts?: boolean
+  /** The node takes the pod's place away: told as the condition DisruptionTarget, in these words. @default those of `message` when true */
+  readonly disrupts?: boolean | string
   /** The pod was never let in: nothing of it ran. */
   readonly refused?: boolean
 }
@@ -245,7 +245,7 @@ function conditions(input: StatusInput, all: readonly NamedContainer[], statuses
   const gated = { reason: 'ReadinessGatesNotReady', message: gates.map((g) => `corresponding condition of pod readiness gate "${g.conditionType}" does not exist or is not true.`).join(', ') }
   list.push({ type: 'Ready', ok: containersReady && gates.length === 0, ...(containersReady ? (gates.length > 0 ? gated : {}) : why) })
   list.push({ type: 'ContainersReady', ok: containersReady, ...(containersReady ? {} : why) })
-  if (input.verdict?.disrupts) list.push({ type: 'DisruptionTarget', ok: true, reason: 'TerminationByKubelet', message: input.verdict.message })
+  if (input.verdict?.disrupts) list.push({ type: 'DisruptionTarget', ok: true, reason: 'TerminationByKubelet', message: typeof input.verdict.disrupts === 'string' ? input.verdict.disrupts : input.verdict.message })
   const { pending, inProgress, failure } = (ended ? undefined : input.resources) ?? {}
   if (pending) list.push({ type: 'PodResizePending', ok: true, ...pending })
   if (inProgress) list.push({ type: 'PodResizeInProgress', ok: true, ...(failure === undefined ? {} : { reason: 'Error', message: failure }) })

@@ -20,6 +20,9 @@ import { RETRY_FIRST_MS, Troubles, type WorkerPart } from './troubles.ts'
 import { aboutPod } from './words.ts'
 
 const log = logger('agent.pods')
+/** How often a pod that others make room for looks whether they have gone, ms. */
+const ROOM_LOOK_MS = 500
+
 /** Works on one uid until the pod is gone from the API and from this machine; then calls `onDone` once, with false when something of it stays for now. */
 export class PodWorker {
   readonly uid: string
@@ -76,8 +79,8 @@ export class PodWorker {
     if (pod && shown(pod) !== shown(this.#pod)) this.#stale = true
     if (pod) this.#pod = pod
     else this.#gone = true
-    if (this.#ending) this.#starts.abort()
-    if (this.#ending && graceOf(this.#pod) < before) this.#hurryKills(graceOf(this.#pod))
+    if (this.ending) this.#starts.abort()
+    if (this.ending && graceOf(this.#pod) < before) this.#hurryKills(graceOf(this.#pod))
     if (this.#gone && this.#finished) return this.#done()
     this.poke()
   }
@@ -125,18 +128,19 @@ export class PodWorker {
     return this.#finished || (this.#ended && !this.#gone && this.#pod.metadata?.deletionTimestamp === undefined)
   }
 
-  get #ending(): boolean {
+  /** It goes, or has gone. */
+  get ending(): boolean {
     return this.#gone || this.#pod.metadata?.deletionTimestamp !== undefined || isTerminal(this.#pod) || this.#verdict !== undefined
   }
 
   #sync(): void {
     const observed = this.#c.view.pod(this.uid)
     const now = this.#c.clock.now()
-    this.#judge(now)
+    if (!this.#judge(now)) return this.#wakeAt(now + ROOM_LOOK_MS, now)
     this.#followProbes()
     const { probes } = this.#c
-    if (!this.#ending) this.#resizer.look(now)
-    if (this.#ending) this.#endingSince ??= this.#c.clock.monotonic()
+    if (!this.ending) this.#resizer.look(now)
+    if (this.ending) this.#endingSince ??= this.#c.clock.monotonic()
     const decided = plan({
       pod: this.#pod,
       gone: this.#gone,
@@ -154,9 +158,9 @@ export class PodWorker {
       resized: this.#resizer.restarts,
     })
     for (const action of decided.actions) if (action.type !== 'finish' || !this.#settled) this.#launch(action)
-    if (this.#stale && this.#prepared && !this.#ending) this.#refreshVolumes()
+    if (this.#stale && this.#prepared && !this.ending) this.#refreshVolumes()
     this.#publish(decided, now)
-    const wakes = [decided.wakeAtMs, ...(this.#ending ? [] : [deadlineOf(this.#pod), this.#resizer.wakeAt(now)])].filter((at) => at !== undefined)
+    const wakes = [decided.wakeAtMs, ...(this.ending ? [] : [deadlineOf(this.#pod), this.#resizer.wakeAt(now)])].filter((at) => at !== undefined)
     this.#wakeAt(wakes.length === 0 ? undefined : Math.min(...wakes), now)
   }
 
@@ -177,20 +181,22 @@ export class PodWorker {
 
   /** The node ends the pod. False when it is ending already. */
   end(verdict: Verdict): boolean {
-    if (this.#ending) return false
+    if (this.ending) return false
     this.#condemn(verdict)
     this.poke()
     return true
   }
 
-  /** A pod that may not run here, or no longer, is ended by the node. One that runs already was let in once. */
-  #judge(now: number): void {
-    if (this.#ending) return
-    const refused = this.#fresh ? (this.#c.node.turnAway(this.#pod) ?? refusal(this.#pod, this.#c.node.abilities()) ?? this.#withoutDevices()) : undefined
+  /** A pod that may not run here, or no longer, is ended by the node. One that runs already was let in once. False while others end to make room. */
+  #judge(now: number): boolean {
+    if (this.ending) return true
+    const refused = this.#fresh ? (refusal(this.#pod, this.#c.node.abilities()) ?? this.#c.node.turnAway(this.#pod) ?? this.#withoutDevices()) : undefined
+    if (refused === 'room-soon') return false
     if (!this.#judged && hasStorageLimits(this.#pod)) this.#weighLater()
     this.#judged = true
     const over = (deadlineOf(this.#pod) ?? Infinity) <= now
     if (refused || over) this.#condemn(refused ?? DEADLINE_EXCEEDED)
+    return true
   }
 
   #withoutDevices(): Verdict | undefined {
@@ -208,7 +214,7 @@ export class PodWorker {
     this.#weigher = this.#c.clock.timer('storage limits', STORAGE_LOOK_MS, () => {
       this.#c.scope.run('storage limits', async () => {
         const over = await overStorage(this.#pod, this.#steps.written()).catch(() => undefined) // The runtime is away: asked again.
-        if (this.#ending || this.#c.scope.signal.aborted) return
+        if (this.ending || this.#c.scope.signal.aborted) return
         if (!over) return this.#weighLater()
         this.#condemn(over)
         this.poke()
@@ -230,7 +236,7 @@ export class PodWorker {
     }
     for (const c of running) {
       const spec = containersOf(this.#pod).find((x) => x.spec.name === c.name)?.spec
-      if (!spec || this.#probing.has(c.id) || this.#ending) continue
+      if (!spec || this.#probing.has(c.id) || this.ending) continue
       this.#probing.add(c.id)
       this.#troubles.waiting.delete(c.name)
       this.#c.probes.begin({
