@@ -4,6 +4,7 @@
  */
 import { join } from 'node:path'
 import { mkdir } from 'node:fs/promises'
+import { totalmem } from 'node:os'
 import type { Node, Pod, Service } from '../api/gen/types.ts'
 import { ANN_LOCAL_PATH } from '../api/volumes.ts'
 import type { KubeObject } from '../api/meta.ts'
@@ -23,6 +24,7 @@ import { refusedUnder } from './node/eviction.ts'
 import { Evictor } from './node/evictor.ts'
 import { readAbilities, readFacts } from './node/facts.ts'
 import { kubeletSettings } from './node/kubelet-settings.ts'
+import { watchMemory } from './node/memory-watch.ts'
 import { NodeObject } from './node/node.ts'
 import { GoingDown, NODE_SHUTDOWN, SHUTTING_DOWN } from './node/shutdown.ts'
 import type { PodContext } from './pods/context.ts'
@@ -350,8 +352,7 @@ export function createAgent(options: AgentOptions): Agent {
     async run(signal) {
       const scope = new Scope('agent', signal)
       try {
-        await mkdir(logRoot, { recursive: true, mode: 0o755 })
-        await mkdir(dirs.run, { recursive: true, mode: 0o755 })
+        for (const dir of [logRoot, dirs.run]) await mkdir(dir, { recursive: true, mode: 0o755 })
         await cgroups?.ensureTree().catch((error: unknown) => {
           events.event({ apiVersion: 'v1', kind: 'Node', name: nodeName, uid: nodeName }, 'Warning', 'CgroupSetupFailed', messageOf(error))
         })
@@ -371,6 +372,8 @@ export function createAgent(options: AgentOptions): Agent {
           relieving = true
           scope.run('eviction', (s) => evictor.act(s).finally(() => (relieving = false)))
         }
+        const passed = (): void => void node.look().then(() => node.kick(), () => undefined) // Not read: the next look says why.
+        if (!options.facts) scope.run('memory', (s) => watchMemory({ clock, thresholds: settings.eviction.thresholds, capacity: totalmem, onPassed: passed }, s))
         scope.run('view', (s) => view.run(s))
         scope.run('status', (s) => statuses.run(s))
         if (!options.events) scope.run('events', (s) => events.run(s))

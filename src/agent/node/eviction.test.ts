@@ -1,10 +1,12 @@
 import assert from 'node:assert/strict'
 import test from 'node:test'
 import type { Pod } from '../../api/gen/types.ts'
+import { FakeClock } from '../../base/clock.ts'
 import { setLogSink } from '../../base/log.ts'
 import { testNode, testPod } from '../testing.ts'
 import { evictionOf, judge, NO_PRESSURE, quantity, rank, refusedUnder, type PodUse, type Signals } from './eviction.ts'
 import { kubeletSettings } from './kubelet-settings.ts'
+import { watchMemory } from './memory-watch.ts'
 
 setLogSink(() => {})
 
@@ -158,4 +160,29 @@ test('a pod that names a node with no room, the wrong labels, a taken port or a 
   }
   n.api.put('pods', testPod('fits', { tolerations }))
   await n.until('let in', () => n.api.pod('fits').status?.phase === 'Running')
+})
+
+test('a limit of memory that is passed between two looks is told within two seconds, once', async () => {
+  const clock = new FakeClock()
+  const stop = new AbortController()
+  let left = 500
+  const told: number[] = []
+  const { thresholds } = settings({ 'eviction-hard': 'memory.available<100Mi', 'eviction-soft': 'memory.available<30%', 'eviction-soft-grace-period': 'memory.available=1m' })
+  const work = watchMemory({ clock, thresholds, capacity: () => 1024 * MI, available: () => left * MI, onPassed: () => void told.push(left) }, stop.signal)
+  for (const now of [500, 250, 250, 50, 50, 250, 90, 500, 50]) {
+    left = now
+    await clock.advance(2_000)
+  }
+  stop.abort()
+  await work
+  assert.deepEqual(told, [250, 50, 90, 50])
+})
+
+test('limits of the disk of containers are taken and told not to count: it is that of the images', () => {
+  const s = kubeletSettings({ 'eviction-hard': 'containerfs.available<20%,imagefs.available<10%', 'eviction-minimum-reclaim': 'containerfs.inodesFree=1%' })
+  assert.deepEqual(s.eviction.thresholds.map((t) => t.signal), ['imagefs.available'])
+  assert.deepEqual(s.notes, [
+    '--eviction-minimum-reclaim "containerfs.inodesFree=1%" does not count: containers are on the disk of the images, for which imagefs.inodesFree counts',
+    '--eviction-hard "containerfs.available<20%" does not count: containers are on the disk of the images, for which imagefs.available counts',
+  ])
 })

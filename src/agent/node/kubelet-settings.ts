@@ -14,7 +14,15 @@ export interface KubeletSettings {
   readonly parallelPulls: number
   /** Time for pods to end when the machine goes down, and the part of it kept for critical ones, ms; 0: the agent leaves them running. */
   readonly shutdown: { readonly graceMs: number; readonly criticalMs: number }
+  /** What was given and does not count, for the log. */
+  readonly notes: readonly string[]
 }
+
+/**
+ * Signals of a disk that holds writable layers apart from images. containerd keeps both on one disk, so they are what `imagefs.*` is, and
+ * limits of their own do not count, as in a kubelet.
+ */
+const CONTAINERFS = new Set(['containerfs.available', 'containerfs.inodesFree'])
 
 /** The kubelet's names, and its defaults. */
 const DEFAULTS: Readonly<Record<string, string>> = {
@@ -46,10 +54,15 @@ export function kubeletSettings(given: Readonly<Record<string, string | undefine
     if (of(name) === '' || !Number.isInteger(n) || n < least || n > most) throw wrong(name, `is not a whole number between ${least} and ${most}`)
     return n
   }
+  const notes: string[] = []
   const pairs = (name: string, sign: string): Map<Signal, string> => {
     const found = new Map<Signal, string>()
     for (const part of of(name).split(',').map((s) => s.trim()).filter(Boolean)) {
       const [key = '', value] = part.split(sign)
+      if (CONTAINERFS.has(key.trim()) && value !== undefined) {
+        notes.push(`--${name} "${part}" does not count: containers are on the disk of the images, for which ${key.trim().replace('containerfs', 'imagefs')} counts`)
+        continue
+      }
       const signal = SIGNALS.find((s) => s === key.trim())
       if (!signal || value === undefined) throw wrong(name, `has "${part}", which is not like memory.available${sign}...: known are ${SIGNALS.join(', ')}`)
       if (found.has(signal)) throw wrong(name, `names ${signal} twice`)
@@ -89,6 +102,7 @@ export function kubeletSettings(given: Readonly<Record<string, string | undefine
     logMaxFiles: whole('container-log-max-files', 2, 1000),
     parallelPulls: serial === 'true' ? 1 : whole('max-parallel-image-pulls', 1, 100),
     shutdown,
+    notes,
   }
 }
 

@@ -79,6 +79,7 @@ async function runNode(settings: AgentSettings, signal: AbortSignal): Promise<vo
   const clock = systemClock
   const rules = settings.devices.map(parseDeviceRule)
   const kubelet = kubeletSettings(settings.kubelet)
+  for (const note of kubelet.notes) log.warn(note)
   await using scope = new Scope('agent', signal)
   await mkdir(paths.run, { recursive: true, mode: 0o711 })
   scope.onClose(await lockDirectory(join(paths.data, 'agent/lock'), 'agent', join(paths.run, 'agent.lock')))
