@@ -5,6 +5,7 @@
 import { mkdir, readFile, readdir, rmdir, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Pod } from '../../api/gen/types.ts'
+import { AppError } from '../../base/errors.ts'
 import { uidOf } from '../pods/names.ts'
 import { cpuShares, podLimit, podRequest, qosOf, type Qos } from '../pods/quantities.ts'
 
@@ -46,8 +47,11 @@ export class Cgroups {
     this.#made = true
   }
 
-  /** Makes a pod's cgroup, and sets its limits: all, or only those of `which`. */
-  async ensurePod(pod: Readonly<Pod>, which: readonly ('cpu' | 'memory')[] = ['cpu', 'memory']): Promise<void> {
+  /**
+   * Makes a pod's cgroup, and sets its limits: all, or only those of `which`. What the kernel refuses is left as it is, or with `insist`
+   * @throws AppError `internal` naming the limit
+   */
+  async ensurePod(pod: Readonly<Pod>, which: readonly ('cpu' | 'memory')[] = ['cpu', 'memory'], insist = false): Promise<void> {
     const path = this.parentOf(uidOf(pod), qosOf(pod.spec))
     if (!this.#made) await this.ensureTree()
     await this.#make(path).catch(async (error: unknown) => {
@@ -65,7 +69,7 @@ export class Cgroups {
       const quota = String(Math.max(1000, Math.round(cpu * 100_000)))
       Object.assign(values, { 'cpu/cpu.cfs_quota_us': quota, 'cpu.max': `${quota} 100000` })
     }
-    await this.#set(path, values)
+    await this.#set(path, values, insist)
   }
 
   /**
@@ -142,14 +146,16 @@ export class Cgroups {
   }
 
   /** Writes those values whose file exists; `a/b` names a v1 controller's file, a plain name a v2 file. */
-  async #set(path: string, values: Readonly<Record<string, string>>): Promise<void> {
+  async #set(path: string, values: Readonly<Record<string, string>>, insist = false): Promise<void> {
     const { unified } = await this.#mounted()
     const mine = Object.entries(values).filter(([key]) => key.includes('/') !== unified)
     await Promise.all(
       mine.map(async ([key, value]) => {
         const [controller, file] = unified ? ['', key] : (key.split('/') as [string, string])
         // Opened, never made: a kernel without this knob runs pods without it.
-        await writeFile(join(this.#mount, controller, path, file), value, { flag: 'r+' }).catch(() => undefined)
+        await writeFile(join(this.#mount, controller, path, file), value, { flag: 'r+' }).catch((error: NodeJS.ErrnoException) => {
+          if (insist && error.code !== 'ENOENT') throw new AppError('internal', `set ${file} of the pod's cgroup to ${value}: the kernel refuses it (${error.code})`, { cause: error })
+        })
       }),
     )
   }

@@ -46,6 +46,8 @@ export interface StatusInput {
     readonly inProgress: boolean
     readonly failure: string | undefined
   }
+  /** Whether read-only mounts can be so all the way down. @default as the status had it */
+  readonly recursiveReadOnly?: boolean | undefined
   /** An ended container that starts anew, whatever its policy says. @default none */
   readonly resized?: (c: Container) => boolean
   /** Everything has been stopped for good; what never ran is then terminated, not waiting. */
@@ -137,7 +139,7 @@ function containerStatus(input: StatusInput, item: NamedContainer, all: readonly
     imageID: now.imageRef,
     containerID: idOf(now),
     restartCount: restartsOf(now),
-    ...mountsOf(spec),
+    ...mountsOf(spec, input.recursiveReadOnly, former),
     ...resourcesOf(input, item, now),
     lastState: before?.state === 'exited' ? terminated(before) : (lastOf(former, now) ?? {}),
   }
@@ -161,8 +163,14 @@ function resourcesOf(input: StatusInput, item: NamedContainer, c: Container): Pi
 }
 
 /** What of the pod's volumes a container sees. */
-function mountsOf(spec: ContainerSpec): Pick<ContainerStatus, 'volumeMounts'> {
-  const volumeMounts = (spec.volumeMounts ?? []).map(({ name, mountPath, readOnly, recursiveReadOnly }) => ({ name, mountPath, ...(readOnly ? { readOnly, recursiveReadOnly: recursiveReadOnly === 'Enabled' ? 'Enabled' : 'Disabled' } : {}) }))
+function mountsOf(spec: ContainerSpec, canRecurse: boolean | undefined, former: ContainerStatus | undefined): Pick<ContainerStatus, 'volumeMounts'> {
+  const deep = (wanted: string | undefined, path: string): boolean =>
+    wanted === 'Enabled' || (wanted === 'IfPossible' && (canRecurse ?? former?.volumeMounts?.find((m) => m.mountPath === path)?.recursiveReadOnly === 'Enabled'))
+  const volumeMounts = (spec.volumeMounts ?? []).map(({ name, mountPath, readOnly, recursiveReadOnly }) => ({
+    name,
+    mountPath,
+    ...(readOnly ? { readOnly, recursiveReadOnly: deep(recursiveReadOnly, mountPath) ? 'Enabled' : 'Disabled' } : {}),
+  }))
   return volumeMounts.length === 0 ? {} : { volumeMounts }
 }
 

@@ -50,6 +50,8 @@ export interface StepsOptions {
 export class Steps {
   readonly #c: PodContext
   readonly #o: StepsOptions
+  /** Of its runtime class, once that was read. */
+  #handlerName: string | undefined
 
   constructor(options: StepsOptions) {
     this.#c = options.context
@@ -105,11 +107,18 @@ export class Steps {
     return sandboxConfig({ pod, attempt, logDirectory: this.#logDir(), dns, cgroupParent, clusterDomain, runtimeHandler, userNamespace })
   }
 
+  /** Whether its mounts can be read-only all the way down; undefined while its runtime class is not known. */
+  get recursiveReadOnly(): boolean | undefined {
+    const name = this.#pod.spec?.runtimeClassName ? this.#handlerName : ''
+    return name === undefined ? undefined : this.#handler(name)?.recursiveReadOnly === true
+  }
+
   async #runtimeHandler(pod: Readonly<Pod>): Promise<string> {
     const name = pod.spec?.runtimeClassName
     if (!name) return ''
     const found = await this.#c.objects.reader(pod.metadata?.namespace ?? '', this.#o.named).object<RuntimeClass>('RuntimeClass', name)
     if (!found) throw new AppError('invalid', `failed to get RuntimeClass: runtimeclass.node.k8s.io "${name}" not found`)
+    this.#handlerName = found.handler
     return found.handler
   }
 
@@ -174,13 +183,13 @@ export class Steps {
   /**
    * Gives running containers other resources, and their pod's cgroup: what grows before them, what shrinks after them
    * (unless `settled` is false: others have not got theirs yet).
-   * @throws AppError when a container uses more memory than it would be left with, or the runtime refuses
+   * @throws AppError when a container uses more memory than it would be left with, or runtime or kernel refuse
    */
   async resize(former: Readonly<Pod>, open: readonly Resize[], settled: boolean, done: (id: string, resources: ContainerSpec['resources']) => void): Promise<void> {
     const pod = this.#pod
     const { cgroups, runtime, node } = this.#c
     const limit = (p: Readonly<Pod>, r: Compute): number => (p.spec && podLimit(p.spec, r)) || Infinity
-    await cgroups?.ensurePod(pod, (['cpu', 'memory'] as const).filter((r) => limit(pod, r) >= limit(former, r)))
+    await cgroups?.ensurePod(pod, (['cpu', 'memory'] as const).filter((r) => limit(pod, r) >= limit(former, r)), true)
     for (const { container, spec, changed } of open) {
       const most = limitOf(spec, 'memory')
       const used = changed.includes('memory') && most > 0 ? ((await runtime.containers.stats()).find((s) => s.id === container.id)?.memoryBytes ?? 0) : 0
@@ -188,7 +197,7 @@ export class Steps {
       await runtime.containers.update(container.id, linuxResources(pod, spec, amount(node.capacity()['memory'])))
       done(container.id, spec.resources)
     }
-    if (settled) await cgroups?.ensurePod(pod)
+    if (settled) await cgroups?.ensurePod(pod, undefined, true)
   }
 
   /** The running container that an ephemeral one looks into. @throws AppError `invalid` when it does not run */

@@ -36,6 +36,7 @@ test('a runtime that says it can gets users, strict groups and recursive read-on
   await n.until('the pod to run', () => n.api.pod('old').status?.phase === 'Running')
   assert.deepEqual(n.runtime.sandboxOf('old')?.userNamespace, { hostId: 65_536, length: 65_536 })
   assert.equal(n.runtime.configOf('main')?.mounts.find((m) => m.containerPath === '/v')?.recursiveReadOnly, true)
+  assert.deepEqual(n.api.pod('old').status?.containerStatuses?.[0]?.volumeMounts, [{ name: 'v', mountPath: '/v', readOnly: true, recursiveReadOnly: 'Enabled' }])
   n.api.put('pods', testPod('strict', { securityContext: { supplementalGroups: [7], supplementalGroupsPolicy: 'Strict' } }))
   await n.until('strict to run', () => n.api.pod('strict').status?.phase === 'Running')
   assert.equal(n.runtime.configOf('main')?.security.strictGroups, true)

@@ -274,6 +274,7 @@ export class PodWorker {
       verdict: this.#verdict,
       resized: this.#resizer.restarts,
       resources: this.#resizer.told,
+      recursiveReadOnly: this.#steps.recursiveReadOnly,
       stopped: stopped || (this.#ended && this.#verdict !== undefined),
     })
   }
