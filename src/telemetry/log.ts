@@ -36,6 +36,15 @@ export interface BoundedLogOptions {
   readonly maxRecordBytes?: number
   /** `sync`: fsynced (group commit) before append resolves. `os`: in the page cache: survives kill -9, not power loss. */
   readonly durability: 'sync' | 'os'
+  /** Encrypts records at rest; those written without one before are read all the same. */
+  readonly seal?: LogSeal
+}
+
+/** Encryption of what lies on the disk. */
+export interface LogSeal {
+  seal(plain: Uint8Array): Uint8Array
+  /** @throws for what another key sealed */
+  open(sealed: Uint8Array): Uint8Array
 }
 
 export interface BoundedLog extends AsyncDisposable {

@@ -21,6 +21,7 @@ import type { BoundedLog, BoundedLogOptions, LogRecordData, Loss, StoredRecord }
 import { addLoss, coversLoss } from './losses.ts'
 import { Segment } from './segment-file.ts'
 import { encodeSegmentRecord, recordSize } from './segment-format.ts'
+import { isSealed, openRecord, sealRecord } from './sealed-record.ts'
 
 const log = logger('telemetry.log')
 /** Appends that wait for the disk, bytes; over it an append is refused, so that a stuck disk cannot fill the memory. */
@@ -141,13 +142,16 @@ class SegmentLog implements BoundedLog {
 
   append(data: LogRecordData): Promise<number> {
     if (this.#closed) return Promise.reject(new AppError('unavailable', 'append: the log is closed'))
+    const { seal, maxBytes } = this.#options
+    let kept = data
     try {
       checkRecord(data, this.#options)
+      if (seal) checkRecord((kept = sealRecord(seal, data)), { maxBytes, maxRecordBytes: Infinity })
     } catch (error) {
       return Promise.reject(error)
     }
-    const record: StoredRecord = { meta: data.meta, payload: data.payload, seq: ++this.#assigned, timeMs: this.#clock.now() }
-    const size = recordSize(data)
+    const record: StoredRecord = { meta: kept.meta, payload: kept.payload, seq: ++this.#assigned, timeMs: this.#clock.now() }
+    const size = recordSize(kept)
     if (this.#pendingBytes + size > MAX_PENDING_BYTES) {
       this.#lost(record.seq, record.seq, record.timeMs, record.timeMs, size, 'full')
       return Promise.reject(new AppError('full', `append: ${this.#pendingBytes} bytes already wait for the disk, try again when it has caught up`))
@@ -168,13 +172,32 @@ class SegmentLog implements BoundedLog {
       if (!segment) return []
       try {
         const records = await segment.read(next, maxBytes, (before, then) => this.#foundBad(Math.max(before, segment.firstSeq - 1) + 1, then - 1, segment))
-        if (records.length > 0) return records
-        next = segment.lastSeq
+        const opened = this.#opened(records, segment)
+        if (opened.length > 0) return opened
+        next = records.at(-1)?.seq ?? segment.lastSeq
       } catch (error) {
         if (this.#segments.includes(segment)) throw error
         // Dropped while it was read: the next one is the oldest now.
       }
     }
+  }
+
+  /** What lies sealed, as it was given. What another key sealed cannot come back: it counts as lost, once, and reading goes on behind it. */
+  #opened(records: readonly StoredRecord[], segment: Segment): readonly StoredRecord[] {
+    if (!records.some(isSealed)) return records
+    const lost: [number, number][] = []
+    const opened = records.flatMap((record) => {
+      try {
+        return isSealed(record) ? [openRecord(this.#options.seal, record)] : [record]
+      } catch {
+        const stretch = lost.at(-1)
+        if (stretch?.[1] === record.seq - 1) stretch[1] = record.seq
+        else lost.push([record.seq, record.seq])
+        return []
+      }
+    })
+    for (const [from, to] of lost) this.#foundBad(from, to, segment, 'their key is not the one this log is opened with, so they cannot be read')
+    return opened
   }
 
   waitFor(after: number, signal: AbortSignal): Promise<boolean> {
@@ -299,10 +322,10 @@ class SegmentLog implements BoundedLog {
     this.#saveSoon()
   }
 
-  #foundBad(from: number, to: number, segment: Segment): void {
+  #foundBad(from: number, to: number, segment: Segment, why?: string): void {
     if (to < from || to <= this.#cursors.least || coversLoss(this.#ledger, from, to)) return
     this.#lost(Math.max(from, this.#cursors.least + 1), to, segment.firstMs, segment.lastMs, 0, 'corrupt')
-    log.warn('records do not check', { directory: this.#options.directory, from, to })
+    log.warn('records do not check', { directory: this.#options.directory, from, to, ...(why !== undefined && { why }) })
   }
 
   /** Numbers missing between and inside segments, unless acked or in the ledger, are records that no longer check. */

@@ -140,7 +140,7 @@ async function runNode(settings: AgentSettings, signal: AbortSignal): Promise<vo
   await images.start(scope.signal)
   scope.run('images', (s) => images.run(s))
 
-  const spool = await openSegmentLog({ directory: join(paths.data, 'agent/spool'), maxBytes: SPOOL_BYTES, durability: 'sync' })
+  const spool = await openSegmentLog({ directory: join(paths.data, 'agent/spool'), maxBytes: SPOOL_BYTES, durability: 'sync', seal })
   scope.onClose(() => spool[Symbol.asyncDispose]())
   const forwarder = createForwarder({ spool, clock, request: (request) => session.request(request) })
   const recorder = createEventRecorder({ client, clock, component: 'skerry-devices', host: settings.nodeName })
