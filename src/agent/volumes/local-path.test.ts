@@ -15,7 +15,7 @@ import { LocalPath } from './local-path.ts'
 setLogSink(() => {})
 
 async function make(t: TestContext): Promise<{ api: FakeApi; clock: FakeClock; directory: string; volume: PersistentVolume; start: () => Promise<LocalPath>; held: () => boolean }> {
-  const directory = await mkdtemp(join(tmpdir(), 'dr-local-path-'))
+  const directory = await mkdtemp(join(tmpdir(), 'skerry-local-path-'))
   const scope = new Scope('test')
   t.after(async () => {
     await scope.close()
@@ -36,7 +36,8 @@ async function make(t: TestContext): Promise<{ api: FakeApi; clock: FakeClock; d
 
 /** Passes time until the state is there. */
 async function pass(clock: FakeClock, state: () => boolean): Promise<void> {
-  for (let i = 0; i < 200 && !state(); i++) {
+  // The disk takes its own time.
+  for (const end = Date.now() + 30_000; !state() && Date.now() < end; ) {
     clock.advance(1_000)
     await new Promise((resolve) => setImmediate(resolve))
   }
@@ -68,5 +69,36 @@ test('a volume without a directory yet is nobody’s to hold', async (t) => {
     clock.advance(1_000)
     await new Promise((resolve) => setImmediate(resolve))
   }
+  assert.equal(held(), false)
+})
+
+test('a volume that was deleted before its cut-off node could hold it takes its directory along, unless it is to be kept', async (t) => {
+  for (const keep of [false, true]) {
+    const { api, clock, volume, start, directory } = await make(t)
+    const [path, asked] = [join(directory, 'v'), { ...volume, spec: { ...volume.spec, ...(keep && { persistentVolumeReclaimPolicy: 'Retain' }) } } as PersistentVolume]
+    const local = await start()
+    api.away = true
+    await local.ensure(asked)
+    api.remove('persistentvolumes', undefined, 'v')
+    api.away = false
+    if (!keep) await pass(clock, () => !existsSync(path))
+    else for (let i = 0; i < 30; i++) {
+      clock.advance(1_000)
+      await new Promise((resolve) => setImmediate(resolve))
+    }
+    assert.equal(existsSync(path), keep)
+  }
+})
+
+test('so does one that is found gone only when the node is back, after a restart of its agent', async (t) => {
+  const { api, clock, directory, start, held } = await make(t)
+  const path = join(directory, 'v')
+  await mkdir(path)
+  api.away = true
+  await start()
+  api.remove('persistentvolumes', undefined, 'v')
+  assert.ok(existsSync(path))
+  api.away = false
+  await pass(clock, () => !existsSync(path))
   assert.equal(held(), false)
 })

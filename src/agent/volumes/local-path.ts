@@ -84,16 +84,34 @@ export class LocalPath {
     this.#busy.add(name)
     this.#scope?.run(`hold volume ${name}`, async (signal) => {
       while (!signal.aborted) {
-        const held = await this.#hold(volume).catch((error: unknown) => {
-          // Deleted meanwhile, or another of its name: the directory stays behind, for a person to look at.
-          log.warn('volume not held', { volume: name, path: pathOf(volume), error: messageOf(error) })
-          return true
-        })
-        if (held) break
+        try {
+          if (await this.#hold(volume)) break
+        } catch (error) {
+          if (!hasCode(error, 'not-found')) {
+            // Another of its name, which may want the directory: a person has to look.
+            log.warn('volume not held', { volume: name, path: pathOf(volume), error: messageOf(error) })
+            break
+          }
+          if (await this.#removeUnheld(volume)) break
+        }
         await this.#o.clock.sleep(RETRY_MS, signal).catch(() => undefined)
       }
       this.#busy.delete(name)
     })
+  }
+
+  /** The directory of a volume that was deleted while this node, cut off, could not hold it; false to try again. */
+  async #removeUnheld(volume: Readonly<PersistentVolume>): Promise<boolean> {
+    const facts = { volume: volume.metadata?.name, path: pathOf(volume) }
+    if (volume.spec?.persistentVolumeReclaimPolicy === 'Retain') return true
+    try {
+      await rm(facts.path as string, { recursive: true, force: true })
+      log.info('volume was deleted while this node was cut off, its directory is removed', facts)
+      return true
+    } catch (error) {
+      log.warn('volume not removed yet', { ...facts, error: messageOf(error) })
+      return false
+    }
   }
 
   #watch(): void {
@@ -101,7 +119,14 @@ export class LocalPath {
     if (!scope || this.#watching) return
     this.#watching = true
     const cache = this.#o.caches.cache<PersistentVolume>(PERSISTENT_VOLUMES, { labelSelector: `${LABEL_NODE}=${nodeLabel(this.#o.nodeName)}` })
-    scope.onClose(cache.onChange((now) => now && this.#look(now)))
+    scope.onClose(
+      cache.onChange((now, old) => {
+        if (now) return this.#look(now)
+        // Gone before this node could hold it: holding it fails, and that says so again before anything is removed.
+        const unheld = old && !old.metadata?.finalizers?.includes(FINALIZER_LOCAL_PATH) && this.owns(old) && existsSync(pathOf(old) as string)
+        if (unheld) this.#holdLater(old)
+      }),
+    )
     for (const volume of cache.list()) this.#look(volume)
   }
 
