@@ -108,12 +108,17 @@ mkdir -p "$dir/$slot"
 tar -xzf "$work/skerry.tar.gz" -C "$dir/$slot" || die "the program is not a whole archive"
 "$dir/$slot/bin/skerry" version >/dev/null || die "the program does not run here"
 sync
+# Outside both places, so that it can go from one back to the other.
+cp "$dir/$slot/script/start.sh" "$dir/start.new"
+chmod 755 "$dir/start.new"
+mv -fT "$dir/start.new" "$dir/start"
+rm -f "$dir/trial" "$dir/trial.starts" "$dir/failed"
 ln -sfn "$slot" "$dir/current.new"
 mv -fT "$dir/current.new" "$dir/current"
 # An earlier installation had one place only.
 rm -rf "$dir/bin" "$dir/dist" "$dir/script"
 mkdir -p "$bin"
-ln -sf "$dir/current/bin/skerry" "$bin/skerry"
+ln -sf "$dir/start" "$bin/skerry"
 ln -sf "$dir/current/script/killall.sh" "$bin/skerry-killall.sh"
 ln -sf "$dir/current/script/uninstall.sh" "$bin/skerry-uninstall.sh"
 # What killall.sh and uninstall.sh go by.
@@ -125,7 +130,7 @@ rm -f "$etc/$role.env"
   # Holds the token. Quoted so that systemd and sh read the same.
   umask 077
   {
-    env | grep -E '^(SKERRY_|CONTAINERD_|HTTPS?_PROXY=|NO_PROXY=|https?_proxy=|no_proxy=)' | grep -vE '^SKERRY_(URL|SERVER|TOKEN|DATA_DIR)=' || true
+    env | grep -E '^(SKERRY_|CONTAINERD_|HTTPS?_PROXY=|NO_PROXY=|https?_proxy=|no_proxy=)' | grep -vE '^SKERRY_(URL|SERVER|TOKEN|DATA_DIR|RESTARTED_BY)=' || true
     if [ "$role" = agent ]; then
       [ -z "$url" ] || printf 'SKERRY_SERVER=%s\n' "$url"
       [ -z "$token" ] || printf 'SKERRY_TOKEN=%s\n' "$token"
@@ -147,6 +152,7 @@ StartLimitIntervalSec=0
 
 [Service]
 EnvironmentFile=$etc/$role.env
+Environment=SKERRY_RESTARTED_BY=systemd
 ExecStart=$bin/skerry $role$args
 # Pods outlive the agent: only the program itself is stopped.
 KillMode=process
@@ -183,6 +189,7 @@ output_log=/var/log/$service.log
 error_log=/var/log/$service.log
 set -a
 . $etc/$role.env
+SKERRY_RESTARTED_BY=openrc
 set +a
 depend() {
   need localmount

@@ -176,6 +176,7 @@ export function createAgent(options: AgentOptions): Agent {
     facts,
     clockAheadMs: options.clockAheadMs ?? (() => 0),
     sealing: options.sealing,
+    registriesFault: options.registriesFault,
     runtimeState: () => (goingDown.now ? { ok: false, message: SHUTTING_DOWN } : { ok: view.healthy && runtimeMessage === '', message: runtimeMessage || 'the container runtime does not answer' }),
     onChange: () => {
       manager?.nodeChanged()

@@ -82,6 +82,8 @@ export interface AgentOptions {
   readonly online?: () => boolean
   /** How far this machine's clock is ahead of the server's by what the server said last, ms. @default always 0 */
   readonly clockAheadMs?: () => number
+  /** What is wrong with the node's file of registries, told on the Node. @default nothing ever */
+  readonly registriesFault?: () => string | undefined
   /** A directory on the disk that holds the images: unused ones are removed when it gets full. @default images are left alone */
   readonly imageDirectory?: string
   /** Images kept though nothing uses them, as they were brought by hand. @default none */

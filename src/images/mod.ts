@@ -4,5 +4,5 @@ export { BlobStore, openBlobStore, type Descriptor, type TaggedImage } from './b
 export { importArchive } from './import.ts'
 export { startMirror, type Mirror, type MirrorOptions, type Upstream } from './mirror.ts'
 export { formatReference, isDigest, parseReference, type Reference } from './reference.ts'
-export { Rewriter, type RewriteTarget } from './rewriter.ts'
+export { Rewriter, type ProxyEnv, type RewriteTarget } from './rewriter.ts'
 export { registryHandler } from './registry.ts'

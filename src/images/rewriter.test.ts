@@ -4,7 +4,7 @@ import type { AddressInfo } from 'node:net'
 import { after, describe, test } from 'node:test'
 import { setLogSink } from '../base/log.ts'
 import { startMirror } from './mirror.ts'
-import { Rewriter } from './rewriter.ts'
+import { Rewriter, type ProxyEnv } from './rewriter.ts'
 
 setLogSink(() => {})
 
@@ -23,8 +23,8 @@ describe('a mirror with other names', () => {
   const basic = `Basic ${Buffer.from('edge:s3cret').toString('base64')}`
   const rename = (name: string): string => `cache/${name}`
   /** Asks through the node's mirror, as containerd does. */
-  const ask = async (target: { endpoint: string; login?: typeof login }, path: string): Promise<{ status: number; text: string }> => {
-    const rewriter = new Rewriter((key) => (key === 'any_0' ? { endpoint: new URL(target.endpoint), rename, login: target.login, tls: undefined } : undefined))
+  const ask = async (target: { endpoint: string; login?: typeof login }, path: string, env?: ProxyEnv): Promise<{ status: number; text: string }> => {
+    const rewriter = new Rewriter((key) => (key === 'any_0' ? { endpoint: new URL(target.endpoint), rename, login: target.login, tls: undefined } : undefined), env)
     await using mirror = await startMirror({ port: 0, upstream: () => assert.fail('the server is not asked'), beside: (req, res) => rewriter.handle(req, res) })
     const answer = await fetch(`http://127.0.0.1:${mirror.port}${path}?ns=any.example`)
     return { status: answer.status, text: await answer.text() }
@@ -53,6 +53,25 @@ describe('a mirror with other names', () => {
       else res.writeHead(401, { 'www-authenticate': `Bearer realm="${tokens}/token",service="reg",scope="repository:cache/team/app:pull"` }).end(String(req.headers.authorization))
     })
     assert.deepEqual(await ask({ endpoint: `${endpoint}/v2`, login }, `/rewrite/any_0/v2/team/app/blobs/sha256:${'a'.repeat(64)}`), { status: 200, text: 'layer, no login' })
+  })
+
+  test('an endpoint is asked through the proxy of the environment, unless it is one to reach directly', async () => {
+    const heard: string[] = []
+    const proxy = await serve((req, res) => {
+      heard.push(`${req.method} ${req.url}`)
+      res.end('by proxy')
+    })
+    servers.at(-1)?.on('connect', (req, socket) => {
+      heard.push(`${req.method} ${req.url}`)
+      socket.end('HTTP/1.1 403 Forbidden\r\n\r\n')
+    })
+    const path = '/rewrite/any_0/v2/a/manifests/v1'
+    const env = { HTTP_PROXY: proxy, HTTPS_PROXY: proxy, NO_PROXY: 'plain.example,127.0.0.1' }
+    assert.deepEqual(await ask({ endpoint: 'http://mirror.example:5000' }, path, env), { status: 200, text: 'by proxy' })
+    assert.equal((await ask({ endpoint: 'https://mirror.example' }, path, env)).status, 502)
+    assert.deepEqual(heard, ['GET http://mirror.example:5000/v2/cache/a/manifests/v1', 'CONNECT mirror.example:443'])
+    const direct = await serve((_req, res) => res.end('direct'))
+    assert.deepEqual(await ask({ endpoint: direct }, path, env), { status: 200, text: 'direct' })
   })
 
   test('what the endpoint has not is 404, and one that is away is told', async () => {

@@ -2,7 +2,7 @@
  * Endpoints of registries that hold images under other names: containerd asks here for the image's own name, and the endpoint is asked for the
  * other one, with its login (basic, or a bearer token that its challenge names) and its TLS. Redirects are followed, logins do not go with them.
  */
-import { request as plainRequest, type IncomingMessage, type ServerResponse } from 'node:http'
+import { Agent, request as plainRequest, type IncomingMessage, type ServerResponse } from 'node:http'
 import { pipeline } from 'node:stream/promises'
 import { AppError, messageOf } from '../base/errors.ts'
 import { logger } from '../base/log.ts'
@@ -18,6 +18,9 @@ export interface RewriteTarget {
   readonly tls: { readonly ca?: Buffer; readonly cert?: Buffer; readonly key?: Buffer; readonly rejectUnauthorized: boolean } | undefined
 }
 
+/** HTTP_PROXY, HTTPS_PROXY and NO_PROXY, in either case. */
+export type ProxyEnv = Readonly<Record<string, string | undefined>>
+
 /** How long an endpoint may say nothing, ms. */
 const SILENT_MS = 30_000
 const MAX_REDIRECTS = 5
@@ -32,11 +35,13 @@ type Headers = Readonly<Record<string, string>>
 /** Answers requests whose path begins with `/rewrite/<key>/v2/`; undefined targets are 404. */
 export class Rewriter {
   readonly #targetOf: (key: string) => RewriteTarget | undefined
+  readonly #env: ProxyEnv
   /** Authorization by endpoint and repository; the oldest goes when there are too many. */
   readonly #tokens = new Map<string, { readonly value: string; readonly until: number }>()
 
-  constructor(targetOf: (key: string) => RewriteTarget | undefined) {
+  constructor(targetOf: (key: string) => RewriteTarget | undefined, env: ProxyEnv = {}) {
     this.#targetOf = targetOf
+    this.#env = env
   }
 
   /** Whether the request is one of ours; it is answered then. */
@@ -116,7 +121,7 @@ export class Rewriter {
     let url = start
     for (let hops = 0; hops <= MAX_REDIRECTS; hops++) {
       const { authorization: _, ...others } = headers
-      const res = await send(target, method, url, url.host === start.host ? headers : others, signal)
+      const res = await send(target, this.#env, method, url, url.host === start.host ? headers : others, signal)
       const location = res.headers.location
       if (location === undefined || ![301, 302, 303, 307, 308].includes(res.statusCode ?? 0)) return res
       res.resume()
@@ -126,14 +131,15 @@ export class Rewriter {
   }
 }
 
-async function send(target: RewriteTarget, method: string, url: URL, headers: Headers, signal: AbortSignal): Promise<IncomingMessage> {
+async function send(target: RewriteTarget, env: ProxyEnv, method: string, url: URL, headers: Headers, signal: AbortSignal): Promise<IncomingMessage> {
   // Few nodes need it.
-  const { request: tlsRequest } = await import('node:https')
+  const { Agent: TlsAgent, request: tlsRequest } = await import('node:https')
   return await new Promise((resolve, reject) => {
     const fail = (error: Error): void => reject(new AppError('unavailable', `ask ${url.host}: ${error.message}`, { cause: error }))
     // No connection is kept: pulls are rare, and what waits for the next would hold memory.
-    const options = { method, headers, signal, agent: false as const, timeout: SILENT_MS }
-    const out = url.protocol === 'https:' ? tlsRequest(url, { ...options, ...target.tls }, resolve) : plainRequest(url, options, resolve)
+    const options = { method, headers, signal, timeout: SILENT_MS }
+    const proxyEnv = { ...env }
+    const out = url.protocol === 'https:' ? tlsRequest(url, { ...options, ...target.tls, agent: new TlsAgent({ proxyEnv }) }, resolve) : plainRequest(url, { ...options, agent: new Agent({ proxyEnv }) }, resolve)
     out.on('timeout', () => out.destroy(new Error(`no answer within ${SILENT_MS / 1000} s`)))
     out.on('error', fail)
     out.end()

@@ -92,7 +92,7 @@ describe('joining with curl and sh', { skip: cannotRunContainers() }, () => {
     const back = await ran('sh', ['-c', '. "$0"; printf %s "$SKERRY_ODD"', place('n1', 'etc/agent.env')], { env: {} })
     assert.equal(back.out, odd)
     assert.match((await site.on('n1', place('n1', 'bin/skerry'), ['version'])).out, /^skerry \d/)
-    assert.match(readlinkSync(place('n1', 'bin/skerry')), /lib\/skerry\/current\/bin\/skerry$/)
+    assert.match(readlinkSync(place('n1', 'bin/skerry')), /lib\/skerry\/start$/)
     assert.equal(readlinkSync(place('n1', 'lib/skerry/current')), 'a')
     assert.ok(!existsSync('/etc/skerry/agent.env') || statSync('/etc/skerry/agent.env').mtimeMs < Date.now() - 60_000, 'nothing outside the directories that were given')
   })

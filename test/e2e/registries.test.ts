@@ -6,7 +6,7 @@ import assert from 'node:assert/strict'
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
-import type { Pod } from '../../src/api/gen/types.ts'
+import type { Node, Pod } from '../../src/api/gen/types.ts'
 import { createCa, createKey, issue } from '../../src/base/pki.ts'
 import { cannotRunContainers } from '../kit/containerd.ts'
 import { cannotRunRegistry, LOGIN, push, registryConfig } from '../kit/registry.ts'
@@ -83,8 +83,12 @@ describe('registries.yaml', { skip: cannotRunContainers() || cannotRunRegistry()
   test('a mistake is told with file, key and value, and pulls go on as before', async () => {
     config('mirrors:\n  docker.io: {endpoint: "https://a"}\n')
     await eventually('the mistake to be told', () => /mirrors\."docker\.io"\.endpoint in ".*\/agent\/registries\.yaml" is "https:\/\/a", expected a list/.test(site.log(NODE).replaceAll('\\"', '"')))
+    const onNode = async (): Promise<string> => JSON.stringify((await site.get<Node>('node', NODE)).status?.conditions?.find((c) => c.type === 'InvalidRegistries'))
+    await eventually('the mistake to stand on the node', async () => /"status":"True".*expected a list/.test(await onNode()), 60_000)
     await site.apply(pod('after', 'other.example/team/app:v1'))
     await runs('after')
+    config('mirrors: {}\n')
+    await eventually('the mistake to be over', async () => /"status":"False"/.test(await onNode()), 120_000)
   })
 })
 

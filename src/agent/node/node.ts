@@ -40,6 +40,8 @@ export interface NodeOptions {
   /** This clock minus the server's, ms. */
   readonly clockAheadMs: () => number
   readonly sealing?: { readonly apart: boolean; readonly message: string } | undefined
+  /** What is wrong with the file of registries; undefined when nothing is. */
+  readonly registriesFault?: (() => string | undefined) | undefined
   readonly runtimeState: () => { readonly ok: boolean; readonly message: string }
   /** Facts, network or addresses changed. */
   readonly onChange: () => void
@@ -54,6 +56,7 @@ export class NodeObject {
   #writtenAt = -Infinity
   #registered = false
   #clockTold = ''
+  #registriesTold: string | undefined
   /** Set by a wake that came while nobody rested, so that none is lost. */
   #woken = false
   #resting: AbortController | undefined
@@ -165,6 +168,7 @@ export class NodeObject {
       throw new AppError('unavailable', `write status of node "${name}": it is gone from the API, registering again`, { cause: error })
     })
     this.#tellClock()
+    this.#tellRegistries()
     this.#written = status
     this.#writtenAt = clock.monotonic()
     if (!this.#cidr && answer.spec?.podCIDR) this.#wake()
@@ -211,6 +215,7 @@ export class NodeObject {
         this.#condition('DiskPressure', facts.pressure.disk, ['KubeletHasDiskPressure', 'kubelet has disk pressure'], ['KubeletHasNoDiskPressure', 'kubelet has no disk pressure']),
         this.#condition('PIDPressure', facts.pressure.pid, ['KubeletHasInsufficientPID', 'kubelet has insufficient PID available'], ['KubeletHasSufficientPID', 'kubelet has sufficient PID available']),
         ...this.#clockCondition(),
+        ...this.#registriesCondition(),
         ...(this.#o.sealing ? [this.#condition('SealedAtRest', this.#o.sealing.apart, ['KeyIsApart', this.#o.sealing.message], ['KeyBesideData', this.#o.sealing.message])] : []),
         this.#condition('Ready', readyProblem === undefined, ['KubeletReady', 'kubelet is posting ready status'], ['KubeletNotReady', readyProblem ?? '']),
       ],
@@ -224,11 +229,28 @@ export class NodeObject {
     this.#clockTold = off
   }
 
+  #tellRegistries(): void {
+    const fault = this.#o.registriesFault?.()
+    if (fault !== undefined && fault !== this.#registriesTold) this.#o.events.event(this.#reference(), 'Warning', 'InvalidRegistries', fault)
+    this.#registriesTold = fault
+  }
+
+  /** Stands on the node from the first time its file of registries was wrong. */
+  #registriesCondition(): NodeCondition[] {
+    const fault = this.#o.registriesFault?.()
+    if (fault === undefined && !this.#stands('InvalidRegistries')) return []
+    return [this.#condition('InvalidRegistries', fault !== undefined, ['NotTakenUp', fault ?? ''], ['TakenUp', 'registries are as their file says'])]
+  }
+
+  /** Whether the node has a condition of this type, as the API knows it or as it was last written. */
+  #stands(type: string): boolean {
+    return (this.#o.cache.get(this.#o.name)?.status?.conditions ?? this.#written?.conditions)?.some((c) => c.type === type) ?? false
+  }
+
   /** Stands on the node from the first time its clock was off. */
   #clockCondition(): NodeCondition[] {
     const off = clockOff(this.#o.clockAheadMs())
-    const known = (this.#o.cache.get(this.#o.name)?.status?.conditions ?? this.#written?.conditions)?.some((c) => c.type === 'ClockSkew')
-    if (off === '' && !known) return []
+    if (off === '' && !this.#stands('ClockSkew')) return []
     return [this.#condition('ClockSkew', off !== '', ['ClockIsOff', off], ['ClockIsRight', "clock is within 5 minutes of the server's"])]
   }
 

@@ -24,6 +24,7 @@ export const AGENT_FLAGS: readonly Flag[] = [
   { name: 'device', type: 'list', value: 'RULE', help: 'device nodes for pods to claim, like /dev/video*, or as an extended resource, like example.com/video=/dev/video*; example.com/dongle=2 has none (repeat)' },
   { name: 'private-registry', type: 'string', value: 'PATH', help: "registries.yaml as of K3s: mirrors, logins and TLS of registries (default: agent/registries.yaml under the data directory, else registries.yaml beside the settings file)" },
   { name: 'seal-key-file', type: 'string', value: 'PATH', help: 'file on other media that holds the key to what this node keeps; made the first time (default: the TPM, else beside the data)' },
+  { name: 'upgrade-trial', type: 'number', value: 'SECONDS', help: 'time that a version which this node fetched from its server has to show itself linked and Ready, before the one before comes back', default: 300 },
   ...KUBELET_FLAGS,
 ]
 
@@ -39,6 +40,8 @@ export function agentSettings(settings: Settings): Omit<AgentSettings, 'token' |
   if (!Number.isInteger(mqttPort) || mqttPort < 1 || mqttPort > 65_535) throw new AppError('invalid', `read settings: --mqtt-port ${mqttPort} is not between 1 and 65535`)
   const localApiPort = Number(settings['local-api-port'] ?? 6444)
   if (!Number.isInteger(localApiPort) || localApiPort < 1 || localApiPort > 65_535) throw new AppError('invalid', `read settings: --local-api-port ${localApiPort} is not between 1 and 65535`)
+  const trialSeconds = Number(settings['upgrade-trial'] ?? 300)
+  if (!Number.isInteger(trialSeconds) || trialSeconds < 5 || trialSeconds > 86_400) throw new AppError('invalid', `read settings: --upgrade-trial ${trialSeconds} is not between 5 and 86400 seconds`)
   const unsafeSysctls = ((settings['allowed-unsafe-sysctls'] ?? []) as readonly string[]).flatMap((s) => s.split(','))
   for (const name of unsafeSysctls) {
     if (!/^(net\.|kernel\.(shm|msg|sem)|fs\.mqueue\.)[\w./-]*\*?$/.test(name)) throw new AppError('invalid', `read settings: --allowed-unsafe-sysctls "${name}" is not kept to a pod by the kernel: only net.*, kernel.shm*, kernel.msg*, kernel.sem and fs.mqueue.* are`)
@@ -50,6 +53,7 @@ export function agentSettings(settings: Settings): Omit<AgentSettings, 'token' |
     mqttPort,
     localApiPort,
     unsafeSysctls,
+    upgradeTrialSeconds: trialSeconds,
     devices: (settings['device'] ?? []) as readonly string[],
     manifestDirectory: settings['pod-manifest-path'] as string | undefined,
     registriesFiles: settings['private-registry'] === undefined ? [join(dataDirOf(settings), 'agent/registries.yaml'), join(dirname(process.env['SKERRY_CONFIG'] ?? CONFIG_FILE), 'registries.yaml')] : [String(settings['private-registry'])],

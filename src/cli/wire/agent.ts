@@ -27,6 +27,7 @@ import { podState, serveNodeStatus, type AgentStatus } from './node-status.ts'
 import { NodeRegistries } from './registries.ts'
 import { Renewal } from './renewal.ts'
 import { beginWipe, isWiping, wipePods, wipeStore } from './revoked.ts'
+import { wireUpgrade } from './upgrade.ts'
 
 const log = logger('agent')
 /** Results that wait for the server: a week of a violation a minute with its photo. */
@@ -54,6 +55,8 @@ export interface AgentSettings {
   /** File on other media with the key that seals what the node keeps. */
   readonly sealKeyFile: string | undefined
   readonly env: Readonly<Record<string, string | undefined>>
+  /** Time that a fetched version has to prove itself, s. */
+  readonly upgradeTrialSeconds: number
 }
 
 /** What reaches logind: its bus where systemd runs, or the one that the environment names. */
@@ -120,7 +123,7 @@ async function runNode(settings: AgentSettings, signal: AbortSignal): Promise<vo
   const caches = createCaches(client, { clock, stash })
 
   let onMissing = (_image: string): void => {}
-  const registries = new NodeRegistries(settings.registriesFiles)
+  const registries = new NodeRegistries(settings.registriesFiles, settings.env)
   const mirror = await startMirror({ upstream: (request) => session.request(request), port: 0, onMissing: (image) => onMissing(image), beside: (req, res) => registries.rewriter.handle(req, res) })
   scope.onClose(() => mirror[Symbol.asyncDispose]())
   const containerd = await startContainerd({ instance: paths.instance, dataDir: paths.data, runDir: paths.run, mirror: `http://127.0.0.1:${mirror.port}`, registries: registries.current, clock }, scope)
@@ -163,6 +166,7 @@ async function runNode(settings: AgentSettings, signal: AbortSignal): Promise<vo
     onToken: (token) => local.api.learn(token),
     online: () => online,
     clockAheadMs: () => clockAheadMs,
+    registriesFault: () => registries.fault,
     unsafeSysctls: settings.unsafeSysctls,
     kubelet,
     devices: rules,
@@ -204,6 +208,8 @@ async function runNode(settings: AgentSettings, signal: AbortSignal): Promise<vo
     scope.run('devices', (s) => layer.run(s))
     scope.run('local API', (s) => local.api.run(gateway, s))
   }
+
+  const upgrade = await wireUpgrade({ nodeName: settings.nodeName, client, caches, clock, session, online: () => online, env: settings.env, trialSeconds: settings.upgradeTrialSeconds }, scope)
 
   const status = (): AgentStatus => ({
     node: settings.nodeName,
@@ -260,6 +266,7 @@ async function runNode(settings: AgentSettings, signal: AbortSignal): Promise<vo
           agent.kick()
           devices?.kick()
           local.api.linkBack()
+          upgrade?.()
         } else if (was && !online) {
           session.check()
           local.session.check()

@@ -1,6 +1,6 @@
 /**
  * `registries.yaml` of a node: found beside the settings file or in the data directory, read again when it changes, given to containerd.
- * A file with a mistake is told in the log and changes nothing: pods run, and pulls go on as before.
+ * A file with a mistake is told in the log and on the Node, and changes nothing: pods run, and pulls go on as before.
  */
 import { readFileSync, watch } from 'node:fs'
 import { basename, dirname } from 'node:path'
@@ -8,7 +8,7 @@ import { hostsOf, NO_REGISTRIES, parseRegistries, type Registries } from '../../
 import type { Clock } from '../../base/clock.ts'
 import { messageOf } from '../../base/errors.ts'
 import { logger } from '../../base/log.ts'
-import { Rewriter, type RewriteTarget } from '../../images/mod.ts'
+import { Rewriter, type ProxyEnv, type RewriteTarget } from '../../images/mod.ts'
 
 const log = logger('agent.registries')
 /** Looked at after this also when nothing was told: a directory that is not there yet cannot be watched, and certificates are renewed. */
@@ -21,10 +21,14 @@ export class NodeRegistries {
   readonly #files: readonly string[]
   #text: string | undefined
   current: Registries = NO_REGISTRIES
-  readonly rewriter = new Rewriter((key) => this.#target(key))
+  /** Why the file as it is now is not in use. */
+  fault: string | undefined
+  readonly rewriter: Rewriter
 
-  constructor(files: readonly string[]) {
+  /** @param env with the proxy variables for endpoints that the agent asks itself */
+  constructor(files: readonly string[], env: ProxyEnv = {}) {
     this.#files = files
+    this.rewriter = new Rewriter((key) => this.#target(key), env)
     this.look()
   }
 
@@ -35,22 +39,34 @@ export class NodeRegistries {
       try {
         text = readFileSync(file, 'utf8')
       } catch (error) {
-        if ((error as NodeJS.ErrnoException).code !== 'ENOENT') log.error('registries not read', { file, why: messageOf(error) })
-        continue
+        if (['ENOENT', 'ENOTDIR'].includes((error as NodeJS.ErrnoException).code ?? '')) continue
+        const fault = `read registries: "${file}" cannot be read (${messageOf(error)}): pulls go on as before`
+        if (fault !== this.fault) log.error('registries not read', { file, why: messageOf(error) })
+        this.fault = fault
+        return false
       }
-      if (text === this.#text) return false
-      this.#text = text
+      if (text === this.#text) {
+        this.fault = undefined
+        return false
+      }
       try {
         this.current = parseRegistries(text, file)
+        this.#text = text
+        this.fault = undefined
         log.info('registries read', { file, mirrors: [...this.current.mirrors.keys()], configs: [...this.current.configs.keys()] })
         return true
       } catch (error) {
-        log.error('registries not taken up, pulls go on as before', { why: messageOf(error) })
+        // Not kept as read: a file it names may appear.
+        this.#text = undefined
+        const fault = `${messageOf(error)}; until then pulls go on as before`
+        if (fault !== this.fault) log.error('registries not taken up, pulls go on as before', { why: messageOf(error) })
+        this.fault = fault
         return false
       }
     }
-    const had = this.#text !== undefined
+    const had = this.current !== NO_REGISTRIES
     this.#text = undefined
+    this.fault = undefined
     this.current = NO_REGISTRIES
     return had
   }
