@@ -83,12 +83,16 @@ describe('registries.yaml', { skip: cannotRunContainers() || cannotRunRegistry()
   test('a mistake is told with file, key and value, and pulls go on as before', async () => {
     config('mirrors:\n  docker.io: {endpoint: "https://a"}\n')
     await eventually('the mistake to be told', () => /mirrors\."docker\.io"\.endpoint in ".*\/agent\/registries\.yaml" is "https:\/\/a", expected a list/.test(site.log(NODE).replaceAll('\\"', '"')))
-    const onNode = async (): Promise<string> => JSON.stringify((await site.get<Node>('node', NODE)).status?.conditions?.find((c) => c.type === 'InvalidRegistries'))
-    await eventually('the mistake to stand on the node', async () => /"status":"True".*expected a list/.test(await onNode()), 60_000)
+    const onNode = async (status: string, message: RegExp): Promise<boolean> => {
+      const told = (await site.get<Node>('node', NODE)).status?.conditions?.find((c) => c.type === 'InvalidRegistries')
+      if (told?.status === status && message.test(told.message ?? '')) return true
+      throw new Error(JSON.stringify(told))
+    }
+    await eventually('the mistake to stand on the node', () => onNode('True', /expected a list/), 60_000)
     await site.apply(pod('after', 'other.example/team/app:v1'))
     await runs('after')
     config('mirrors: {}\n')
-    await eventually('the mistake to be over', async () => /"status":"False"/.test(await onNode()), 120_000)
+    await eventually('the mistake to be over', () => onNode('False', /as their file says/), 120_000)
   })
 })
 
