@@ -1,5 +1,6 @@
 /** Schemas as they stand in OpenAPI documents: full names, references, words of version 2 or 3. Used by `openapi.ts`. */
 import { KINDS, RESOURCES } from './kinds.ts'
+import { fieldDefault, zeroOf } from './openapi-defaults.ts'
 import type { ResourceDef } from './resource.ts'
 import type { Descriptions } from './schema-table.ts'
 import { schemaTable } from './schema-table.ts'
@@ -77,7 +78,7 @@ export class SchemaSet {
     if (schema.properties) {
       out.properties = Object.fromEntries(
         Object.entries(schema.properties).map(([name, field]) => {
-          const plain = this.#plain(field)
+          const plain = this.#withDefaults(field, fieldDefault(type, schema, name, field))
           const values = enums[name]
           if (values && this.#version === 3) Object.assign(field.type === 'array' ? (plain.items as Json) : plain, { enum: values })
           const words = fields[name]
@@ -93,6 +94,19 @@ export class SchemaSet {
     const gvks = this.#gvks.get(type)
     if (gvks) out['x-kubernetes-group-version-kind'] = gvks
     return out
+  }
+
+  /** A field of a built-in type; in version 3 with what absence means, for its items and values too. */
+  #withDefaults(field: Schema, value: unknown): Json {
+    const plain = this.#plain(field)
+    if (this.#version === 2) return plain
+    for (const inner of ['items', 'additionalProperties'] as const) {
+      const of = field[inner]
+      if (typeof of === 'object') plain[inner] = this.#withDefaults(of, zeroOf(of))
+    }
+    if (value === undefined) return plain
+    if ('$ref' in plain) return { allOf: [{ $ref: plain.$ref }], default: value }
+    return { ...plain, default: value }
   }
 
   #scalar(type: string, schema: Schema): Json {

@@ -110,8 +110,8 @@ export function forbidden(of: ResourceName, name: string, why: string): ApiError
 export const methodNotAllowed = (of: ResourceName, verb: string): ApiError =>
   failure(405, 'MethodNotAllowed', `${verb} is not supported on resources of kind "${qualifiedResource(of)}"`, details(of, ''))
 
-export const unsupportedMediaType = (accepted: readonly string[]): ApiError =>
-  failure(415, 'UnsupportedMediaType', `the body of the request was in an unknown format - accepted media types include: ${accepted.join(', ')}`, {})
+export const unsupportedMediaType = (accepted: readonly string[], state = 'the body of the request was in an unknown format'): ApiError =>
+  failure(415, 'UnsupportedMediaType', `${state} - accepted media types include: ${accepted.join(', ')}`, {})
 
 /** The resourceVersion or continue token is compacted away. */
 export const expired = (message = 'The resourceVersion for the provided watch is too old.'): ApiError => failure(410, 'Expired', message)

@@ -54,6 +54,14 @@ test('free-form objects are the JSON they carry', () => {
   assert.deepEqual(metadata, { name: 'c', managedFields: [{ manager: 'kubectl', operation: 'Update', apiVersion: 'v1', fieldsType: 'FieldsV1', fieldsV1: { 'f:data': {} } }] })
 })
 
+test('a kind that is read from JSON only is answered with the types that are taken', () => {
+  assert.throws(() => decodeProtobuf(envelope('flowcontrol.apiserver.k8s.io/v1', 'FlowSchema', Buffer.alloc(0))), (e) => {
+    assert.ok(e instanceof ApiError)
+    assert.deepEqual([e.status.code, e.status.reason], [415, 'UnsupportedMediaType'])
+    return e.message.includes('FlowSchema') && e.message.endsWith('accepted media types include: application/json, application/yaml')
+  })
+})
+
 test('what is cut off, foreign or unknown is refused, never half decoded', () => {
   const refused = (bytes: Uint8Array): void => assert.throws(() => decodeProtobuf(bytes), (e) => e instanceof ApiError && e.status.code === 400)
   refused(Buffer.from('{}'))

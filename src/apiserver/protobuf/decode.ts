@@ -8,7 +8,7 @@
  */
 import { resolve, schemaTable } from '../../api/schema-table.ts'
 import type { Schema } from '../../api/schema-types.ts'
-import { badRequest } from '../../api/status.ts'
+import { badRequest, unsupportedMediaType } from '../../api/status.ts'
 import { MAX_DEPTH } from '../body.ts'
 import { FIELD_NUMBERS } from './fields.ts'
 
@@ -32,7 +32,7 @@ export function isProtobuf(bytes: Uint8Array): boolean {
   return MAGIC.every((b, i) => bytes[i] === b)
 }
 
-/** The object inside an envelope. @throws ApiError 400 for bytes that do not decode or a kind that is not known here */
+/** The object inside an envelope. @throws ApiError 400 for bytes that do not decode or an unknown kind, 415 for a kind that is read from JSON and YAML only */
 export function decodeProtobuf(bytes: Uint8Array): Record<string, unknown> {
   if (!isProtobuf(bytes)) throw badRequest('the protobuf body does not start with the Kubernetes envelope')
   let apiVersion = ''
@@ -56,7 +56,9 @@ function typeName(apiVersion: string, kind: string): string {
   const [group = '', version = ''] = apiVersion.includes('/') ? apiVersion.split('/') : ['core', apiVersion]
   const ending = `.${group.split('.')[0]}.${version}.${kind}`
   for (const [name, schema] of Object.entries(schemaTable())) {
-    if (schema['x-name']?.endsWith(ending) && table().has(name)) return name
+    if (!schema['x-name']?.endsWith(ending)) continue
+    if (table().has(name)) return name
+    throw unsupportedMediaType(['application/json', 'application/yaml'], `a protobuf body of kind "${kind}" in version "${apiVersion}" is not read here`)
   }
   throw badRequest(`no protobuf form of kind "${kind}" in version "${apiVersion}" is known here, send it as JSON`)
 }
