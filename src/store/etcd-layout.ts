@@ -34,6 +34,11 @@ export class EtcdLayout {
     return Buffer.from(`${this.prefix}record/${name}`)
   }
 
+  isRecord(key: Buffer): boolean {
+    const all = this.record('')
+    return key.subarray(0, all.length).equals(all)
+  }
+
   /** Our key, or undefined when it is none of the data. */
   keyOf(key: Buffer): string | undefined {
     return key.subarray(0, this.#data.length).equals(this.#data) ? key.toString('utf8', this.#data.length) : undefined

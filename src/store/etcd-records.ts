@@ -1,12 +1,13 @@
 /** Records on etcd: what servers share beside the data, such as keys; see {@link StoreRecords}. */
-import type { EtcdClient, RangeAnswer, TxnAnswer } from './etcd-client.ts'
+import type { EtcdClient, RangeAnswer, TxnAnswer, WatchedEvent } from './etcd-client.ts'
 import type { EtcdLayout } from './etcd-layout.ts'
-import type { StoreRecords } from './store.ts'
+import type { RecordChange, StoreRecords } from './store.ts'
 
-/** Each record is a key of its own; the first to create it wins, and a replacement must know the former text. */
+/** Each record is a key of its own; the first to create it wins, and a change must know the former text. */
 export class EtcdRecords implements StoreRecords {
   readonly #client: EtcdClient
   readonly #layout: EtcdLayout
+  readonly #listeners = new Set<() => void>()
 
   constructor(client: EtcdClient, layout: EtcdLayout) {
     this.#client = client
@@ -28,15 +29,24 @@ export class EtcdRecords implements StoreRecords {
     return answer.succeeded ? value : (answer.responses[0]?.responseRange?.kvs[0]?.value.toString() ?? value)
   }
 
-  async replaceRecord(name: string, former: string, value: string): Promise<boolean> {
-    const key = this.#layout.record(name)
-    const there = (await this.#client.call<RangeAnswer>('Range', { key }, { again: true })).kvs[0]
-    if (there?.value.toString() !== former) return false
+  async changeRecords(changes: readonly RecordChange[]): Promise<boolean> {
+    const key = (change: RecordChange): Buffer => this.#layout.record(change.name)
     const answer = await this.#client.call<TxnAnswer>('Txn', {
-      compare: [{ result: 0, target: 2, key, modRevision: there.modRevision }],
-      success: [{ requestPut: { key, value: Buffer.from(value) } }],
+      // By its text (3), or by there being no revision of it (2).
+      compare: changes.map((c) => ({ result: 0, key: key(c), ...(c.former === undefined ? { target: 2, modRevision: 0 } : { target: 3, value: Buffer.from(c.former) }) })),
+      success: changes.flatMap((c) => (c.value === undefined ? [] : [{ requestPut: { key: key(c), value: Buffer.from(c.value) } }])),
       failure: [],
     })
     return answer.succeeded
+  }
+
+  onRecord(fn: () => void): () => void {
+    this.#listeners.add(fn)
+    return () => void this.#listeners.delete(fn)
+  }
+
+  /** Looks at what the store's watch brings. */
+  take(events: readonly WatchedEvent[]): void {
+    if (this.#listeners.size > 0 && events.some(({ kv }) => this.#layout.isRecord(kv.key))) for (const fn of this.#listeners) fn()
   }
 }

@@ -52,10 +52,30 @@ describe('etcd', { skip: noEtcd }, () => {
   it('keeps records, and replaces one only by who knows what stands there', async () => {
     await using store = await openEtcdStore({ address: etcd.address() })
     assert.equal(await store.createRecord('replaced', 'a'), 'a')
-    assert.equal(await store.replaceRecord('replaced', 'x', 'b'), false)
-    const both = await Promise.all([store.replaceRecord('replaced', 'a', 'b'), store.replaceRecord('replaced', 'a', 'c')])
+    const change = (former: string, value: string): Promise<boolean> => store.changeRecords([{ name: 'replaced', former, value }])
+    assert.equal(await change('x', 'b'), false)
+    const both = await Promise.all([change('a', 'b'), change('a', 'c')])
     assert.deepEqual(both.toSorted(), [false, true])
     assert.equal(await store.readRecord('replaced'), both[0] ? 'b' : 'c')
+  })
+
+  it('changes several records or none, and tells every server that there was a change', async () => {
+    const address = etcd.address()
+    await using one = await openEtcdStore({ address })
+    await using two = await openEtcdStore({ address })
+    let told = 0
+    const stop = two.onRecord(() => told++)
+    await one.createRecord('a', '1')
+    await one.put('/no/record', 'x', 0)
+    const [first, more] = [{ name: 'a', former: '1', value: '2' }, { name: 'b', former: undefined, value: '3' }]
+    assert.equal(await one.changeRecords([first, { ...more, former: 'there is none' }]), false)
+    assert.equal(await one.readRecord('a'), '1')
+    assert.equal(await one.changeRecords([first, more]), true)
+    assert.equal(await one.changeRecords([{ name: 'a', former: '2' }, { ...more, value: '4' }]), false, 'b is there by now')
+    assert.equal(await one.changeRecords([{ name: 'a', former: '2' }, { name: 'b', former: '3', value: '4' }]), true)
+    assert.deepEqual([await two.readRecord('a'), await two.readRecord('b')], ['2', '4'])
+    await until('the other server was told of three', () => told === 3)
+    stop()
   })
 
   it('shows two servers the same changes in the same order, and each what the other has just acknowledged', async () => {

@@ -22,7 +22,7 @@ import { RecentChanges } from './etcd-recent.ts'
 import { EtcdRecords } from './etcd-records.ts'
 import { Fanout, type History } from './fanout.ts'
 import { mismatch } from './mismatch.ts'
-import type { Entry, ListOptions, ListResult, Revision, Store, StoreEvent, StoreReclaim, StoreRecords, StoreStats, WriteOptions } from './store.ts'
+import type { Entry, ListOptions, ListResult, RecordChange, Revision, Store, StoreEvent, StoreReclaim, StoreRecords, StoreStats, WriteOptions } from './store.ts'
 
 const log = logger('store.etcd')
 
@@ -62,7 +62,7 @@ export async function openEtcd(options: EtcdStoreOptions): Promise<Store & Store
 class EtcdStore implements Store, StoreStats, StoreRecords, StoreReclaim {
   readonly #client: EtcdClient
   readonly #layout: EtcdLayout
-  readonly #records: StoreRecords
+  readonly #records: EtcdRecords
   readonly #clock: Clock
   readonly #options: EtcdStoreOptions
   readonly #scope = new Scope('store')
@@ -196,8 +196,12 @@ class EtcdStore implements Store, StoreStats, StoreRecords, StoreReclaim {
     return this.#records.createRecord(name, value)
   }
 
-  replaceRecord(name: string, former: string, value: string): Promise<boolean> {
-    return this.#records.replaceRecord(name, former, value)
+  changeRecords(changes: readonly RecordChange[]): Promise<boolean> {
+    return this.#records.changeRecords(changes)
+  }
+
+  onRecord(fn: () => void): () => void {
+    return this.#records.onRecord(fn)
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -314,6 +318,7 @@ class EtcdStore implements Store, StoreStats, StoreRecords, StoreReclaim {
       this.#recent.add(events)
       this.#fanout.publish(events)
     }
+    this.#records.take(watched)
     this.#progress.advance(watched.at(-1)?.kv.modRevision ?? this.#progress.seen)
   }
 

@@ -5,7 +5,7 @@ import type { EtcdStoreOptions } from './etcd.ts'
 import type { Progress } from './sqlite-backup.ts'
 import type { Store, StoreReclaim, StoreRecords, StoreStats } from './store.ts'
 
-export type { Entry, ListOptions, ListResult, Revision, Store, StoreEvent, StoreReclaim, StoreRecords, StoreStats, WriteOptions } from './store.ts'
+export type { Entry, ListOptions, ListResult, RecordChange, Revision, Store, StoreEvent, StoreReclaim, StoreRecords, StoreStats, WriteOptions } from './store.ts'
 export type { CompactionPolicy } from './compactor.ts'
 export { createMemoryStore, type MemoryStoreOptions } from './memory.ts'
 export { openSqliteStore, type SqliteStoreOptions } from './sqlite.ts'

@@ -91,6 +91,15 @@ export interface StoreRecords {
   readRecord(name: string): Promise<string | undefined>
   /** Keeps `value` under `name` unless there is one; resolves to what stands there now. */
   createRecord(name: string, value: string): Promise<string>
-  /** Puts `value` in the place of `former`. Resolves to false when something else stands there. */
-  replaceRecord(name: string, former: string, value: string): Promise<boolean>
+  /** Makes all of the changes at once, or none and resolves to false when something else stands in the place of a `former`. */
+  changeRecords(changes: readonly RecordChange[]): Promise<boolean>
+  /** Calls `fn` when a record was changed, by whomever. Returns how to stop. */
+  onRecord(fn: () => void): () => void
+}
+
+/** A record's text as it must be, undefined for none, and what it becomes; without `value` it stays. */
+export interface RecordChange {
+  readonly name: string
+  readonly former: string | undefined
+  readonly value?: string | undefined
 }

@@ -1,7 +1,7 @@
 /** Two real servers on one real etcd over TLS, as a user runs them: one cluster, whichever server is asked and whichever dies. */
 import assert from 'node:assert/strict'
 import { createHash } from 'node:crypto'
-import { existsSync } from 'node:fs'
+import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { after, before, describe, it } from 'node:test'
 import { ALPN_LINK, PATHS } from '../../src/api/contract.ts'
@@ -149,6 +149,28 @@ describe('two servers on one etcd', { skip }, () => {
     assert.equal(await holder('one'), await holder('two'))
     stop.abort()
     await link
+  })
+
+  it('changes the cluster token under running servers, and lets in afterwards who has the new one', { timeout: 90_000 }, async () => {
+    const token = (name: string): string => readFileSync(join(data(name), 'server/cluster-token'), 'utf8')
+    const former = token('two')
+    const two = servers.get('two')
+    const told = two?.says(/the cluster token was changed: this server goes on with the keys it has/)
+    const changed = ok(await run(SKERRY, ['store', 'rotate-cluster-token', '--store', etcd.url(), '--data-dir', data('one')]))
+    assert.match(changed, /new cluster token is in .*one\/server\/cluster-token; copy it to server\/cluster-token of the other servers/)
+    assert.ok(token('one') !== former && token('two') === former)
+    await told
+    for (const name of ['one', 'two']) ok(await kubectl(name, 'create', 'token', 'default'))
+    assert.equal(await two?.end(), 0)
+    const refused = await run(SKERRY, ['server', '--no-agent', '--bind-address', '127.0.0.1', '--port', String(PORTS.two), '--data-dir', data('two'), '--store', etcd.url()])
+    assert.equal(refused.code, 1)
+    assert.match(refused.err, /cluster token does not open it.* was changed .*: copy server\/cluster-token .* --cluster-token-file/)
+    await start('two', '--cluster-token-file', join(data('one'), 'server/cluster-token'))
+    assert.equal(token('two'), token('one'))
+    // The one at which it was changed starts again with what it has.
+    assert.equal(await servers.get('one')?.end(), 0)
+    await start('one')
+    ok(await kubectl('one', 'get', 'configmaps'))
   })
 
   it('lives through an etcd that is away: calls fail with the reason, nothing ends, and all goes on', { timeout: 90_000 }, async () => {

@@ -8,6 +8,7 @@ import { pathsOf } from '../paths.ts'
 import { parseStore, type StoreChoice } from '../store-url.ts'
 
 const STORE: Flag = { name: 'store', type: 'string', value: 'URL', help: 'the store, as the server is given it: sqlite or etcd://host:port[,...]?ca=FILE&cert=FILE&key=FILE', default: 'sqlite' }
+const NEW_TOKEN: Flag = { name: 'new-token-file', type: 'string', value: 'PATH', help: 'holds the new token, at least 16 characters; one is made by default' }
 const TO: Flag = { name: 'to', type: 'string', value: 'URL', help: 'where to: etcd://host:port[,...]?ca=FILE&cert=FILE&key=FILE, or sqlite' }
 
 function file(args: readonly string[], what: string): string {
@@ -113,6 +114,20 @@ export const storeCommands: readonly Command[] = [
       await using store = await openEtcdStore({ address: choice.address, clock: systemClock })
       const { keys } = await addKey(keysInStore(store, dataDirOf(settings)))
       print(`key ${keys[0]?.id} is the newest of ${keys.length} in the store, sealed with the cluster token; ${told}`)
+    },
+  },
+  {
+    name: 'store rotate-cluster-token',
+    help: 'change the token that servers of one etcd share; those that run go on, and need a copy of the new one before they start again',
+    flags: [DATA_DIR, STORE, NEW_TOKEN],
+    async run({ settings, print }) {
+      const choice = storeOf(settings)
+      if (choice.kind === 'sqlite') throw new AppError('invalid', 'store rotate-cluster-token: only servers that share an etcd have such a token; give the --store of these. Tokens that nodes join with: `skerry token`')
+      const [{ clusterTokenPath, rotateClusterToken }, { openEtcdStore }] = await Promise.all([import('../wire/cluster-token.ts'), import('../../store/mod.ts')])
+      const dataDir = dataDirOf(settings)
+      await using store = await openEtcdStore({ address: choice.address, clock: systemClock })
+      await rotateClusterToken(dataDir, store, settings['new-token-file'] as string | undefined)
+      print(`the new cluster token is in ${clusterTokenPath(dataDir)}; copy it to server/cluster-token of the other servers, which go on meanwhile, then \`skerry store compact\` to forget what the former one opens. Backups of etcd from before need the former one`)
     },
   },
   {

@@ -4,6 +4,7 @@
  */
 import { watch } from 'node:fs'
 import type { Clock } from '../../base/clock.ts'
+import { hasCode } from '../../base/errors.ts'
 import { logger } from '../../base/log.ts'
 import { tlsDir, type ServerIdentity } from './identity.ts'
 
@@ -39,6 +40,21 @@ export async function keepIdentity({ dataDir, clock, load, current, use, sync, o
   // What was asked for, or changed, while this server was not running.
   if (sync) wake.resolve()
   let lookMs = LOOK_MS
+  let shut = false
+  /** What is this server's own goes on also while it may not see what all have. */
+  const together = async (): Promise<number> => {
+    try {
+      const soon = await sync?.()
+      if (shut) log.info('the cluster token opens the store again')
+      shut = false
+      return soon ? SOON_MS : LOOK_MS
+    } catch (error) {
+      if (!hasCode(error, 'forbidden')) throw error
+      if (!shut) log.error('the cluster token was changed: this server goes on with the keys it has, does not hear of changes of these, and will not start again until it has the new one', { error })
+      shut = true
+      return RETRY_MS
+    }
+  }
   try {
     for (;;) {
       const rest = new AbortController()
@@ -47,7 +63,7 @@ export async function keepIdentity({ dataDir, clock, load, current, use, sync, o
       await clock.sleep(QUIET_MS, signal)
       wake = Promise.withResolvers()
       try {
-        lookMs = (await sync?.()) ? SOON_MS : LOOK_MS
+        lookMs = await together()
         const next = await load()
         if (JSON.stringify(next) === JSON.stringify(current())) continue
         await use(next)

@@ -4,7 +4,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { setLogSink } from '../../base/log.ts'
-import { createMemoryStore, type StoreRecords } from '../../store/mod.ts'
+import { MemoryRecords } from '../../../test/kit/records.ts'
+import { createMemoryStore } from '../../store/mod.ts'
 import { addKey, keyFile, keysInFile, keysInStore, sealSecrets } from './secrets.ts'
 import { shareIdentity } from './shared-identity.ts'
 
@@ -64,12 +65,7 @@ test('servers that share a store share its keys: sealed with their token, and a 
   const dir = await mkdtemp(join(tmpdir(), 'ad-secrets-'))
   const former = setLogSink(() => undefined)
   try {
-    const kept = new Map<string, string>()
-    const records: StoreRecords = {
-      readRecord: async (name) => kept.get(name),
-      createRecord: async (name, value) => kept.get(name) ?? (kept.set(name, value), value),
-      replaceRecord: async (name, was, value) => kept.get(name) === was && Boolean(kept.set(name, value)),
-    }
+    const records = new MemoryRecords()
     await shareIdentity(dir, records, undefined)
     const place = keysInStore(records, dir)
     await using inner = createMemoryStore()
@@ -81,7 +77,7 @@ test('servers that share a store share its keys: sealed with their token, and a 
     await two.put('/registry/secrets/default/new', '{"by":"two"}', 0)
     assert.equal((await one.get('/registry/secrets/default/new')).entry?.value, '{"by":"two"}', 'the first learns the newer key')
     assert.equal((await one.list('/registry/secrets/')).entries.length, 2)
-    assert.ok(![...kept.values()].join().includes(Buffer.from(a.keys[0]?.secret ?? '').toString('base64')))
+    assert.ok(![...records.kept.values()].join().includes(Buffer.from(a.keys[0]?.secret ?? '').toString('base64')))
   } finally {
     setLogSink(former)
     await rm(dir, { recursive: true })

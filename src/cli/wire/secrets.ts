@@ -8,12 +8,11 @@ import { readFileIfAny, writeFileAtomic } from '../../base/atomic-file.ts'
 import { AppError } from '../../base/errors.ts'
 import { logger } from '../../base/log.ts'
 import { reseal, sealStore, type SealKey, type Store, type StoreRecords } from '../../store/mod.ts'
-import { clusterTokenPath, readToken, seal, unseal } from './shared-identity.ts'
+import { openSealed, seal, SEALED_RECORDS } from './cluster-token.ts'
 
 const log = logger('server.secrets')
 const ROOT = '/registry/'
-/** Name of the record in a shared store. */
-const RECORD = 'encryption'
+const RECORD = SEALED_RECORDS.encryption
 const PATTERN = /^(?:\*|[a-z][a-z0-9-]*)(?:\.(?:\*|[a-z0-9.-]*))?$/
 
 /** All keys, newest first, and what was sealed when they were last used. */
@@ -54,8 +53,7 @@ export function keysInFile(path: string): KeyPlace {
 
 /** Keys in the store that several servers share, sealed with the cluster token in `dataDir`. */
 export function keysInStore(records: StoreRecords, dataDir: string): KeyPlace {
-  const token = (): Promise<string> => readToken(clusterTokenPath(dataDir))
-  const open = async (sealed: string): Promise<KeyRing> => parse(JSON.stringify(await unseal<unknown>(sealed, await token())), 'the keys in the store')
+  const open = async (sealed: string): Promise<KeyRing> => parse(JSON.stringify((await openSealed<unknown>(dataDir, sealed)).value), 'the keys in the store')
   return {
     async read() {
       const sealed = await records.readRecord(RECORD)
@@ -65,9 +63,12 @@ export function keysInStore(records: StoreRecords, dataDir: string): KeyPlace {
       for (;;) {
         const former = await records.readRecord(RECORD)
         const ring = next(former === undefined ? undefined : await open(former))
-        const sealed = await seal(JSON.parse(format(ring)), await token())
-        const done = former === undefined ? (await records.createRecord(RECORD, sealed)) === sealed : await records.replaceRecord(RECORD, former, sealed)
-        if (done) return ring
+        // Sealed with the token that the identity is sealed with, and kept only as long as that is so.
+        const identity = await records.readRecord(SEALED_RECORDS.identity)
+        if (identity === undefined) throw new AppError('not-found', 'keep keys in the store: it holds nothing that servers share: name the --store that they have, prefix included')
+        const { token } = await openSealed(dataDir, identity)
+        const value = await seal(JSON.parse(format(ring)), token)
+        if (await records.changeRecords([{ name: SEALED_RECORDS.identity, former: identity }, { name: RECORD, former, value }])) return ring
       }
     },
   }

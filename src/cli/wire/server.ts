@@ -248,7 +248,7 @@ export async function startServer(settings: ServerSettings): Promise<RunningServ
       // Nodes look whether it is the CA that changed.
       hub.tellServers()
     }
-    const together = shared && peers ? { sync: () => rotateShared({ dataDir: paths.data, records: shared, current: () => identity, others: peers.identities }), onNews: peers.onIdentity } : {}
+    const together = shared && peers ? { sync: () => rotateShared({ dataDir: paths.data, records: shared, current: () => identity, others: peers.identities }), onNews: onEither(peers.onIdentity, (fn) => shared.onRecord(fn)) } : {}
     scope.run('identity', (signal) => keepIdentity({ dataDir: paths.data, clock, load: loadIdentity, current: () => identity, use, ...together }, signal))
     log.info('ready', { url, kubeconfig: paths.adminKubeconfig, caHash: caHash(identity.ca.certPem).slice(0, 16) })
 
@@ -274,6 +274,14 @@ export async function startServer(settings: ServerSettings): Promise<RunningServ
 
 /** A disk that refuses to be written. */
 const NO_ROOM = new Set(['ENOSPC', 'EDQUOT', 'EROFS'])
+
+/** Listens to both. */
+function onEither(...sources: readonly ((fn: () => void) => () => void)[]): (fn: () => void) => () => void {
+  return (fn) => {
+    const stops = sources.map((on) => on(fn))
+    return () => stops.forEach((stop) => stop())
+  }
+}
 
 function mayPull(user: UserInfo | undefined): boolean {
   return user !== undefined && (user.groups.includes('system:nodes') || user.groups.includes(GROUP_MASTERS)) && user.name !== nodeUser('').name

@@ -4,36 +4,23 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, test } from 'node:test'
 import { AppError, type ErrorCode } from '../../base/errors.ts'
-import type { StoreRecords } from '../../store/mod.ts'
+import { MemoryRecords } from '../../../test/kit/records.ts'
 import { loadServerIdentity, serverSans } from './identity.ts'
-import { clusterTokenPath, shareIdentity } from './shared-identity.ts'
+import { clusterTokenPath } from './cluster-token.ts'
+import { shareIdentity } from './shared-identity.ts'
 
 const root = mkdtempSync(join(tmpdir(), 'skerry-shared-identity-'))
 after(() => rmSync(root, { recursive: true }))
 const fails = (code: ErrorCode, text: RegExp) => (e: unknown) => e instanceof AppError && e.code === code && text.test(e.message)
 const ca = (name: string): string => readFileSync(join(root, name, 'server/tls/ca.crt'), 'utf8')
 
-function records(): StoreRecords & { text: () => string; replace: (text: string) => void } {
-  const kept = new Map<string, string>()
-  return {
-    readRecord: async (name) => kept.get(name),
-    createRecord: async (name, value) => {
-      if (!kept.has(name)) kept.set(name, value)
-      return kept.get(name) ?? ''
-    },
-    replaceRecord: async (name, former, value) => kept.get(name) === former && Boolean(kept.set(name, value)),
-    text: () => [...kept.values()].join(),
-    replace: (text) => void kept.set('identity', text),
-  }
-}
-
 test('a second server with the token has the same CA and signing key, and its own serving certificate', async () => {
-  const store = records()
+  const store = new MemoryRecords()
   const [one, two] = [join(root, 'one'), join(root, 'two')]
   await shareIdentity(one, store, undefined)
   assert.equal(statSync(clusterTokenPath(one)).mode & 0o777, 0o600)
   assert.equal(statSync(join(one, 'server/tls/ca.key')).mode & 0o777, 0o600)
-  assert.doesNotMatch(store.text(), /PRIVATE|BEGIN/, 'the store holds no readable key')
+  assert.doesNotMatch([...store.kept.values()].join(), /PRIVATE|BEGIN/, 'the store holds no readable key')
   await assert.rejects(shareIdentity(two, store, undefined), fails('forbidden', /token is missing: copy server\/cluster-token .* --cluster-token-file/))
   await shareIdentity(two, store, clusterTokenPath(one))
   assert.equal(ca('one'), ca('two'))
@@ -46,14 +33,14 @@ test('a second server with the token has the same CA and signing key, and its ow
 })
 
 test('two first servers at once, given one token, agree', async () => {
-  const store = records()
+  const store = new MemoryRecords()
   writeFileSync(join(root, 'token'), 'a secret of at least sixteen\n')
   await Promise.all(['x', 'y', 'z'].map((name) => shareIdentity(join(root, name), store, join(root, 'token'))))
   assert.equal(new Set(['x', 'y', 'z'].map(ca)).size, 1)
 })
 
 test('a server that had a store of its own brings its CA along', async () => {
-  const [moved, store] = [join(root, 'moved'), records()]
+  const [moved, store] = [join(root, 'moved'), new MemoryRecords()]
   await loadServerIdentity(moved, serverSans())
   const before = ca('moved')
   await shareIdentity(moved, store, undefined)
@@ -63,10 +50,10 @@ test('a server that had a store of its own brings its CA along', async () => {
 })
 
 test('a wrong token, a foreign data directory and a broken record are told', async () => {
-  const store = records()
+  const store = new MemoryRecords()
   await shareIdentity(join(root, 'first'), store, undefined)
   writeFileSync(join(root, 'wrong'), 'not the right token at all')
-  await assert.rejects(shareIdentity(join(root, 'new'), store, join(root, 'wrong')), fails('forbidden', /does not open it: use server\/cluster-token of a server that runs/))
+  await assert.rejects(shareIdentity(join(root, 'new'), store, join(root, 'wrong')), fails('forbidden', /does not open it, it is another one or was changed .*: copy server\/cluster-token/))
   writeFileSync(join(root, 'short'), 'short')
   await assert.rejects(shareIdentity(join(root, 'new'), store, join(root, 'short')), fails('invalid', /5 characters are too few/))
   await assert.rejects(shareIdentity(join(root, 'new'), store, join(root, 'none')), fails('invalid', /read cluster token .*none/))
@@ -77,6 +64,6 @@ test('a wrong token, a foreign data directory and a broken record are told', asy
   rmSync(join(root, 'torn/server/tls/ca.crt'))
   await shareIdentity(join(root, 'torn'), store, undefined)
   assert.equal(ca('torn'), ca('first'))
-  store.replace('garbage')
+  store.kept.set('identity', 'garbage')
   await assert.rejects(shareIdentity(join(root, 'first'), store, undefined), fails('corrupt', /restore the store from a backup/))
 })

@@ -5,9 +5,10 @@ import { join } from 'node:path'
 import { after, test } from 'node:test'
 import { setLogSink } from '../../base/log.ts'
 import { caHash, isSignedBy, splitPem } from '../../base/pki.ts'
-import type { StoreRecords } from '../../store/mod.ts'
+import { MemoryRecords } from '../../../test/kit/records.ts'
 import { loadServerIdentity, type ServerIdentity } from './identity.ts'
-import { clusterTokenPath, shareIdentity } from './shared-identity.ts'
+import { clusterTokenPath } from './cluster-token.ts'
+import { shareIdentity } from './shared-identity.ts'
 import { digestOf, requestRotation, rotateShared, type RotationRequest } from './shared-rotation.ts'
 
 const former = setLogSink(() => undefined)
@@ -19,14 +20,9 @@ after(() => {
 
 /** Servers on one set of records, each step of which a test takes by itself. */
 class Servers {
-  readonly #kept = new Map<string, string>()
   readonly #at: string
   readonly #identities = new Map<string, ServerIdentity>()
-  readonly records: StoreRecords = {
-    readRecord: async (name) => this.#kept.get(name),
-    createRecord: async (name, value) => this.#kept.get(name) ?? (this.#kept.set(name, value), value),
-    replaceRecord: async (name, before, value) => this.#kept.get(name) === before && Boolean(this.#kept.set(name, value)),
-  }
+  readonly records = new MemoryRecords()
 
   constructor(name: string) {
     this.#at = join(root, name)
