@@ -5,6 +5,7 @@ import { equal } from '../patch/json-patch.ts'
 import type { FieldError } from '../status.ts'
 import { VOLUME_MODES, accessModes, notNegative } from './claim.ts'
 import { IMMUTABLE, findings } from './field.ts'
+import type { Findings } from './field.ts'
 import { immutable } from './meta.ts'
 import { nodeSelector } from './placement.ts'
 import { positiveQuantity } from './quantities.ts'
@@ -17,37 +18,56 @@ const ROWS = sourceRows(KEYS)
 const RECLAIM = ['Delete', 'Recycle', 'Retain']
 
 /** A PersistentVolume, on create and on update. */
-export function volumeErrors(v: PersistentVolume): FieldError[] {
-  return findings((e) => {
-    const spec: PersistentVolumeSpec = v.spec ?? {}
-    if (!spec.accessModes?.length) e.required('spec.accessModes')
-    accessModes(e, 'spec.accessModes', spec.accessModes ?? [])
-    const capacity = Object.entries(spec.capacity ?? {})
-    if (capacity.length === 0) e.required('spec.capacity')
-    if (spec.capacity?.storage === undefined || capacity.length > 1) e.unsupported('spec.capacity', spec.capacity ?? null, ['storage'])
-    for (const [name, text] of capacity) {
-      notNegative(e, `spec.capacity[${name}]`, text)
-      positiveQuantity(e, `spec.capacity[${name}]`, text)
-    }
-    if (spec.persistentVolumeReclaimPolicy) e.chosen('spec.persistentVolumeReclaimPolicy', spec.persistentVolumeReclaimPolicy, RECLAIM)
-    if (spec.nodeAffinity) {
-      if (spec.nodeAffinity.required) nodeSelector(e, 'spec.nodeAffinity.required', spec.nodeAffinity.required)
-      else e.required('spec.nodeAffinity.required', 'must specify required node constraints')
-    }
-    const source = oneSource(e, 'spec', spec, ROWS, true)
-    if (source === 'iscsi') iscsiLength(e, 'spec.iscsi.targetportal', v.metadata?.name ?? '', spec.iscsi, spec.iscsi?.targetPortal ?? '')
-    if (source === 'local' && !spec.nodeAffinity) e.required('spec.nodeAffinity', 'Local volume requires node affinity')
-    if (/^\/+(\.?\/*)*$/.test(spec.hostPath?.path ?? '') && spec.persistentVolumeReclaimPolicy === 'Recycle') {
-      e.forbidden('spec.persistentVolumeReclaimPolicy', "may not be 'recycle' for a hostPath mount of '/'")
-    }
-    e.optional('spec.storageClassName', spec.storageClassName, dnsSubdomainErrors)
-    e.chosen('spec.volumeMode', spec.volumeMode, VOLUME_MODES)
-    if (spec.volumeAttributesClassName === undefined) return
-    const path = 'spec.volumeAttributesClassName'
-    if (spec.volumeAttributesClassName === '') e.required(path, 'an empty string is disallowed')
-    else e.text(path, spec.volumeAttributesClassName, dnsSubdomainErrors)
-    if (!spec.csi) e.required('spec.csi', 'has to be specified when using volumeAttributesClassName')
+export const volumeErrors = (v: PersistentVolume): FieldError[] => findings((e) => volumeSpec(e, 'spec', v.spec ?? {}, v.metadata?.name ?? ''))
+
+/** What a spec inside a VolumeAttachment leaves to the pod that it stands in for. */
+const NOT_INLINE = 'may not be specified in the context of inline volumes'
+
+/** The spec of a PersistentVolume; `inline` without one of its own, as a VolumeAttachment carries it. */
+export function volumeSpec(e: Findings, at: string, spec: PersistentVolumeSpec, name: string, inline = false): void {
+  const own = (key: keyof PersistentVolumeSpec & string, rule: () => void): void => {
+    if (!inline) rule()
+    else if (spec[key]) e.forbidden(`${at}.${key}`, NOT_INLINE)
+  }
+  if (inline) {
+    if (spec.claimRef) e.forbidden(`${at}.claimRef`, NOT_INLINE)
+    if (Object.keys(spec.capacity ?? {}).length > 0) e.forbidden(`${at}.capacity`, NOT_INLINE)
+    if (!spec.csi) e.required(`${at}.csi`, 'has to be specified in the context of inline volumes')
+  }
+  if (!spec.accessModes?.length) e.required(`${at}.accessModes`)
+  accessModes(e, `${at}.accessModes`, spec.accessModes ?? [])
+  if (!inline) volumeCapacity(e, `${at}.capacity`, spec.capacity)
+  own('persistentVolumeReclaimPolicy', () => {
+    if (spec.persistentVolumeReclaimPolicy) e.chosen(`${at}.persistentVolumeReclaimPolicy`, spec.persistentVolumeReclaimPolicy, RECLAIM)
   })
+  if (spec.nodeAffinity) {
+    if (spec.nodeAffinity.required) nodeSelector(e, `${at}.nodeAffinity.required`, spec.nodeAffinity.required)
+    else e.required(`${at}.nodeAffinity.required`, 'must specify required node constraints')
+    if (inline) e.forbidden(`${at}.nodeAffinity`, NOT_INLINE)
+  }
+  const source = oneSource(e, at, spec, ROWS, true)
+  if (source === 'iscsi') iscsiLength(e, `${at}.iscsi.targetportal`, name, spec.iscsi, spec.iscsi?.targetPortal ?? '')
+  if (source === 'local' && !spec.nodeAffinity) e.required(`${at}.nodeAffinity`, 'Local volume requires node affinity')
+  if (/^\/+(\.?\/*)*$/.test(spec.hostPath?.path ?? '') && spec.persistentVolumeReclaimPolicy === 'Recycle') {
+    e.forbidden(`${at}.persistentVolumeReclaimPolicy`, "may not be 'recycle' for a hostPath mount of '/'")
+  }
+  own('storageClassName', () => e.optional(`${at}.storageClassName`, spec.storageClassName, dnsSubdomainErrors))
+  own('volumeMode', () => e.chosen(`${at}.volumeMode`, spec.volumeMode, VOLUME_MODES))
+  if (spec.volumeAttributesClassName === undefined) return
+  const path = `${at}.volumeAttributesClassName`
+  if (spec.volumeAttributesClassName === '') e.required(path, 'an empty string is disallowed')
+  else e.text(path, spec.volumeAttributesClassName, dnsSubdomainErrors)
+  if (!spec.csi) e.required(`${at}.csi`, 'has to be specified when using volumeAttributesClassName')
+}
+
+function volumeCapacity(e: Findings, at: string, amounts: Readonly<Record<string, string>> | undefined): void {
+  const capacity = Object.entries(amounts ?? {})
+  if (capacity.length === 0) e.required(at)
+  if (amounts?.storage === undefined || capacity.length > 1) e.unsupported(at, amounts ?? null, ['storage'])
+  for (const [name, text] of capacity) {
+    notNegative(e, `${at}[${name}]`, text)
+    positiveQuantity(e, `${at}[${name}]`, text)
+  }
 }
 
 /** Labels that nodes had before they had these. */

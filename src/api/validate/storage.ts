@@ -7,6 +7,7 @@ import type { FieldError } from '../status.ts'
 import { findings, NOT_NEGATIVE } from './field.ts'
 import type { Findings } from './field.ts'
 import { immutable } from './meta.ts'
+import { volumeSpec } from './persistent-volume.ts'
 import { selector } from './placement.ts'
 
 const MAX_PARAMETERS = 512
@@ -155,7 +156,8 @@ export function attachmentErrors(v: VolumeAttachment): FieldError[] {
     if (inlineVolumeSpec === undefined && persistentVolumeName === undefined) e.required('spec.source', text)
     else if (inlineVolumeSpec !== undefined && persistentVolumeName !== undefined) e.forbidden('spec.source', text)
     else if (persistentVolumeName === '') e.required('spec.source.persistentVolumeName', 'must specify non empty persistentVolumeName')
-    else e.optional('spec.source.persistentVolumeName', persistentVolumeName, dnsSubdomainErrors)
+    else if (persistentVolumeName !== undefined) e.text('spec.source.persistentVolumeName', persistentVolumeName, dnsSubdomainErrors)
+    else if (inlineVolumeSpec !== undefined) volumeSpec(e, 'spec.source.inlineVolumeSpec', inlineVolumeSpec, '', true)
     e.text('spec.nodeName', nodeName ?? '', dnsSubdomainErrors)
   })
 }
