@@ -10,6 +10,7 @@ import type { KubeObject } from '../api/meta.ts'
 import type { ResourceDef } from '../api/resource.ts'
 import type { Clock } from '../base/clock.ts'
 import type { Metrics } from '../base/metrics.ts'
+import type { PodSecurityConfig } from './admission/pod-security-config.ts'
 import type { AuditOptions } from './audit/audit.ts'
 import type { Store } from '../store/store.ts'
 
@@ -86,6 +87,8 @@ export interface ApiServerOptions {
   readonly metrics?: Metrics
   /** What is recorded of requests, and where; nothing without. */
   readonly audit?: AuditOptions
+  /** Levels and exemptions for the whole cluster; nothing is forbidden and nobody exempt without it. */
+  readonly podSecurity?: PodSecurityConfig
   /** Served and discovered beside the table of kinds. @default none */
   readonly provided?: readonly ProvidedResource[]
   /** Shown by `/version` behind `+skerry`; e.g. a git commit. */

@@ -14,6 +14,7 @@ import { Metrics } from '../base/metrics.ts'
 import { Scope } from '../base/scope.ts'
 import { Admission } from './admission/chain.ts'
 import { admissionPlugins } from './admission/plugins.ts'
+import { NO_POD_SECURITY_CONFIG } from './admission/pod-security-config.ts'
 import { keepQuotaStatus } from './admission/quota-status.ts'
 import { annotate } from './audit/annotations.ts'
 import { audited, auditRefused, auditStream, noteRefusedUser, noteSource } from './audit/audit.ts'
@@ -77,7 +78,7 @@ export async function createApiServer(options: ApiServerOptions): Promise<ApiSer
     tokens,
     authenticator: new Authenticator(cache, clock, tokens),
     authorizer: new Authorizer(nodes, rbac),
-    admission: new Admission(admissionPlugins()),
+    admission: new Admission(admissionPlugins(options.podSecurity ?? NO_POD_SECURITY_CONFIG)),
     podStreams: options.podStreams,
     serviceCidr: options.serviceCidr,
   }

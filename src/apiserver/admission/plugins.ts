@@ -11,6 +11,7 @@ import { escalation } from './escalation.ts'
 import { namespaceLifecycle } from './namespace-lifecycle.ts'
 import { nodeRestriction } from './node-restriction.ts'
 import { limitRanger } from './limit-ranger.ts'
+import type { PodSecurityConfig } from './pod-security-config.ts'
 import { podSecurity } from './pod-security.ts'
 import { resourceQuota } from './resource-quota.ts'
 import { serviceAccount } from './service-account.ts'
@@ -29,9 +30,9 @@ const serveAtOnce: AdmissionPlugin = {
 }
 
 /** The list, written out: order matters for `admit`. */
-export function admissionPlugins(): AdmissionPlugin[] {
+export function admissionPlugins(podSecurityConfig: PodSecurityConfig): AdmissionPlugin[] {
   return [
     namespaceLifecycle, limitRanger, serviceAccount, priority, defaultTolerations, runtimeClass, defaultStorageClass, storageProtection, defaultIngressClass, mutatingWebhooks,
-    customRules, writtenExpressions, systemPriorities, nodeRestriction, claimResize, escalation, podSecurity, certificateDoors, certificateSubject, validatingWebhooks, resourceQuota, serviceClaims, serveAtOnce,
+    customRules, writtenExpressions, systemPriorities, nodeRestriction, claimResize, escalation, podSecurity(podSecurityConfig), certificateDoors, certificateSubject, validatingWebhooks, resourceQuota, serviceClaims, serveAtOnce,
   ]
 }

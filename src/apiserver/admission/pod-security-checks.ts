@@ -38,6 +38,7 @@ export interface CheckedSpec {
   hostPID?: boolean
   hostIPC?: boolean
   os?: { name?: string }
+  runtimeClassName?: string
   securityContext?: Security
   volumes?: ({ name: string } & Record<string, unknown>)[]
   containers?: Container[]

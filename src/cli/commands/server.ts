@@ -31,6 +31,7 @@ export const serverCommand: Command = {
     { name: 'secrets-encryption', type: 'boolean', help: 'encrypt Secrets in the store, with a key in server/tls/secrets-encryption.json, or in a shared etcd with one sealed by the cluster token', default: false },
     { name: 'encrypt', type: 'list', value: 'RESOURCE', help: 'encrypt these too (repeat): configmaps, deployments.apps, *.apps, *.* for everything but events' },
     { name: 'encryption-provider-config', type: 'string', value: 'FILE', help: "Kubernetes' file of providers: not read here, see --encrypt; there is no key service (KMS)" },
+    { name: 'admission-control-config-file', type: 'string', value: 'FILE', help: "Kubernetes' AdmissionConfiguration, of which PodSecurity's part is read: levels for namespaces without labels, exempt users, namespaces and runtime classes" },
     { name: 'audit-policy', type: 'string', value: 'FILE', help: 'record requests as this policy (audit.k8s.io/v1, YAML) says' },
     { name: 'audit-log', type: 'string', value: 'FILE', help: 'where they are recorded; server/audit.log in the data directory by default' },
     { name: 'audit-log-maxsize', type: 'number', value: 'MB', help: 'size at which the audit log is put aside; 100 by default' },
@@ -91,6 +92,7 @@ export const serverCommand: Command = {
               maxBackups: settings['audit-log-maxbackup'] as number | undefined,
               webhook: settings['audit-webhook-config'] as string | undefined,
             },
+      admissionConfig: settings['admission-control-config-file'] as string | undefined,
       writeKubeconfig: settings['write-kubeconfig'] as string | undefined,
     })
     await using quiet = new Scope('rest', signal)

@@ -28,6 +28,7 @@ import { pathsOf } from '../paths.ts'
 import type { StoreChoice } from '../store-url.ts'
 import { createToken, NODE_RECORDS, nodeRecords, tokenStore } from '../tokens.ts'
 import { SKERRY_VERSION } from '../version.ts'
+import { readAdmissionConfig } from './admission-config.ts'
 import { openAudit, type AuditSettings } from './audit.ts'
 import { issueNode, loadServerIdentity, serverSans, type ServerIdentity } from './identity.ts'
 import { keepIdentity } from './keep-identity.ts'
@@ -65,6 +66,8 @@ export interface ServerSettings {
   readonly nodeGraceMs?: number | undefined
   /** What is recorded of requests, and where. */
   readonly audit?: AuditSettings | undefined
+  /** Kubernetes' file of admission configuration. */
+  readonly admissionConfig?: string | undefined
 }
 
 /** What a node is told when it joins. */
@@ -127,6 +130,7 @@ export async function startServer(settings: ServerSettings): Promise<RunningServ
       serviceCidr: settings.serviceCidr,
       podStreams,
       ...(await openAudit(settings.audit, paths.data, scope, clock)),
+      ...(await readAdmissionConfig(settings.admissionConfig)),
       provided: usageResources({ client: () => client, streams: podStreams, clock }),
     })
     scope.onClose(() => api.close())
