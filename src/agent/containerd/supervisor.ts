@@ -117,9 +117,15 @@ class Supervisor {
     scope.onClose(() => this.#runtime[Symbol.dispose]())
     for (const directory of [p.root, p.run, p.cniConf, p.cniLeases, p.certs]) await mkdir(directory, { recursive: true, mode: 0o711 })
     await this.#writeHosts()
-    await this.#ensure(scope.signal)
-    await this.#pauseImage()
-    this.#mode = 'up'
+    try {
+      await this.#ensure(scope.signal)
+      await this.#pauseImage()
+      this.#mode = 'up'
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'EROFS') throw error
+      // The node has more to say than that it does not start, and may be repaired while it runs.
+      log.error('containerd cannot start on a read-only disk, it is tried again', { error })
+    }
     scope.run('supervise containerd', (signal) => this.#supervise(signal))
     scope.run('containerd housekeeping', (signal) => this.#housekeeping(signal))
     scope.onClose(() => {
