@@ -52,6 +52,8 @@ describe('the API inside a pod', { skip: cannotRunContainers() }, () => {
     assert.match((await kubectl('get', 'secret', 'hidden')).err, /forbidden: User "system:serviceaccount:default:operator"/)
     assert.equal((await kubectl('create', 'configmap', 'made', '--from-literal=by=pod')).code, 0)
     assert.match(await site.kubectl('get', 'configmap', 'made', '-o', 'jsonpath={.data.by}'), /pod/)
+    // Read once, in the form in which client libraries read: that is known cut off.
+    assert.match((await kubectl('get', 'endpointslices', '-o', 'jsonpath={.items[*].endpoints[*].addresses[*]}')).out, /10\.9\.9\.9/)
     assert.match((await kubectl('exec', 'operator', '--', 'cat', '/etc/hostname')).out, /operator/, 'a stream through the node')
   })
 
@@ -62,6 +64,10 @@ describe('the API inside a pod', { skip: cannotRunContainers() }, () => {
     }, 60_000, 500)
     assert.match(pods.out, /NAME\s+READY\s+STATUS[\s\S]*operator\s+1\/1\s+Running/)
     assert.equal((await kubectl('get', 'configmap', 'settings', '-o', 'jsonpath={.data.colour}')).out, 'blue')
+    const slices = await kubectl('get', 'endpointslices')
+    assert.match(slices.out, /backend-1\s+IPv4\s+80\s+10\.9\.9\.9/, slices.err)
+    assert.match(slices.err, /the server is away: this is what it said at 20/)
+    assert.equal((await kubectl('get', 'endpointslice', 'backend-1', '-o', 'jsonpath={.endpoints[0].addresses[0]}')).out, '10.9.9.9')
     const refused = await kubectl('get', 'secret', 'hidden')
     assert.match(refused.err, /forbidden/, 'rights hold without the server')
     const write = await kubectl('create', 'configmap', 'other', '--validate=false', '--from-literal=a=b')
@@ -84,6 +90,7 @@ describe('the API inside a pod', { skip: cannotRunContainers() }, () => {
 
   test('a watch that began cut off is told to list again when the server is back', async () => {
     const watching = kubectl('get', 'pods', '--watch')
+    const watchingSlices = kubectl('get', 'endpointslices', '--watch')
     await new Promise((resolve) => setTimeout(resolve, 1_500))
     await site.lab.mend(NODE)
     await eventually('the whole truth', async () => {
@@ -92,6 +99,7 @@ describe('the API inside a pod', { skip: cannotRunContainers() }, () => {
     }, 60_000)
     const watched = await watching
     assert.match(watched.out, /operator/, watched.err)
+    assert.match((await watchingSlices).out, /backend-1/)
     assert.equal((await kubectl('create', 'configmap', 'again', '--from-literal=a=b')).code, 0)
   })
 })
@@ -117,12 +125,20 @@ rules:
 - {apiGroups: [""], resources: [pods], verbs: [get, list, watch]}
 - {apiGroups: [""], resources: [configmaps], verbs: [get, list, watch, create]}
 - {apiGroups: [""], resources: [pods/exec], verbs: [get, create]}
+- {apiGroups: [discovery.k8s.io], resources: [endpointslices], verbs: [get, list, watch]}
 ---
 apiVersion: rbac.authorization.k8s.io/v1
 kind: RoleBinding
 metadata: {name: operator}
 roleRef: {apiGroup: rbac.authorization.k8s.io, kind: Role, name: operator}
 subjects: [{kind: ServiceAccount, name: operator, namespace: default}]
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {name: backend-1, labels: {kubernetes.io/service-name: backend}}
+addressType: IPv4
+ports: [{port: 80}]
+endpoints: [{addresses: [10.9.9.9]}]
 ---
 apiVersion: v1
 kind: Pod

@@ -17,7 +17,9 @@ export const LOCAL_REVISION = '4611686018427387904'
 export interface Known {
   readonly ref: ResourceRef
   readonly query: { readonly namespace?: string; readonly labelSelector?: string; readonly fieldSelector?: string }
-  readonly cache: Cache<KubeObject>
+  readonly cache: Pick<Cache<KubeObject>, 'isSynced' | 'list' | 'onChange'>
+  /** When the server said so, ms since 1970, of an answer that was remembered: all there was then of what is asked for. @default until the line was lost */
+  readonly asOf?: number
 }
 
 export interface Selected {
@@ -25,6 +27,8 @@ export interface Selected {
   readonly objects: readonly Readonly<KubeObject>[]
   /** Whether this is all there is, and not only this node's part of it. */
   readonly complete: boolean
+  /** As in {@link Known}, of what is not from the node's own caches. */
+  readonly asOf?: number | undefined
 }
 
 /** Whether an object is one that the request selects. @throws AppError `invalid` for selectors that do not parse */
@@ -38,20 +42,38 @@ export function selects(request: ResourceRequest, query: URLSearchParams): (obje
     matchesFields(fields, (path) => fieldText(o, path))
 }
 
-/** What the caches hold of what is asked for; undefined when none of them is of this resource and filled. */
+/** Those of the resource that is asked for. */
+export function ofResource(known: readonly Known[], request: ResourceRequest): Known[] {
+  return known.filter((k) => k.ref.resource === request.resource && k.ref.group === request.group && k.ref.version === request.version && k.cache.isSynced)
+}
+
+/** Whether the node's own caches hold everything that the request can ask for. */
+export function isComplete(known: readonly Known[], request: ResourceRequest, query: URLSearchParams): boolean {
+  return ofResource(known, request).some((k) => k.asOf === undefined && covers(k.query, request, query))
+}
+
+/** What is known of what is asked for, the node's own caches before what was remembered; undefined when nothing is of this resource and filled. */
 export function selectKnown(known: readonly Known[], request: ResourceRequest, query: URLSearchParams): Selected | undefined {
-  const mine = known.filter((k) => k.ref.resource === request.resource && k.ref.group === request.group && k.ref.version === request.version && k.cache.isSynced)
+  const mine = ofResource(known, request)
   const [first] = mine
   if (!first) return undefined
   const fits = selects(request, query)
-  const found = new Map<string, Readonly<KubeObject>>()
-  for (const { cache } of mine) for (const o of cache.list()) if (fits(o)) found.set(`${o.metadata?.namespace ?? ''}/${o.metadata?.name}`, o)
-  const objects = [...found.entries()].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, o]) => o)
-  return { ref: first.ref, objects, complete: mine.some((k) => covers(k.query, request, query)) }
+  const found = new Map<string, { readonly object: Readonly<KubeObject>; readonly asOf: number | undefined }>()
+  for (const { cache, asOf } of mine) {
+    for (const object of cache.list()) {
+      const id = `${object.metadata?.namespace ?? ''}/${object.metadata?.name}`
+      if (fits(object) && (asOf === undefined || !found.has(id))) found.set(id, { object, asOf })
+    }
+  }
+  const sorted = [...found.entries()].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, f]) => f)
+  const complete = isComplete(known, request, query)
+  // One object is as old as itself; a list that takes in what was remembered is as old as that.
+  const asOf = request.name !== undefined ? sorted[0]?.asOf : complete ? undefined : mine.find((k) => k.asOf !== undefined)?.asOf
+  return { ref: first.ref, objects: sorted.map((f) => f.object), complete, asOf }
 }
 
 /** Whether a cache of this selection holds everything that the request can ask for. */
-function covers(held: Known['query'], request: ResourceRequest, query: URLSearchParams): boolean {
+export function covers(held: Known['query'], request: ResourceRequest, query: URLSearchParams): boolean {
   if (held.namespace !== undefined && held.namespace !== request.namespace) return false
   if (held.labelSelector !== undefined && held.labelSelector !== '') return false
   const asked = parseFieldSelector(query.get('fieldSelector') ?? '')
@@ -104,7 +126,7 @@ export function watchLocal(
   const initial = query.get('sendInitialEvents') === 'true'
   const silent = !initial && from !== '' && from !== '0'
   const shown = new Set<string>()
-  const mine = known.filter((k) => k.ref.resource === request.resource && k.ref.group === request.group && k.ref.version === request.version)
+  const mine = ofResource(known, request)
   let first = true
   const change = (ref: ResourceRef, after: Readonly<KubeObject> | undefined, before: Readonly<KubeObject> | undefined): void => {
     const object = after ?? before

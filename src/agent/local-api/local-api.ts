@@ -1,7 +1,7 @@
 /**
  * The node-local API: what pods of this node reach as the Kubernetes API. With the server in reach every request goes to it
- * with the caller's own token, so it alone decides. Cut off, reads are answered from the node's caches, by the rules the server
- * last told for the caller; writes get a 503 that says so. Handler only; `listener.ts` has the sockets.
+ * with the caller's own token, so it alone decides. Cut off, reads are answered from the node's caches and from what the server
+ * answered to pods before, by the rules the server last told for the caller; writes get a 503 that says so. Handler only; `listener.ts` has the sockets.
  *
  * Invariants: nothing is forwarded or answered without a bearer token; the node's own identity is never lent (requests ride a
  * connection without its certificate); answers made here carry {@link LOCAL_REVISION}, which never reaches the server.
@@ -15,9 +15,10 @@ import { AppError, isAbort, messageOf } from '../../base/errors.ts'
 import { logger } from '../../base/log.ts'
 import type { ResourceRef } from '../../client/mod.ts'
 import { permits, type Access } from './access.ts'
-import { listOf, LOCAL_REVISION, selectKnown, watchLocal, whole, type Known, type LocalEvent } from './answers.ts'
+import { isComplete, listOf, LOCAL_REVISION, ofResource, selectKnown, watchLocal, whole, type Known, type LocalEvent } from './answers.ts'
 import { readCaller, type Caller, type TokenKeys } from './caller.ts'
 import { isDiscovery, type Documents } from './documents.ts'
+import type { Remembered } from './remembered.ts'
 import { readRequest, type LocalRequest, type ResourceRequest } from './request.ts'
 
 const log = logger('agent.local-api')
@@ -46,6 +47,7 @@ export interface LocalApiOptions {
   readonly podHere: (uid: string) => boolean
   readonly access: Access
   readonly documents: Documents
+  readonly remembered?: Remembered | undefined
   /** The object as this node knows it now, newer than the cache: a pod's status during an outage. */
   readonly now?: (ref: ResourceRef, object: Readonly<KubeObject>) => Readonly<KubeObject>
   /** Makes the Table that kubectl prints, when the kind has columns. */
@@ -115,12 +117,15 @@ export class LocalApi {
     for (const name of ['connection', 'keep-alive', 'transfer-encoding']) delete out[name]
     res.writeHead(answer.status, out)
     const keeps = answer.status === 200 && request.method === 'GET' && isDiscovery(request.path)
+    const follower = this.#o.remembered?.follow(request, answer.status, answer.headers['content-type'] ?? '')
     const parts: Uint8Array[] = []
     for await (const chunk of answer.body) {
       if (keeps) parts.push(chunk)
+      follower?.add(chunk)
       if (!res.write(chunk)) await drained(res, stop.signal)
     }
     res.end()
+    follower?.end()
     if (keeps) await this.#o.documents.keep(request.path, { contentType: answer.headers['content-type'] ?? 'application/json', body: Buffer.concat(parts).toString() })
     return true
   }
@@ -149,12 +154,14 @@ export class LocalApi {
     if (resource.verb !== 'get' && resource.verb !== 'list' && resource.verb !== 'watch') throw this.#away(`${resource.verb} ${resource.resource}`)
     if (resource.subresource !== undefined && resource.subresource !== 'status') throw this.#away(`get ${resource.resource}/${resource.subresource}`)
     await this.#authorize(caller, resource, request)
-    if (resource.verb === 'watch') return this.#watch(res, request, resource)
-    const found = selectKnown(this.#o.known(), resource, request.query)
+    const known = await this.#known(resource, request.query)
+    if (resource.verb === 'watch') return this.#watch(res, request, resource, known)
+    const found = selectKnown(known, resource, request.query)
     if (!found) throw this.#away(`${resource.verb} ${resource.resource}`)
     const objects = this.#o.now ? found.objects.map((o) => this.#o.now?.(found.ref, o) ?? o) : found.objects
     if (resource.verb === 'get' && objects.length === 0) throw found.complete ? notFound(found.ref, resource.name ?? '') : this.#away(`get ${resource.resource} "${resource.name}"`)
-    if (!found.complete && resource.verb === 'list') res.setHeader('warning', `299 - "the server is away: this is what node ${this.#o.nodeName} knows, not all there is"`)
+    if (found.asOf !== undefined) res.setHeader('warning', `299 - "the server is away: this is what it said at ${new Date(found.asOf).toISOString()}"`)
+    else if (!found.complete && resource.verb === 'list') res.setHeader('warning', `299 - "the server is away: this is what node ${this.#o.nodeName} knows, not all there is"`)
     const accept = String(req.headers.accept ?? '')
     const table = accept.includes('as=Table') ? await this.#o.table?.(found.ref, objects, request.query.get('includeObject')) : undefined
     if (table) return sendJson(res, 200, { ...table, metadata: { resourceVersion: LOCAL_REVISION } })
@@ -180,8 +187,13 @@ export class LocalApi {
     res.end(document.body)
   }
 
-  #watch(res: ServerResponse, request: LocalRequest, resource: ResourceRequest): void {
-    const known = this.#o.known()
+  /** The node's own caches, and beside them, where they do not hold all that can be asked for, what was remembered. */
+  async #known(resource: ResourceRequest, query: URLSearchParams): Promise<readonly Known[]> {
+    const own = ofResource(this.#o.known(), resource)
+    return isComplete(own, resource, query) ? own : [...own, ...((await this.#o.remembered?.known(resource, query)) ?? [])]
+  }
+
+  #watch(res: ServerResponse, request: LocalRequest, resource: ResourceRequest, known: readonly Known[]): void {
     if (!selectKnown(known, resource, request.query)) throw this.#away(`watch ${resource.resource}`)
     const fromHere = (request.query.get('resourceVersion') ?? '') === LOCAL_REVISION || request.query.get('sendInitialEvents') === 'true' || ['', '0'].includes(request.query.get('resourceVersion') ?? '')
     res.writeHead(200, { 'content-type': 'application/json' })

@@ -15,6 +15,7 @@ import { keyIdOf, type TokenKeys } from './caller.ts'
 import { Documents } from './documents.ts'
 import { LocalApiListener } from './listener.ts'
 import { LocalApi, type Forward, type LocalApiOptions } from './local-api.ts'
+import { Remembered } from './remembered.ts'
 import { ServingFiles, type Serving } from './serving.ts'
 
 /** What a client of the API asks for first; fetched with the first token, so that a pod that never asked finds its way cut off. */
@@ -72,6 +73,7 @@ export function createLocalApi(parts: LocalApiParts): RunningLocalApi {
       return (JSON.parse(text) as { status?: { resourceRules?: Rule[] } }).status?.resourceRules ?? []
     },
   })
+  const remembered = new Remembered({ directory: join(directory, 'answers'), clock, seal })
   const api = new LocalApi({
     nodeName: parts.nodeName,
     clock,
@@ -82,6 +84,7 @@ export function createLocalApi(parts: LocalApiParts): RunningLocalApi {
     podHere: (uid) => parts.agent.knowsPod(uid),
     access,
     documents,
+    remembered,
     now: (ref: ResourceRef, object: Readonly<KubeObject>) => (ref.group === '' && ref.resource === 'pods' ? (parts.agent.podNow(object as Readonly<Pod>) as KubeObject) : object),
     ...(parts.table === undefined ? {} : { table: parts.table }),
   })
@@ -137,6 +140,7 @@ export function createLocalApi(parts: LocalApiParts): RunningLocalApi {
       } finally {
         api.close()
         await listener[Symbol.asyncDispose]()
+        await remembered.flush()
       }
     },
   }

@@ -1,0 +1,305 @@
+/**
+ * What the server answered to pods of this node while it was in reach, of kinds that the node has no cache of (EndpointSlices,
+ * custom resources) or has a part of: lists, single objects, and what watches told since. Kept on disk, sealed, so that these
+ * clients go on reading cut off and after a boot.
+ *
+ * Bounded: {@link MOST_BYTES} in {@link MOST_FILES} files, the longest unwritten goes first; an answer of more than {@link LARGEST}
+ * is not remembered. Changes gather for {@link GATHER_MS}, so a restart may lose that much. Nothing here ever fails a request.
+ */
+import { createHash } from 'node:crypto'
+import { readdir, readFile, rm, stat } from 'node:fs/promises'
+import { join } from 'node:path'
+import type { KubeObject } from '../../api/meta.ts'
+import { writeFileAtomic } from '../../base/atomic-file.ts'
+import type { Clock, Timer } from '../../base/clock.ts'
+import { messageOf } from '../../base/errors.ts'
+import { logger } from '../../base/log.ts'
+import type { Seal } from '../ports.ts'
+import { covers, type Known } from './answers.ts'
+import type { LocalRequest, ResourceRequest } from './request.ts'
+
+const log = logger('agent.local-api')
+const MOST_FILES = 64
+const MOST_BYTES = 16 << 20
+const LARGEST = 2 << 20
+const GATHER_MS = 10_000
+/** Written many times a minute by whoever has them, and of no use to a reader that is cut off. */
+const PASSING = new Set(['coordination.k8s.io/leases', '/events', 'events.k8s.io/events'])
+
+/** What one request asks for, apart from the moment. */
+interface Scope {
+  readonly group: string
+  readonly version: string
+  readonly resource: string
+  readonly namespace: string | undefined
+  readonly name: string | undefined
+  readonly labels: string
+  readonly fields: string
+}
+
+interface Kept {
+  readonly scope: Scope
+  readonly kind: string
+  /** When the server last said so, ms since 1970. */
+  readonly at: number
+  readonly objects: readonly KubeObject[]
+}
+
+/** What came since the file was written; `whole` stands for all that was there before. */
+interface Pending {
+  readonly scope: Scope
+  whole: { readonly kind: string; readonly objects: readonly KubeObject[] } | undefined
+  readonly changes: Map<string, KubeObject | undefined>
+  bytes: number
+}
+
+/** Takes the bytes of an answer as they pass. */
+export interface Follower {
+  add(chunk: Uint8Array): void
+  /** The answer is over. */
+  end(): void
+}
+
+export interface RememberedOptions {
+  readonly directory: string
+  readonly clock: Clock
+  readonly seal?: Seal | undefined
+}
+
+/** The kept answers; see the header. */
+export class Remembered {
+  readonly #o: RememberedOptions
+  readonly #pending = new Map<string, Pending>()
+  /** Hash of what is on disk, and when it was last known to be so; bounded as the files are. */
+  readonly #files = new Map<string, { hash: string; at: number }>()
+  #timer: Timer | undefined
+  #writing: Promise<void> = Promise.resolve()
+
+  constructor(options: RememberedOptions) {
+    this.#o = options
+  }
+
+  /** Who is to see the answer to a request as it passes; undefined when such answers are not remembered. */
+  follow(request: LocalRequest, status: number, contentType: string): Follower | undefined {
+    const { resource, query } = request
+    if (request.method !== 'GET' || !resource || resource.subresource !== undefined || PASSING.has(`${resource.group}/${resource.resource}`)) return undefined
+    const scope = scopeOf(resource, query)
+    if (status === 404 && resource.verb === 'get') this.#forget(fileOf(scope))
+    if (status !== 200 || !/^application\/json(;|$)/.test(contentType) || query.has('continue') || query.get('resourceVersionMatch') === 'Exact') return undefined
+    return resource.verb === 'watch' ? this.#followWatch(scope, query) : this.#followAnswer(scope)
+  }
+
+  /** What was told of all that a request can ask for, the newest such answer; empty when there is none. */
+  async known(resource: ResourceRequest, query: URLSearchParams): Promise<Known[]> {
+    await this.flush()
+    const prefix = prefixOf(resource)
+    const names = (await readdir(this.#o.directory).catch((): string[] => [])).filter((n) => n.startsWith(prefix))
+    let best: Kept | undefined
+    for (const file of names) {
+      const kept = await this.#read(file)
+      if (!kept || (best && best.at > kept.at)) continue
+      const { scope } = kept
+      const all = scope.name === undefined ? covers({ ...(scope.namespace === undefined ? {} : { namespace: scope.namespace }), labelSelector: scope.labels, fieldSelector: scope.fields }, resource, query) : false
+      const same = fileOf(scope) === fileOf(scopeOf(resource, query))
+      if (all || same) best = kept
+    }
+    if (!best) return []
+    const { scope, kind, at, objects } = best
+    const namespaced = scope.namespace !== undefined || objects.some((o) => o.metadata?.namespace !== undefined)
+    return [{
+      ref: { group: scope.group, version: scope.version, resource: scope.resource, kind, namespaced },
+      query: {},
+      asOf: at,
+      cache: {
+        isSynced: true,
+        list: () => [...objects],
+        onChange: (listener) => {
+          for (const o of objects) listener(o, undefined)
+          return () => undefined
+        },
+      },
+    }]
+  }
+
+  /** Resolves when what was seen so far is on disk, or the disk refused it. */
+  async flush(): Promise<void> {
+    this.#timer?.cancel()
+    this.#timer = undefined
+    this.#writing = this.#writing.then(() => this.#write())
+    await this.#writing
+  }
+
+  #followAnswer(scope: Scope): Follower {
+    const parts: Uint8Array[] = []
+    let size = 0
+    return {
+      add: (chunk) => {
+        if ((size += chunk.length) <= LARGEST) parts.push(chunk)
+        else parts.length = 0
+      },
+      end: () => {
+        const value = size > LARGEST ? undefined : parsed(Buffer.concat(parts).toString())
+        if (size > LARGEST) this.#forget(fileOf(scope))
+        const kind = kindOf(value)
+        if (kind === undefined) return
+        if (scope.name !== undefined) return this.#replace(scope, kind, [value as KubeObject], size)
+        const { items, metadata } = value as { items?: unknown; metadata?: { continue?: string } }
+        if (!kind.endsWith('List') || !Array.isArray(items) || (metadata?.continue ?? '') !== '') return
+        this.#replace(scope, kind.slice(0, -4), items as KubeObject[], size)
+      },
+    }
+  }
+
+  #followWatch(scope: Scope, query: URLSearchParams): Follower {
+    const file = fileOf(scope)
+    const listed = query.get('sendInitialEvents') === 'true'
+    /** What comes before the bookmark that ends the list, and how much it is. */
+    let first: Map<string, KubeObject> | undefined = listed ? new Map() : undefined
+    let fresh = !listed && ['', '0'].includes(query.get('resourceVersion') ?? '')
+    let rest = Buffer.alloc(0)
+    let size = 0
+    let over = false
+    const event = (line: string): void => {
+      const { type, object } = (parsed(line) ?? {}) as { type?: string; object?: KubeObject }
+      if (type === 'BOOKMARK') {
+        if (first && object?.metadata?.annotations?.['k8s.io/initial-events-end'] === 'true') {
+          this.#replace(scope, kindOf(object) ?? '', [...first.values()], size)
+          first = undefined
+        }
+        return
+      }
+      const kind = kindOf(object)
+      if (kind === undefined || object === undefined || (type !== 'ADDED' && type !== 'MODIFIED' && type !== 'DELETED')) return void (over = true)
+      if (first) return void ((size += line.length) > LARGEST ? (over = true) : first.set(idOf(object), object))
+      // Without a revision a watch begins with all there is.
+      if (fresh) this.#replace(scope, kind, [], 0)
+      fresh = false
+      this.#change(scope, idOf(object), type === 'DELETED' ? undefined : object, line.length)
+    }
+    return {
+      add: (chunk) => {
+        if (over) return
+        rest = rest.length === 0 ? Buffer.from(chunk) : Buffer.concat([rest, chunk])
+        for (let end = rest.indexOf(10); !over && end >= 0; end = rest.indexOf(10)) {
+          event(rest.toString('utf8', 0, end))
+          rest = rest.subarray(end + 1)
+        }
+        if (over || rest.length > LARGEST) {
+          over = true
+          rest = Buffer.alloc(0)
+          // What changes unseen is not what the server has.
+          if (first === undefined) this.#forget(file)
+        }
+      },
+      end: () => {
+        const there = this.#files.get(file)
+        if (there && !over && !first) there.at = this.#o.clock.now()
+      },
+    }
+  }
+
+  #replace(scope: Scope, kind: string, objects: readonly KubeObject[], bytes: number): void {
+    this.#take(fileOf(scope), { scope, whole: { kind, objects }, changes: new Map(), bytes })
+  }
+
+  #change(scope: Scope, id: string, object: KubeObject | undefined, bytes: number): void {
+    const file = fileOf(scope)
+    const pending = this.#pending.get(file) ?? { scope, whole: undefined, changes: new Map<string, KubeObject | undefined>(), bytes: 0 }
+    pending.changes.set(id, object)
+    pending.bytes += bytes
+    this.#take(file, pending)
+  }
+
+  #take(file: string, pending: Pending): void {
+    this.#pending.set(file, pending)
+    // A disk that does not keep up: what waits in memory stays bounded.
+    if (pending.bytes > 2 * LARGEST) this.#forget(file)
+    else if (!this.#files.has(file) || pending.bytes > LARGEST) void this.flush()
+    else this.#timer ??= this.#o.clock.timer('remember answers', GATHER_MS, () => void this.flush())
+  }
+
+  #forget(file: string): void {
+    this.#pending.delete(file)
+    this.#files.delete(file)
+    this.#writing = this.#writing.then(() => rm(this.#path(file), { force: true })).catch(() => undefined)
+  }
+
+  async #write(): Promise<void> {
+    for (const [file, { scope, whole, changes }] of [...this.#pending]) {
+      this.#pending.delete(file)
+      const before = whole ?? (await this.#read(file))
+      if (!before) continue // changes to what was too large, or never listed
+      const objects = new Map(before.objects.map((o) => [idOf(o), o]))
+      for (const [id, object] of changes) {
+        if (object) objects.set(id, object)
+        else objects.delete(id)
+      }
+      await this.#save(file, { scope, kind: before.kind, objects: [...objects.values()] })
+    }
+  }
+
+  async #save(file: string, state: Omit<Kept, 'at'>): Promise<void> {
+    const at = this.#o.clock.now()
+    const hash = createHash('sha256').update(JSON.stringify(state.objects)).digest('hex')
+    const former = this.#files.get(file)
+    if (former) former.at = at
+    if (former?.hash === hash) return
+    const text = Buffer.from(JSON.stringify({ ...state, at }))
+    if (text.length > LARGEST) return this.#forget(file)
+    try {
+      await writeFileAtomic(this.#path(file), this.#o.seal ? this.#o.seal.seal(text) : text, { sync: false })
+      this.#files.set(file, { hash, at })
+      if (!former) await this.#bound()
+    } catch (error) {
+      log.debug('an answer is not remembered', { resource: state.scope.resource, why: messageOf(error) })
+    }
+  }
+
+  async #bound(): Promise<void> {
+    const names = await readdir(this.#o.directory)
+    const files = await Promise.all(names.map(async (name) => ({ name, state: await stat(this.#path(name)) })))
+    let bytes = 0
+    for (const [i, { name, state: { size } }] of files.toSorted((a, b) => b.state.mtimeMs - a.state.mtimeMs).entries()) {
+      if (i < MOST_FILES && (bytes += size) <= MOST_BYTES) continue
+      this.#files.delete(name)
+      await rm(this.#path(name), { force: true })
+    }
+  }
+
+  async #read(file: string): Promise<Kept | undefined> {
+    try {
+      const bytes = await readFile(this.#path(file))
+      const kept = JSON.parse(Buffer.from(this.#o.seal ? this.#o.seal.open(bytes) : bytes).toString()) as Kept
+      return { ...kept, at: Math.max(kept.at, this.#files.get(file)?.at ?? 0) }
+    } catch {
+      return undefined // absent or damaged: not known
+    }
+  }
+
+  #path(file: string): string {
+    return join(this.#o.directory, file)
+  }
+}
+
+function scopeOf({ group, version, resource, namespace, name }: ResourceRequest, query: URLSearchParams): Scope {
+  return { group, version, resource, namespace, name, labels: query.get('labelSelector') ?? '', fields: query.get('fieldSelector') ?? '' }
+}
+
+const short = (...parts: readonly string[]): string => createHash('sha256').update(parts.join('\n')).digest('hex').slice(0, 16)
+const prefixOf = ({ group, version, resource }: Pick<Scope, 'group' | 'version' | 'resource'>): string => `${short(group, version, resource)}-`
+const fileOf = (s: Scope): string => `${prefixOf(s)}${short(s.namespace ?? '', s.name ?? '', s.labels, s.fields)}.json`
+const idOf = (o: Readonly<KubeObject>): string => `${o.metadata?.namespace ?? ''}/${o.metadata?.name}`
+
+function parsed(text: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch {
+    return undefined
+  }
+}
+
+/** The kind of what the API serves whole: neither a Status nor one of the forms that leave most of an object out. */
+function kindOf(value: unknown): string | undefined {
+  const kind = (value as { kind?: unknown } | undefined)?.kind
+  return typeof kind === 'string' && !/^(Status|Table|PartialObjectMetadata(List)?)$/.test(kind) ? kind : undefined
+}
