@@ -159,33 +159,39 @@ export class Remembered {
     let rest = Buffer.alloc(0)
     let size = 0
     let over = false
-    const event = (line: string): void => {
+    /** False for what is no event that can be remembered. */
+    const event = (line: string): boolean => {
       const { type, object } = (parsed(line) ?? {}) as { type?: string; object?: KubeObject }
       if (type === 'BOOKMARK') {
         if (first && object?.metadata?.annotations?.['k8s.io/initial-events-end'] === 'true') {
           this.#replace(scope, kindOf(object) ?? '', [...first.values()], size)
           first = undefined
         }
-        return
+        return true
       }
       const kind = kindOf(object)
-      if (kind === undefined || object === undefined || (type !== 'ADDED' && type !== 'MODIFIED' && type !== 'DELETED')) return void (over = true)
-      if (first) return void ((size += line.length) > LARGEST ? (over = true) : first.set(idOf(object), object))
+      if (kind === undefined || object === undefined || (type !== 'ADDED' && type !== 'MODIFIED' && type !== 'DELETED')) return false
+      if (first) {
+        first.set(idOf(object), object)
+        return (size += line.length) <= LARGEST
+      }
       // Without a revision a watch begins with all there is.
       if (fresh) this.#replace(scope, kind, [], 0)
       fresh = false
       this.#change(scope, idOf(object), type === 'DELETED' ? undefined : object, line.length)
+      return true
     }
     return {
       add: (chunk) => {
         if (over) return
         rest = rest.length === 0 ? Buffer.from(chunk) : Buffer.concat([rest, chunk])
-        for (let end = rest.indexOf(10); !over && end >= 0; end = rest.indexOf(10)) {
-          event(rest.toString('utf8', 0, end))
+        for (let end = rest.indexOf(10); end >= 0; end = rest.indexOf(10)) {
+          over = !event(rest.toString('utf8', 0, end))
+          if (over) break
           rest = rest.subarray(end + 1)
         }
-        if (over || rest.length > LARGEST) {
-          over = true
+        over ||= rest.length > LARGEST
+        if (over) {
           rest = Buffer.alloc(0)
           // What changes unseen is not what the server has.
           if (first === undefined) this.#forget(file)
