@@ -1,7 +1,7 @@
-/** A server whose disk has no room left: writes are refused with the reason, reads go on, it lives, and writes again when there is room. */
+/** A server whose disk has no room left: writes are refused with the reason, reads go on, it lives, starts again, and writes when there is room. */
 import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
-import { existsSync, mkdirSync, rmSync, statfsSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, rmSync, statfsSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import { KUBECTL, run, Site, type Ran, type Running } from '../kit/processes.ts'
@@ -34,6 +34,7 @@ describe('a server whose disk is full', { skip }, () => {
     assert.equal(spawnSync('mount', ['-t', 'tmpfs', '-o', 'size=64m,mode=700', NAME, data]).status, 0)
     writeFileSync(join(site.dir, 'data'), 'x'.repeat(200_000))
     await start()
+    await until('the server has kept room aside', () => (statSync(join(data, 'server/reserve'), { throwIfNoEntry: false })?.size ?? 0) === 4 << 20)
   })
   after(async () => {
     await server?.end('SIGKILL')
@@ -65,14 +66,52 @@ describe('a server whose disk is full', { skip }, () => {
     assert.equal(await server.end(), 0, 'it ended well')
   })
 
-  test('started on a full disk it says so and ends; with room again it has all', { timeout: 120_000 }, async () => {
+  test('killed and started on the full disk it reads, refuses writes with the reason, and has all that was acknowledged', { timeout: 240_000 }, async () => {
+    await start()
+    fill()
+    const kept = ['before', 'after']
+    const refused = /database or disk is full; free disk space, writes then go on by themselves/
+    /** Writes until the disk has refused one. */
+    const untilRefused = async (name: string): Promise<void> => {
+      const told = await until('a write to be refused', async () => {
+        const r = await create(`${name}-${kept.length}`)
+        if (r.code === 0) kept.push(`${name}-${kept.length}`)
+        return r.code !== 0 && r
+      }, 120_000)
+      assert.match(told.err, refused)
+    }
+    const seen = async (): Promise<void> => {
+      assert.equal((await kubectl('get', 'configmap', 'before', '-o', 'jsonpath={.metadata.name}')).out, 'before')
+      const names = (await kubectl('get', 'configmaps', '-o', 'name')).out
+      assert.deepEqual(kept.filter((name) => !names.includes(`configmap/${name}\n`)), [])
+    }
+    await untilRefused('late')
+    for (const signal of ['SIGKILL', 'SIGKILL', 'SIGTERM'] as const) {
+      await server.end(signal)
+      fill()
+      await start()
+      assert.equal(statfsSync(data).bavail, 0, 'what it kept aside for its start it has taken back')
+      await seen()
+      await untilRefused(signal.toLowerCase())
+    }
+    rmSync(join(data, 'ballast'))
+    await until('a write', async () => (await create('last')).code === 0, 60_000)
+    kept.push('last')
+    assert.equal(await server.end(), 0)
+    await start()
+    await seen()
+    assert.equal(await server.end(), 0)
+  })
+
+  test('with nothing kept aside it says so and ends; with room again it has all', { timeout: 120_000 }, async () => {
+    rmSync(join(data, 'server/reserve'))
     fill()
     const told = await site.skerry('server', '--no-agent', '--bind-address', '127.0.0.1', '--port', String(PORT))
     assert.equal(told.code, 1)
     assert.match(told.err, /takes no more \(ENOSPC\): what is stored is whole; free disk space and start again|database or disk is full/)
     rmSync(join(data, 'ballast'))
     await start()
-    for (const name of ['before', 'after']) assert.equal((await kubectl('get', 'configmap', name, '-o', 'jsonpath={.metadata.name}')).out, name)
-    assert.equal((await create('last')).code, 0)
+    for (const name of ['before', 'after', 'last']) assert.equal((await kubectl('get', 'configmap', name, '-o', 'jsonpath={.metadata.name}')).out, name)
+    assert.equal((await create('again')).code, 0)
   })
 })

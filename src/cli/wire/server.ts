@@ -42,6 +42,7 @@ import { nodeServing } from './node-serving.ts'
 import { imagesOfPeers } from './peer-images.ts'
 import { createPeers, peerUrl, urlOf, type Peers } from './peers.ts'
 import { keysInStore } from './secrets.ts'
+import { giveUpReserve, keepReserve, takeReserve } from './reserve.ts'
 import { openServerStore, sealed } from './server-store.ts'
 import { shareIdentity } from './shared-identity.ts'
 import { digestOf, rotateShared } from './shared-rotation.ts'
@@ -102,6 +103,7 @@ export async function startServer(settings: ServerSettings): Promise<RunningServ
   const clock = systemClock
   const scope = new Scope('server')
   try {
+    const tight = await giveUpReserve(paths.data)
     scope.onClose(await lockDirectory(join(paths.data, 'server/lock'), 'server'))
     const bound = settings.bindAddress === '0.0.0.0' || settings.bindAddress === '::' ? undefined : settings.bindAddress
     const { store: opened, records: shared, upkeep } = await openServerStore(settings.store, paths.store, clock)
@@ -254,6 +256,9 @@ export async function startServer(settings: ServerSettings): Promise<RunningServ
     }
     const together = shared && peers ? { sync: () => rotateShared({ dataDir: paths.data, records: shared, current: () => identity, others: peers.identities }), onNews: onEither(peers.onIdentity, (fn) => shared.onRecord(fn)) } : {}
     scope.run('identity', (signal) => keepIdentity({ dataDir: paths.data, clock, load: loadIdentity, current: () => identity, use, ...together }, signal))
+    // Before anybody's write takes what the next start needs.
+    if (tight) await takeReserve(paths.data)
+    scope.run('reserve', (signal) => keepReserve(paths.data, clock, signal))
     log.info('ready', { url, kubeconfig: paths.adminKubeconfig, caHash: caHash(identity.ca.certPem).slice(0, 16) })
 
     return {
