@@ -317,6 +317,7 @@ export function createAgent(options: AgentOptions): Agent {
       clock,
       find: (namespace, name) => manager?.find(namespace, name),
       known: ready,
+      hostIPs: () => node.hostIPs,
       logDir: (...of) => written.logDir(...of),
       metrics: () => {
         running.set(manager?.count ?? 0)

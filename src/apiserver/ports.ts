@@ -49,6 +49,8 @@ export interface PodStreams {
   nodePage(node: string, path: string, signal: AbortSignal): Promise<ApiResponse>
   /** A connection to a TCP port of a pod, as port-forward makes it. @throws AppError when node or port do not answer */
   connect(pod: { readonly node: string; readonly namespace: string; readonly pod: string }, port: number, signal: AbortSignal): Promise<Duplex>
+  /** A connection to a TCP port of a node, by the address that the cluster knows it by. @throws as `connect` */
+  connectNode(node: string, port: number, signal: AbortSignal): Promise<Duplex>
   /** Takes the socket over (WebSocket or SPDY) and answers on it, errors included. */
   upgrade(req: IncomingMessage, socket: Duplex, head: Buffer, target: PodTarget): void | Promise<void>
 }

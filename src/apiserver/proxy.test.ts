@@ -60,6 +60,41 @@ test('requests reach the port of a pod, by pod and by service, without the crede
   }
 })
 
+test('the ports of a node are reached by its name and number; links and redirects lead through the proxy again', async () => {
+  const former = setLogSink(() => undefined)
+  const app = createServer((req, res) => {
+    if (req.url === '/moved') return void res.writeHead(302, { location: `http://${req.headers.host}/there?x=1`, 'content-type': 'text/html' }).end('<a href="/there">there</a>')
+    if (req.url === '/away') return void res.writeHead(302, { location: 'https://elsewhere/x' }).end()
+    res.writeHead(200, { 'content-type': req.url === '/plain' ? 'text/plain' : 'text/html; charset=utf-8' }).end(`<a href="/next">${req.method} ${req.url}</a>`)
+  })
+  await new Promise<void>((resolve) => app.listen(0, '127.0.0.1', resolve))
+  const { port } = app.address() as AddressInfo
+  const dialer = new LocalDialer()
+  dialer.connect('n1', commandNode)
+  try {
+    await using h = await startHarness({ podStreams: createPodStreams({ dialer }) })
+    await h.call('POST', '/api/v1/nodes', { metadata: { name: 'n1' } })
+    const base = `/api/v1/nodes/n1:${port}/proxy`
+    const page = await h.call<string>('GET', `${base}/a?b=c`)
+    assert.deepEqual([page.status, page.body], [200, `<a href="${base}/next">GET /a?b=c</a>`])
+    assert.equal((await h.call<string>('POST', `${base}/in`, '{}', { headers: { 'content-type': 'application/json' } })).body, `<a href="${base}/next">POST /in</a>`)
+    assert.equal((await h.call<string>('GET', `${base}/plain`)).body, '<a href="/next">GET /plain</a>', 'only pages are changed')
+    const moved = await h.call<string>('GET', `${base}/moved`)
+    assert.deepEqual([moved.status, moved.headers['location'], moved.body], [302, `${base}/there?x=1`, '<a href="/there">there</a>'])
+    assert.equal((await h.call('GET', `${base}/away`)).headers['location'], 'https://elsewhere/x')
+    assert.equal((await h.call('GET', `${base}`)).status, 301)
+    assert.equal((await h.call('GET', `/api/v1/nodes/n2:${port}/proxy/`)).status, 404)
+    assert.equal((await h.call('GET', '/api/v1/nodes/n1:http/proxy/')).status, 400)
+    assert.equal((await h.call('GET', '/api/v1/nodes/n1:10250/proxy/nothing')).status, 400, "the agent's port has the agent's pages only")
+    assert.equal((await h.call('POST', '/api/v1/nodes/n1/proxy/metrics', {})).status, 405)
+    assert.equal((await h.call('GET', `${base}/a`, undefined, { user: { name: 'eve', groups: ADMIN.groups.slice(1) } })).status, 403)
+  } finally {
+    setLogSink(former)
+    app.closeAllConnections()
+    await new Promise((resolve) => app.close(resolve))
+  }
+})
+
 test('a WebSocket of a pod is reached through the proxy, without the token that the browser offers as a subprotocol', { timeout: 60_000 }, async () => {
   const former = setLogSink(() => undefined)
   const app = createServer((_req, res) => void res.writeHead(418, { 'content-type': 'text/plain' }).end('no upgrade here'))

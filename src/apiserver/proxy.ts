@@ -1,6 +1,6 @@
 /**
- * `pods/proxy` and `services/proxy`: an HTTP request to a port of a pod, through its node's port-forward. A Service is
- * answered by one of its ready pods. Upgrades, such as to WebSockets, are carried; HTML is passed on without rewriting its links.
+ * `pods/proxy`, `services/proxy` and `nodes/proxy`: an HTTP request to a port of a pod, through its node's port-forward, or of a node. A Service is
+ * answered by one of its ready pods. Upgrades, such as to WebSockets, are carried; links in HTML and in `Location` lead through the proxy again.
  */
 import { request as httpRequest } from 'node:http'
 import type { IncomingMessage, RequestOptions } from 'node:http'
@@ -14,6 +14,7 @@ import { WS_BEARER } from './authn/authenticator.ts'
 import { bodyText } from './body.ts'
 import type { Call, Core } from './core.ts'
 import { readStored, serviceTarget, type PodSpec } from './service-target.ts'
+import { proxiedLink, proxiedPage } from './html-links.ts'
 import { connectAllowed } from './webhooks/connect.ts'
 import type { Obj } from './stored-text.ts'
 
@@ -35,8 +36,11 @@ export async function proxy(core: Core, call: Call): Promise<ApiResponse> {
     const answer = await exchange(way, call, { ...headers, connection: 'close' }, call.body instanceof Uint8Array ? call.body : call.body === undefined ? undefined : bodyText(call.body))
     const back: Record<string, string> = {}
     for (const [k, v] of Object.entries(answer.headers)) if (v !== undefined && !NOT_RETURNED.has(k)) back[k] = Array.isArray(v) ? v.join(', ') : v
-    if (back.location?.startsWith('/')) back.location = base + back.location
-    return { status: answer.statusCode ?? 502, headers: back, body: bytes(answer, way.raw) }
+    const place = { prefix: base, server: way.host, client: call.headers.host }
+    if (back.location !== undefined) back.location = proxiedLink(back.location, place)
+    const body = bytes(answer, way.raw)
+    const isPage = /^\s*text\/html\s*(;|$)/i.test(back['content-type'] ?? '') && back.location === undefined && (back['content-encoding'] ?? 'identity') === 'identity'
+    return { status: answer.statusCode ?? 502, headers: back, body: isPage ? proxiedPage(body, place) : body }
   } catch (error) {
     way.raw.destroy()
     signal.throwIfAborted()
@@ -99,6 +103,12 @@ async function reach(core: Core, call: Call): Promise<Way> {
   const m = /^(?:(https?):)?([^:]+)(?::([^:]*))?$/.exec(info.name ?? '')
   if (!m) throw badRequest(`invalid ${def.singular} request "${info.name}": expected name, name:port or scheme:name:port`)
   const [, scheme = 'http', name = '', port = ''] = m
+  if (def === KINDS.Node) {
+    await readStored(core, def, undefined, name)
+    const to = numberOf(port)
+    await connectAllowed(core, call)
+    return { raw: await core.podStreams.connectNode(name, to, signal), tls: scheme === 'https', host: `${name}:${to}` }
+  }
   const namespace = info.namespace as string
   const { pod, to } = def === KINDS.Service ? await serviceTarget(core, namespace, name, port) : await ofPod(core, namespace, name, port)
   const node = (pod.spec as PodSpec).nodeName
@@ -108,14 +118,17 @@ async function reach(core: Core, call: Call): Promise<Way> {
   return { raw, tls: scheme === 'https', host: `${name}:${to}` }
 }
 
-const baseOf = ({ def, info }: Call): string => `/api/v1/namespaces/${info.namespace}/${def.resource}/${info.name}/proxy`
+const baseOf = ({ def, info }: Call): string => `/api/v1/${info.namespace === undefined ? '' : `namespaces/${info.namespace}/`}${def.resource}/${info.name}/proxy`
+
+/** @throws ApiError 400 */
+function numberOf(port: string): number {
+  if (!/^\d{1,5}$/.test(port) || Number(port) < 1 || Number(port) > 65_535) throw badRequest(`invalid port "${port}": a pod or node is reached by number`)
+  return Number(port)
+}
 
 async function ofPod(core: Core, namespace: string, name: string, port: string): Promise<{ pod: Obj; to: number }> {
   const pod = await readStored(core, KINDS.Pod, namespace, name)
-  if (port !== '') {
-    if (!/^\d{1,5}$/.test(port)) throw badRequest(`invalid port "${port}": a pod is reached by number`)
-    return { pod, to: Number(port) }
-  }
+  if (port !== '') return { pod, to: numberOf(port) }
   const first = (pod.spec as PodSpec).containers?.flatMap((c) => c.ports ?? [])[0]?.containerPort
   if (first === undefined) throw badRequest(`pod "${name}" names no port: give one, as in ${name}:8080`)
   return { pod, to: first }

@@ -217,7 +217,7 @@ export async function createApiServer(options: ApiServerOptions): Promise<ApiSer
       const info = requestInfo(req.method ?? 'GET', path, query)
       if (info.isResource && info.verb === 'watch' && req.headers.upgrade?.toLowerCase() === 'websocket') return await watchUpgrade(request, user, req, socket, head)
       const kind = info.isResource ? info.subresource : undefined
-      if (info.isResource && kind === 'proxy' && info.group === '' && (info.resource === 'pods' || info.resource === 'services')) return await upgradeByProxy(request, info, user, req, socket, head)
+      if (info.isResource && kind === 'proxy' && info.group === '' && ['pods', 'services', 'nodes'].includes(info.resource)) return await upgradeByProxy(request, info, user, req, socket, head)
       if (!info.isResource || kind === undefined || !STREAM_KINDS.includes(kind) || info.resource !== 'pods' || info.group !== '') throw pathNotFound()
       // Kubernetes 1.35 asks for `create` whichever method opens the stream.
       const attributes = { ...attributesOf(info, query), verb: 'create' }

@@ -19,7 +19,7 @@ export interface PodSpec {
 }
 
 /** The stored object. @throws ApiError 404 */
-export async function readStored(core: Core, def: ResourceDef, namespace: string, name: string): Promise<Obj> {
+export async function readStored(core: Core, def: ResourceDef, namespace: string | undefined, name: string): Promise<Obj> {
   const { entry } = await core.store.get(keyOf(def, namespace, name))
   if (!entry) throw notFound(def, name)
   return objectOf(def, { text: entry.value, revision: entry.revision })

@@ -18,6 +18,8 @@ import { changeObject, update } from './verbs/write.ts'
 
 const STATUS_LIKE = new Set(['status', 'ephemeralcontainers', 'resize', 'approval', 'finalize'])
 const NODE_PAGES = new Set(['/metrics', '/metrics/resource', '/metrics/cadvisor', '/stats/summary', '/healthz'])
+/** A kubelet's port, which clients name by heart. */
+const AGENT_PORT = 10250
 const STREAMS = new Set(['log', 'exec', 'attach', 'portforward'])
 
 /** Answers a request below an object. @throws ApiError 404 for a subresource the kind has not, 405 for a verb it has not */
@@ -39,8 +41,7 @@ export async function subresourceCall(core: Core, call: Call): Promise<ApiRespon
   else if (name === 'token' && verb === 'create') return requestToken(core, call)
   else if (name === 'eviction' && verb === 'create') return (await import('./eviction.ts')).evict(core, call)
   else if (name === 'log' && verb === 'get') return podLog(core, call)
-  else if (name === 'proxy' && def.resource === 'nodes' && verb === 'get') return nodePage(core, call)
-  else if (name === 'proxy' && def.resource !== 'nodes') return proxy(core, call)
+  else if (name === 'proxy') return (await nodePage(core, call)) ?? proxy(core, call)
   else if (STREAMS.has(name)) throw badRequest('Upgrade request required')
   throw methodNotAllowed(def, verb)
 }
@@ -83,14 +84,19 @@ async function podLog(core: Core, call: Call): Promise<ApiResponse> {
   return streams.log(target, call.signal)
 }
 
-/** What a node says about itself. It has no other pages, and no port to reach others by. */
-async function nodePage(core: Core, call: Call): Promise<ApiResponse> {
+/** What a node says about itself: by its name alone, or with the port at which the cluster knows its agent. undefined: another port, or no node. */
+async function nodePage(core: Core, call: Call): Promise<ApiResponse | undefined> {
   const { def, info, signal } = call
+  if (def.resource !== 'nodes') return undefined
+  const [, node = '', port] = /^(?:https?:)?([^:]+)(?::([^:]*))?$/.exec(info.name ?? '') ?? []
+  const { entry } = await core.store.get(keyOf(def, undefined, node))
+  if (!entry) throw notFound(def, node || (info.name as string))
+  const { status } = objectOf(def, { text: entry.value, revision: entry.revision }) as { status?: { daemonEndpoints?: { kubeletEndpoint?: { Port?: number } } } }
+  if (port && ![AGENT_PORT, status?.daemonEndpoints?.kubeletEndpoint?.Port].includes(Number(port))) return undefined
+  if (info.verb !== 'get') throw methodNotAllowed(def, info.verb)
   if (!core.podStreams) throw unavailable('this server carries no pod streams')
   const page = info.rest.replace(/\/$/, '')
   if (!NODE_PAGES.has(page)) throw badRequest(`a node has no page "${page}", only ${[...NODE_PAGES].join(', ')}`)
-  const node = info.name as string
-  if (!(await core.store.get(keyOf(def, undefined, node))).entry) throw notFound(def, node)
   return core.podStreams.nodePage(node, page, signal)
 }
 

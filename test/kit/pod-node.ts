@@ -27,7 +27,7 @@ export const commandNode: NodeHandler = async (request, respond) => {
     await new Promise<void>((r) => out.once('close', r))
     return clearInterval(timer)
   }
-  if (kind === 'portForward') {
+  if (kind === 'portForward' || kind === 'nodeForward') {
     const socket = connect(Number(url.searchParams.get('port')), '127.0.0.1')
     await new Promise<void>((r, j) => socket.once('connect', r).once('error', (e) => j(new AppError('unavailable', `dial pod: ${e.message}`))))
     const stream = respond(200)

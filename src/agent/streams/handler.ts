@@ -1,8 +1,9 @@
 /**
- * What the server asks of this node over the link: logs, exec, attach, port-forward, metrics. Answers with a status first;
+ * What the server asks of this node over the link: logs, exec, attach, port-forward, ports of the node itself, metrics. Answers with a status first;
  * a refusal has its reason as text. Exec and attach carry frames of `base/stream.ts` both ways and end with a Kubernetes
  * Status on the error channel; port-forward carries raw bytes.
  */
+import { connect } from 'node:net'
 import { finished, pipeline } from 'node:stream/promises'
 import { Readable, type Duplex } from 'node:stream'
 import { join } from 'node:path'
@@ -28,6 +29,8 @@ export interface HandlerOptions {
   /** Resolves once the pods of this node are known: before that, one that is not found may be there all the same. */
   readonly known: Promise<void>
   readonly logDir: (namespace: string, name: string, uid: string) => string
+  /** Addresses of this node, first the one that the cluster knows it by. */
+  readonly hostIPs: () => readonly string[]
   /** Prometheus text. */
   readonly metrics: () => string
   /** What node and containers use, as one of the kubelet's pages. */
@@ -36,6 +39,8 @@ export interface HandlerOptions {
 
 /** How long a request waits for an agent that has just started, ms. */
 const KNOWN_MS = 10_000
+/** How long a port of the node may take to answer, ms. */
+const CONNECT_MS = 10_000
 
 type Respond = Parameters<NodeHandler>[1]
 
@@ -69,6 +74,7 @@ async function route(options: HandlerOptions, url: URL, respond: Respond): Promi
   if (kind === 'metrics') return void respond(200, { 'content-type': 'text/plain; version=0.0.4' }).end(options.metrics())
   if (url.pathname === '/stats/summary') return void respond(200, { 'content-type': 'application/json' }).end(await options.usage('summary'))
   if (kind === 'healthz') return void respond(200, { 'content-type': 'text/plain' }).end('ok')
+  if (kind === 'nodeForward') return await nodeForward(options, url.searchParams, respond)
   if (kind === undefined || !['containerLogs', 'exec', 'attach', 'portForward'].includes(kind)) {
     throw new AppError('not-found', `answer request: this node has nothing at "${url.pathname}"`)
   }
@@ -161,9 +167,32 @@ async function logs(options: HandlerOptions, pod: Readonly<Pod>, name: string, p
   await pipeline(Readable.from(readLog({ path, clock: options.clock, running }, query, over.signal), { objectMode: false }), out)
 }
 
-async function portForward(options: HandlerOptions, pod: Readonly<Pod>, params: URLSearchParams, respond: Respond): Promise<void> {
+/** @throws AppError `invalid` */
+function portIn(params: URLSearchParams): number {
   const port = Number(params.get('port'))
   if (!Number.isInteger(port) || port < 1 || port > 65_535) throw new AppError('invalid', `forward port: "${params.get('port')}" is not a port`)
+  return port
+}
+
+/** To a port of the node by its address: what listens on the loopback alone was not meant for others. */
+async function nodeForward({ hostIPs }: HandlerOptions, params: URLSearchParams, respond: Respond): Promise<void> {
+  const port = portIn(params)
+  const [host] = hostIPs()
+  if (host === undefined) throw new AppError('unavailable', 'forward port: this node does not know its address yet, try again in a moment')
+  const socket = connect({ host, port, timeout: CONNECT_MS })
+  await new Promise<void>((resolve, reject) => {
+    const fail = (error: Error): void => {
+      socket.destroy()
+      reject(new AppError('unavailable', `dial tcp ${host}:${port}: ${messageOf(error)}`))
+    }
+    socket.once('connect', resolve).once('error', fail).once('timeout', () => fail(new AppError('timeout', 'i/o timeout')))
+  })
+  socket.removeAllListeners('error').setTimeout(0)
+  await join2(socket, respond(200, { 'content-type': 'application/octet-stream' }))
+}
+
+async function portForward(options: HandlerOptions, pod: Readonly<Pod>, params: URLSearchParams, respond: Respond): Promise<void> {
+  const port = portIn(params)
   const sandbox = options.view.pod(uidOf(pod)).sandboxes.find((s) => s.state === 'ready')
   if (!sandbox) throw new AppError('invalid', `forward port: pod "${pod.metadata?.name}" is not running`)
   const inside = await options.runtime.streams.portForward(sandbox.id, port)

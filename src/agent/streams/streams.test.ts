@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { appendFileSync, closeSync, mkdirSync, openSync, readdirSync, readFileSync, renameSync, writeFileSync, writeSync } from 'node:fs'
 import { mkdtemp, rm } from 'node:fs/promises'
+import { createServer, type AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Duplex, PassThrough } from 'node:stream'
@@ -11,6 +12,7 @@ import { setLogSink } from '../../base/log.ts'
 import { AppError } from '../../base/errors.ts'
 import { CHANNEL, encodeFrame, FrameDecoder } from '../../base/stream.ts'
 import { testNode, testPod, type TestNode } from '../testing.ts'
+import { createHandler, type HandlerOptions } from './handler.ts'
 import { parseLogQuery, readLog } from './log-reader.ts'
 import { rotateLogs } from './log-rotation.ts'
 
@@ -118,7 +120,7 @@ test('a log over its size is renamed and goes on in a new file, nothing is lost,
   out.close()
 })
 
-function ask(n: TestNode, path: string, input: Buffer[] = []): { status: Promise<number>; text: Promise<string>; send: (b: Buffer) => void } {
+function ask(n: TestNode, path: string, input: Buffer[] = []): { status: Promise<number>; text: Promise<string>; send: (b: Buffer) => void; end: () => void } {
   const toNode = new PassThrough()
   const fromNode = new PassThrough()
   const chunks: Buffer[] = []
@@ -131,7 +133,7 @@ function ask(n: TestNode, path: string, input: Buffer[] = []): { status: Promise
       return Duplex.from({ readable: toNode, writable: fromNode })
     })
   })
-  return { status, text, send: (b) => void toNode.write(b) }
+  return { status, text, send: (b) => void toNode.write(b), end: () => void toNode.end() }
 }
 
 test('exec ends with a Status that carries the exit code', async () => {
@@ -207,4 +209,26 @@ test('logs come through the handler, port-forward carries raw bytes, metrics are
   assert.match(await ask(n, '/metrics').text, /kubelet_running_pods 1/)
   const forward = ask(n, '/portForward/default/web?port=80', [Buffer.from('echo')])
   assert.equal(await forward.status, 200)
+})
+
+test('a port of the node is dialled by the address that the cluster knows, and what cannot be reached is told', async () => {
+  const echo = createServer((socket) => socket.pipe(socket))
+  await new Promise<void>((resolve) => echo.listen(0, '127.0.0.2', resolve))
+  const { port } = echo.address() as AddressInfo
+  let known: string[] = []
+  const handler = createHandler({ hostIPs: () => known } as unknown as HandlerOptions)
+  const asked = async (path: string): Promise<string> => (await ask({ agent: { handler } } as unknown as TestNode, path).text)
+  try {
+    assert.match(await asked(`/nodeForward?port=${port}`), /does not know its address yet/)
+    known = ['127.0.0.2', '127.0.0.3']
+    assert.match(await asked('/nodeForward?port=0'), /"0" is not a port/)
+    const forward = ask({ agent: { handler } } as unknown as TestNode, `/nodeForward?port=${port}`, [Buffer.from('hello')])
+    assert.equal(await forward.status, 200)
+    forward.end()
+    assert.equal(await forward.text, 'hello')
+    known = ['127.0.0.3']
+    assert.match(await asked(`/nodeForward?port=${port}`), new RegExp(`dial tcp 127\\.0\\.0\\.3:${port}: .*ECONNREFUSED`))
+  } finally {
+    await new Promise((resolve) => echo.close(resolve))
+  }
 })

@@ -1,8 +1,8 @@
 /**
  * Streams of pods through the node connection: logs, exec, attach, port-forward. The request is authorized and its pod is
  * found before it comes here; the node is asked before the client's connection is taken over, so that a refusal is an
- * ordinary Status. Paths on the node: GET `/containerLogs/{ns}/{pod}/{container}`, POST `/exec/…`, `/attach/…`, and
- * `/portForward/{ns}/{pod}?port=`.
+ * ordinary Status. Paths on the node: GET `/containerLogs/{ns}/{pod}/{container}`, POST `/exec/…`, `/attach/…`, 
+ * `/portForward/{ns}/{pod}?port=`, `/nodeForward?port=`.
  */
 import type { IncomingMessage } from 'node:http'
 import type { Duplex } from 'node:stream'
@@ -41,6 +41,10 @@ export function createPodStreams(options: { readonly dialer: NodeDialer }): PodS
     async connect({ node, namespace, pod }, port, signal) {
       const path = `/portForward/${encodeURIComponent(namespace)}/${encodeURIComponent(pod)}?port=${port}`
       return accepted(await dialer.open(node, { method: 'POST', path }, signal), node)
+    },
+
+    async connectNode(node, port, signal) {
+      return accepted(await dialer.open(node, { method: 'POST', path: `/nodeForward?port=${port}` }, signal), node)
     },
 
     async upgrade(req, socket, head, target) {
