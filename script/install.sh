@@ -74,20 +74,29 @@ if [ -n "$url" ]; then
   esac
 fi
 
-engines="containerd runc containernetworking-plugins nftables"
-case " $args " in *" --no-agent "*) engines="" ;; esac
-if [ "${INSTALL_SKERRY_SKIP_ENGINES:-}" != true ] && [ -n "$engines" ]; then
+# Gives memory back that glibc keeps (a server's, above all): taken where it can be had.
+jemalloc="/usr/lib/$(uname -m)-linux-gnu/libjemalloc.so.2"
+apt_install() {
+  say "installing $*"
+  (apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "$@") >"$work/apt.log" 2>&1
+}
+if [ "${INSTALL_SKERRY_SKIP_ENGINES:-}" != true ]; then
   missing=""
-  command -v containerd >/dev/null 2>&1 || missing="$missing containerd"
-  command -v runc >/dev/null 2>&1 || missing="$missing runc"
-  [ -e /usr/lib/cni/bridge ] || [ -e /opt/cni/bin/bridge ] || missing="$missing containernetworking-plugins"
-  command -v nft >/dev/null 2>&1 || [ -e /usr/sbin/nft ] || missing="$missing nftables"
+  case " $args " in
+    *" --no-agent "*) ;;
+    *)
+      command -v containerd >/dev/null 2>&1 || missing="$missing containerd"
+      command -v runc >/dev/null 2>&1 || missing="$missing runc"
+      [ -e /usr/lib/cni/bridge ] || [ -e /opt/cni/bin/bridge ] || missing="$missing containernetworking-plugins"
+      command -v nft >/dev/null 2>&1 || [ -e /usr/sbin/nft ] || missing="$missing nftables"
+      ;;
+  esac
   if [ -n "$missing" ]; then
     command -v apt-get >/dev/null 2>&1 || die "missing:$missing; install them with this system's package manager and run this again"
-    say "installing$missing"
     # shellcheck disable=SC2086
-    (apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $missing) >"$work/apt.log" 2>&1 || { tail -5 "$work/apt.log" >&2; die "apt-get could not install$missing"; }
+    apt_install $missing || { tail -5 "$work/apt.log" >&2; die "apt-get could not install$missing"; }
   fi
+  if [ ! -e "$jemalloc" ] && command -v apt-get >/dev/null 2>&1; then apt_install libjemalloc2 || say "going on without libjemalloc2, which apt-get could not install"; fi
 fi
 
 if [ -n "$tarball" ]; then

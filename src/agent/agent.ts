@@ -2,9 +2,9 @@
  * The node agent: composes its parts and runs them. Boot is local first: runtime, then pods from what the node last knew,
  * then whatever the server says. Stopping the agent leaves every container running; the next agent adopts them.
  */
-import { join } from 'node:path'
 import { mkdir } from 'node:fs/promises'
 import { totalmem } from 'node:os'
+import { join } from 'node:path'
 import type { Node, Pod, Service } from '../api/gen/types.ts'
 import { ANN_LOCAL_PATH } from '../api/volumes.ts'
 import type { KubeObject } from '../api/meta.ts'
@@ -178,10 +178,7 @@ export function createAgent(options: AgentOptions): Agent {
     sealing: options.sealing,
     registriesFault: options.registriesFault,
     runtimeState: () => (goingDown.now ? { ok: false, message: SHUTTING_DOWN } : { ok: view.healthy && runtimeMessage === '', message: runtimeMessage || 'the container runtime does not answer' }),
-    onChange: () => {
-      manager?.nodeChanged()
-      devices.kick()
-    },
+    onChange: () => (manager?.nodeChanged(), devices.kick()),
   })
 
   const objects = new Objects({

@@ -4,6 +4,7 @@ import { jsonSink, setLogSink, textSink, type Level } from '../base/log.ts'
 import { helpOf, parseSettings } from './config.ts'
 import { LOG_FLAGS, type Command } from './command.ts'
 import { COMMANDS } from './commands.ts'
+import { keepMallocOurs } from './malloc.ts'
 
 function usage(): string {
   return ['Skerry: Kubernetes for the edge and for the devices beside it.', '', 'Usage: skerry COMMAND [flags]', '', listOf(COMMANDS), '', 'Flags are also read from SKERRY_* and /etc/skerry/config.yaml. See: skerry COMMAND --help'].join('\n')
@@ -67,6 +68,7 @@ async function main(argv: readonly string[]): Promise<number> {
   return (await command.run({ settings, args: positionals, signal: stop.signal, print: (line) => console.log(line) })) ?? 0
 }
 
+keepMallocOurs(process.env)
 try {
   process.exit(await main(process.argv.slice(2)))
 } catch (error) {

@@ -1,13 +1,16 @@
 /**
  * The API server over TLS, bundled and in a process of its own as a user runs it, on SQLite with every acknowledged write
  * fsynced: POST, GET, PATCH and DELETE with 1 and 16 clients, LIST of many objects, watch fan-out, start, memory, idle CPU.
- * ConfigMaps of about 0.7 KB. `--scale`: instead 100,000 objects of 2 KB and 5,000 watches over TLS, memory and pages meanwhile.
+ * ConfigMaps of about 0.7 KB. The rates come after each verb was asked for a second, as V8 compiles while it runs; the first second of POSTs
+ * is told too. Beside the fan-out runs the same through bare TLS, which is the floor here. `--scale`: instead 100,000 objects of 2 KB and 5,000 watches over TLS, memory and pages meanwhile.
  * `bin/node test/bench/apiserver.ts [--seconds 2] [--bundle DIR | --source] [--scale] [--v8 FLAG]`; prints a small table, and
  * JSON as its last line.
  */
+import { fork } from 'node:child_process'
 import { readFileSync, rmSync } from 'node:fs'
-import { request, type Agent } from 'node:https'
+import { Agent, request } from 'node:https'
 import { cpus } from 'node:os'
+import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { parseArgs } from 'node:util'
 import { bundleInto, caller, startServerProcess, type Call, type ServerProcess } from './server-process.ts'
@@ -53,6 +56,7 @@ async function load(server: ServerProcess, call: Call): Promise<void> {
   const cpuBefore = server.cpuSeconds()
   await sleep(10_000)
   results.idleCpuPercent = Math.round((server.cpuSeconds() - cpuBefore) * 100) / 10
+  await warm(call)
   let made = 0
   for (const clients of [1, 16]) await rate(`post${clients}`, clients, () => call('POST', CM, object(`p-${made++}`)))
   results.rssPostMb = server.rssMb()
@@ -68,8 +72,15 @@ async function load(server: ServerProcess, call: Call): Promise<void> {
   for (let at = 0; at < LIST; at += 20) await Promise.all(Array.from({ length: 20 }, (_, i) => call('POST', CM, object(`l-${at + i}`))))
   results.listBytes = (await call('GET', CM)).length
   await rate('list1', 1, () => call('GET', CM))
-  const { p50, p99 } = await fanOut(call)
+  const { metadata } = JSON.parse(await call('GET', `${CM}?limit=1`)) as { metadata: { resourceVersion: string } }
+  let event = ''
+  const watch = (onData: (data: Buffer) => void): Promise<() => void> => openWatch(server.port, `${CM}?watch=1&resourceVersion=${metadata.resourceVersion}`, agent as Agent, (data) => {
+    event ||= data.toString('latin1')
+    onData(data)
+  })
+  const { p50, p99 } = await fanOut(watch, (name) => call('POST', CM, { metadata: { name }, data: {} }))
   Object.assign(results, { watchP50Ms: p50, watchP99Ms: p99, rssAfterMb: server.rssMb() })
+  await bareFanOut(event)
   await sleep(10_000)
   results.rssSettledMb = server.rssMb()
 }
@@ -79,12 +90,12 @@ function object(name: string, chars = 300): object {
 }
 
 /** Calls a second of `fn` by `clients` callers at once, and the server's CPU time a call, µs; undefined from `fn` ends early. */
-async function rate(name: string, clients: number, fn: (n: number) => Promise<unknown> | undefined): Promise<void> {
+async function rate(name: string, clients: number, fn: (n: number) => Promise<unknown> | undefined, during = seconds): Promise<void> {
   const cpu = server.cpuSeconds()
   let done = 0
   let n = 0
   const start = performance.now()
-  const until = start + seconds * 1_000
+  const until = start + during * 1_000
   await Promise.all(
     Array.from({ length: clients }, async () => {
       for (let work = fn(n++); work !== undefined; work = performance.now() < until ? fn(n++) : undefined) {
@@ -93,14 +104,26 @@ async function rate(name: string, clients: number, fn: (n: number) => Promise<un
       }
     }),
   )
+  if (name === '') return
   results[name] = Math.round(done / ((performance.now() - start) / 1_000))
   results[`${name}CpuUs`] = Math.round(((server.cpuSeconds() - cpu) / done) * 1e6)
 }
 
+/** A second of each verb, all of which is gone afterwards. */
+async function warm(call: Call): Promise<void> {
+  let made = 0
+  let gone = 0
+  await rate('postFirst', 16, () => call('POST', CM, object(`f-${made++}`)), 1)
+  await rate('', 16, (n) => call('GET', `${CM}/f-${n % made}`), 1)
+  await rate('', 16, (n) => call('PATCH', `${CM}/f-${n % made}`, { data: { text: String(n) } }, 'application/merge-patch+json'), 1)
+  await rate('', 16, () => (gone < made ? call('DELETE', `${CM}/f-${gone++}`) : undefined), 1)
+  await call('DELETE', CM)
+}
+
 /** Opens a watch on `path`; `onData` gets what arrives. Returns how to stop. */
-function openWatch(path: string, through: Agent, onData?: (data: Buffer) => void): Promise<() => void> {
+function openWatch(port: number, path: string, through: Agent, onData?: (data: Buffer) => void): Promise<() => void> {
   return new Promise((resolve, reject) => {
-    const req = request({ host: '127.0.0.1', port: server.port, path, agent: through }, (res) => {
+    const req = request({ host: '127.0.0.1', port, path, agent: through }, (res) => {
       resolve(() => req.destroy())
       res.on('error', () => undefined)
       if (onData) res.on('data', onData)
@@ -111,11 +134,10 @@ function openWatch(path: string, through: Agent, onData?: (data: Buffer) => void
   })
 }
 
-/** 100 watchers, 100 events: time from the write's start to each delivery, ms. */
-async function fanOut(call: Call): Promise<{ p50: number; p99: number }> {
+/** 100 watchers, 100 events: time from the write's start to each delivery, ms. `watch` opens one, `write` makes an object of this name. */
+async function fanOut(watch: (onData: (data: Buffer) => void) => Promise<() => void>, write: (name: string) => Promise<unknown>): Promise<{ p50: number; p99: number }> {
   const times: number[] = []
   const sent = new Map<string, number>()
-  const { metadata } = JSON.parse(await call('GET', `${CM}?limit=1`)) as { metadata: { resourceVersion: string } }
   // Watchers share one thread with each other, so each does as little as it can.
   const name = Buffer.from('"name":"w-')
   const onData = (data: Buffer): void => {
@@ -125,16 +147,36 @@ async function fanOut(call: Call): Promise<{ p50: number; p99: number }> {
       times.push(now - (sent.get(data.toString('latin1', from, data.indexOf(34, from))) ?? now))
     }
   }
-  const stops = await Promise.all(Array.from({ length: 100 }, () => openWatch(`${CM}?watch=1&resourceVersion=${metadata.resourceVersion}`, agent as Agent, onData)))
+  const stops = await Promise.all(Array.from({ length: 100 }, () => watch(onData)))
   for (let i = 0; i < 100; i++) {
     sent.set(String(i), performance.now())
-    await call('POST', CM, { metadata: { name: `w-${i}` }, data: {} })
+    await write(`w-${i}`)
     await sleep(10)
   }
   await sleep(200)
   for (const stop of stops) stop()
+  if (times.length !== 10_000) throw new Error(`watch: ${times.length} events arrived of 10000`)
   times.sort((a, b) => a - b)
   return { p50: quantile(times, 0.5), p99: quantile(times, 0.99) }
+}
+
+/** The same with bytes like those of `event` through an https server that does nothing else: what the connections alone cost. */
+async function bareFanOut(event: string): Promise<void> {
+  const bare = fork(join(import.meta.dirname, 'bare-watch.ts'))
+  const own = new Agent({ keepAlive: true, maxSockets: 256, rejectUnauthorized: false })
+  try {
+    const port = await new Promise<number>((resolve, reject) => bare.once('message', resolve as (port: unknown) => void).once('exit', (code) => reject(new Error(`bare server: it ended with ${code}`))))
+    const call = caller(port, own)
+    const text = event.replace(/^[^{]*/, '').split('\n')[0] ?? ''
+    // Once to warm up, as the API server was.
+    for (let round = 0; round < 2; round++) {
+      const { p50, p99 } = await fanOut((onData) => openWatch(port, '/', own, onData), (name) => call('POST', '/', JSON.parse(text.replace(/"name":"w-[^"]*"/, `"name":"${name}"`)) as object))
+      Object.assign(results, { bareP50Ms: p50, bareP99Ms: p99 })
+    }
+  } finally {
+    own.destroy()
+    bare.kill()
+  }
 }
 
 /** Many objects in 50 namespaces, many watches (each of one namespace), and pages read while objects change. */
@@ -155,7 +197,7 @@ async function scale(server: ServerProcess, call: Call): Promise<void> {
   let open = 0
   let events = 0
   await Promise.all(Array.from({ length: 32 }, async () => {
-    for (let n = open++; n < watches; n = open++) await openWatch(`${place(n)}?watch=1&resourceVersion=${metadata.resourceVersion}`, many, (data) => void (events += data.toString().split('\n').length - 1))
+    for (let n = open++; n < watches; n = open++) await openWatch(server.port, `${place(n)}?watch=1&resourceVersion=${metadata.resourceVersion}`, many, (data) => void (events += data.toString().split('\n').length - 1))
   }))
   results.rssWatchedMb = server.rssMb()
   const times: number[] = []

@@ -1,12 +1,12 @@
 /**
- * The server as a user runs it: the bundle, as a process of its own on a fresh data directory, with the V8 flags and
- * the environment of `bin/skerry`; and what it costs, as the system counts it. Used by the benchmarks.
+ * The server as a user runs it: the bundle, as a process of its own on a fresh data directory, started by
+ * `bin/skerry`; and what it costs, as the system counts it. Used by the benchmarks.
  */
 import { spawn, spawnSync } from 'node:child_process'
-import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { Agent, request, type RequestOptions } from 'node:https'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { join, resolve } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 
 const ROOT = join(import.meta.dirname, '../..')
@@ -30,15 +30,15 @@ export interface ServerProcess {
 /** Starts the server on `port`. `bundle`: the directory of a bundle; undefined runs the sources. `flags`: further flags of V8. */
 export async function startServerProcess(port: number, bundle: string | undefined, flags: readonly string[] = []): Promise<ServerProcess> {
   const dir = mkdtempSync(join(tmpdir(), 'bench-server-'))
-  const launcher = readFileSync(join(ROOT, 'bin/skerry'), 'utf8')
-  const ofServer = /\|\| v8=(\S+)/.exec(launcher)?.[1]
-  const ofAll = /^exec \S+ (.*) \$v8 /m.exec(launcher)?.[1]
-  if (ofServer === undefined || ofAll === undefined) throw new Error('read bin/skerry: its flags of V8 are not where they were')
-  const v8 = [...ofAll.split(' '), ofServer]
-  const env = { ...Object.fromEntries([...launcher.matchAll(/^export (\w+)=(\S+)$/gm)].map((m) => [m[1], m[2]])), ...process.env }
-  const main = bundle === undefined ? join(ROOT, 'src/cli/main.ts') : join(bundle, 'skerry.mjs')
+  // A place like an installation, with the launcher of users.
+  const place = join(dir, 'program')
+  mkdirSync(join(place, 'bin'), { recursive: true })
+  const launcher = join(place, 'bin/skerry')
+  writeFileSync(launcher, readFileSync(join(ROOT, 'bin/skerry'), 'utf8').replace('"$main" "$@"', `${flags.join(' ')} "$main" "$@"`), { mode: 0o755 })
+  for (const part of bundle === undefined ? ['src', 'bin/node'] : ['bin/node']) symlinkSync(join(ROOT, part), join(place, part))
+  if (bundle !== undefined) symlinkSync(resolve(bundle), join(place, 'dist'))
   const started = performance.now()
-  const child = spawn(join(ROOT, 'bin/node'), [...v8, ...flags, main, 'server', '--no-agent', '--data-dir', dir, '--port', String(port), '--bind-address', '127.0.0.1', '--log-level', 'warn'], { stdio: ['ignore', 'inherit', 'inherit'], env })
+  const child = spawn(launcher, ['server', '--no-agent', '--data-dir', join(dir, 'data'), '--port', String(port), '--bind-address', '127.0.0.1', '--log-level', 'warn'], { stdio: ['ignore', 'inherit', 'inherit'] })
   const pid = child.pid as number
   const exited = new Promise<void>((resolve) => child.once('exit', () => resolve()))
   const stop = async (): Promise<void> => {
@@ -49,12 +49,12 @@ export async function startServerProcess(port: number, bundle: string | undefine
   try {
     const ready = await untilReady(port, child)
     // Written right after the port has opened.
-    while (!existsSync(join(dir, 'server/admin.kubeconfig'))) {
+    while (!existsSync(join(dir, 'data/server/admin.kubeconfig'))) {
       if (child.exitCode !== null) throw new Error(`start server: it ended with ${child.exitCode}; does another one answer on port ${port}?`)
       await sleep(5)
     }
     const pem = (field: string): string => {
-      const found = new RegExp(`${field}: (\\S+)`).exec(readFileSync(join(dir, 'server/admin.kubeconfig'), 'utf8'))?.[1]
+      const found = new RegExp(`${field}: (\\S+)`).exec(readFileSync(join(dir, 'data/server/admin.kubeconfig'), 'utf8'))?.[1]
       if (found === undefined) throw new Error(`read admin kubeconfig: it has no ${field}`)
       return Buffer.from(found, 'base64').toString()
     }

@@ -23,15 +23,6 @@ const TRANSFERS = 4
 const ARCHS = ['x64', 'arm64'] as const
 type Arch = (typeof ARCHS)[number]
 
-/** Launcher inside the archive: no checkout around it. Its flags are those of `bin/skerry`. */
-const LAUNCHER = `#!/bin/sh
-here=$(cd "$(dirname "$(readlink -f "$0")")/.." && pwd)
-export MALLOC_ARENA_MAX=1
-v8='--max-semi-space-size=1 --invocation-count-for-maglev=4000 --invocation-count-for-turbofan=30000'
-[ "\${1:-}" != server ] || v8=--max-semi-space-size=2
-exec "$here/bin/node" --expose-gc --heap-growing-percent=60 $v8 "$here/dist/skerry.mjs" "$@"
-`
-
 /** The root of this installation: where dist/ and script/ stand, from source and from the bundle. */
 export function installRoot(): string {
   const here = import.meta.dirname
@@ -118,7 +109,7 @@ async function pack(root: string, dataDir: string, arch: Arch): Promise<Packed> 
   try {
     await mkdir(join(work, 'bin'), { mode: 0o755 })
     await cp(node, join(work, 'bin/node'))
-    await writeFile(join(work, 'bin/skerry'), LAUNCHER, { mode: 0o755 })
+    await cp(join(root, 'bin/skerry'), join(work, 'bin/skerry'))
     const { files } = JSON.parse(await readFile(join(root, 'dist/bundle.json'), 'utf8')) as { files: string[] }
     // With the list itself: a server that was installed from this hands itself on.
     for (const f of [...files, 'bundle.json']) await cp(join(root, 'dist', f), join(work, 'dist', f))
