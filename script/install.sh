@@ -185,6 +185,11 @@ UNIT
     say "running as systemd unit $service; logs: journalctl -u $service -f"
   fi
 elif command -v rc-update >/dev/null 2>&1; then
+  # On a machine that is both, pods end while there is still a server to tell.
+  behind=""
+  [ "$role" = server ] || behind=" skerry-server"
+  ends="$bin/skerry agent shutdown || true"
+  case " $args " in *" --no-agent "*) ends=: ;; esac
   cat >"/etc/init.d/$service" <<UNIT
 #!/sbin/openrc-run
 description="Skerry $role"
@@ -196,13 +201,22 @@ respawn_delay=2
 respawn_max=0
 output_log=/var/log/$service.log
 error_log=/var/log/$service.log
+# Pods outlive the agent: only the program itself is stopped.
+rc_cgroup_cleanup=no
+rc_ulimit="-n 1048576"
 set -a
 . $etc/$role.env
 SKERRY_RESTARTED_BY=openrc
 set +a
 depend() {
   need localmount
-  after net cgroups
+  after net cgroups$behind
+}
+# When the machine goes down pods end first, as --shutdown-grace-period says.
+stop_pre() {
+  case \$RC_RUNLEVEL in
+    shutdown | reboot | off) $ends ;;
+  esac
 }
 UNIT
   chmod 755 "/etc/init.d/$service"

@@ -1,6 +1,6 @@
 /** All commands there are, in the order of help. Used by main and by what writes the reference. */
 import type { Command } from './command.ts'
-import { agentCommand } from './commands/agent.ts'
+import { agentCommand, shutdownCommand } from './commands/agent.ts'
 import { drillCommand } from './commands/drill.ts'
 import { bundleCommand } from './commands/bundle.ts'
 import { certificateCommands } from './commands/certificate.ts'
@@ -17,6 +17,7 @@ export const COMMANDS: readonly Command[] = [
   serverCommand,
   agentCommand,
   drillCommand,
+  shutdownCommand,
   ...tokenCommands,
   ...imageCommands,
   ...nodeCommands,

@@ -93,6 +93,21 @@ export const agentCommand: Command = {
   },
 }
 
+/** More than any time that is set for pods: the agent ends them in its own, ms. */
+const SHUTDOWN_MS = 24 * 3_600_000
+
+/** For what takes a machine down without systemd-logind, as the service of openrc. */
+export const shutdownCommand: Command = {
+  name: 'agent shutdown',
+  help: 'end the pods of this node as its machine goes down, within --shutdown-grace-period of its agent, and wait for that',
+  flags: [DATA_DIR],
+  async run({ settings }) {
+    const [{ callAgent }, { pathsOf }] = await Promise.all([import('../wire/node-status.ts'), import('../paths.ts')])
+    await callAgent(pathsOf(dataDirOf(settings)), 'POST', '/shutdown', SHUTDOWN_MS)
+    return 0
+  },
+}
+
 /** The token itself, or what is in the file of that name. */
 async function tokenOf(text: string): Promise<string> {
   if (!text.startsWith('/')) return text

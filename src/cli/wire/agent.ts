@@ -219,7 +219,7 @@ async function runNode(settings: AgentSettings, signal: AbortSignal): Promise<vo
     pods: agent.podsNow().map(podState),
     devices: (devices?.devices() ?? []).map((d) => ({ name: d.key, state: d.state })),
   })
-  scope.run('status', (s) => serveNodeStatus(paths, status, images, s))
+  scope.run('status', (s) => serveNodeStatus(paths, { status, images, shutDown: () => agent.shutDown() }, s))
   scope.run('caches', (s) => caches.run(s))
   scope.run('events', (s) => recorder.run(s))
   scope.run('pods', (s) => agent.run(s))

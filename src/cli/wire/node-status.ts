@@ -1,6 +1,7 @@
 /**
  * What a running agent says of itself to root on its own machine: `GET /status` on a socket in its run directory; and what it does
- * with images there: `GET /images`, `POST /images?archive=PATH`, `DELETE /images?name=IMAGE`. Works without server, network and
+ * with images there: `GET /images`, `POST /images?archive=PATH`, `DELETE /images?name=IMAGE`; `POST /shutdown` ends its pods, as the
+ * machine goes down, and answers when they have ended. Works without server, network and
  * certificates; drills and `skerry image` go by it. Nothing is kept for it: it is put together when asked.
  */
 import { createServer, request, type IncomingMessage, type ServerResponse } from 'node:http'
@@ -31,6 +32,14 @@ export interface AgentStatus {
   readonly devices: readonly { readonly name: string; readonly state: string }[]
 }
 
+/** What is told and done there. */
+export interface NodeStatusParts {
+  readonly status: () => AgentStatus
+  readonly images: Pick<NodeImages, 'list' | 'import' | 'remove'>
+  /** Ends all pods within the time that is set for it. */
+  readonly shutDown: () => Promise<void>
+}
+
 /** A pod as the status tells it. */
 export function podState(pod: Readonly<Pod>): PodState {
   const { namespace = '', name = '', uid = '' } = pod.metadata ?? {}
@@ -47,11 +56,11 @@ export function podState(pod: Readonly<Pod>): PodState {
 const socketOf = (paths: InstancePaths): string => join(paths.run, 'agent.sock')
 
 /** Answers until the signal aborts. A socket that a dead agent left is taken over; the lock on the data directory says that there is no other. */
-export async function serveNodeStatus(paths: InstancePaths, status: () => AgentStatus, images: Pick<NodeImages, 'list' | 'import' | 'remove'>, signal: AbortSignal): Promise<void> {
+export async function serveNodeStatus(paths: InstancePaths, node: NodeStatusParts, signal: AbortSignal): Promise<void> {
   const path = socketOf(paths)
   await rm(path, { force: true })
   const server = createServer((req, res) => {
-    answer(req, status, images, signal).then(
+    answer(req, node, signal).then(
       (body) => (body === undefined ? res.writeHead(404).end() : send(res, 200, body)),
       (error: unknown) => send(res, 500, { code: error instanceof AppError ? error.code : 'internal', message: messageOf(error) }),
     )
@@ -71,7 +80,7 @@ export async function serveNodeStatus(paths: InstancePaths, status: () => AgentS
   })
 }
 
-async function answer(req: IncomingMessage, status: () => AgentStatus, images: Pick<NodeImages, 'list' | 'import' | 'remove'>, signal: AbortSignal): Promise<unknown> {
+async function answer(req: IncomingMessage, { status, images, shutDown }: NodeStatusParts, signal: AbortSignal): Promise<unknown> {
   const { pathname, searchParams } = new URL(req.url ?? '/', 'http://agent')
   switch (`${req.method} ${pathname}`) {
     case 'GET /status':
@@ -82,6 +91,9 @@ async function answer(req: IncomingMessage, status: () => AgentStatus, images: P
       return await images.import(searchParams.get('archive') ?? '', signal)
     case 'DELETE /images':
       await images.remove(searchParams.get('name') ?? '')
+      return {}
+    case 'POST /shutdown':
+      await shutDown()
       return {}
     default:
       return undefined
