@@ -22,7 +22,8 @@ test('a policy that will not act as it reads is warned of when the workload is w
   const template = { metadata: { labels: { a: 'b' } }, spec }
   const workload = { metadata: { name: 'w', namespace: 'n' }, spec: { selector: { matchLabels: { a: 'b' } }, template } }
   const AT = 'metadata.annotations[skerry.io/on-disconnect]'
-  const nobody = '"replace-after=5m" acts on pods of ReplicaSets and Deployments only: nobody makes another pod in place of this one'
+  const nobody = '"replace-after=5m" has no effect: nobody makes another pod in place of this one elsewhere'
+  const gone = '"replace-after=5m" has no effect: only ReplicaSets and Deployments make another pod beside this one; with ",keep=replacement" it is deleted after the time, so that its owner makes another'
   warns(KINDS.Deployment, workload, [
     [{ [`spec.template.${AT}`]: 'replace-after=5m' }, []],
     [{ [`spec.template.${AT}`]: 'replace-after=never' }, `spec.template.${AT}: annotation skerry.io/on-disconnect is "replace-after=never", expected "keep" or "replace-after=15m" (s, m, h or d), with ",keep=original" or ",keep=replacement" behind it; until then the pod is kept`],
@@ -31,11 +32,15 @@ test('a policy that will not act as it reads is warned of when the workload is w
   ])
   warns(KINDS.StatefulSet, { ...workload, spec: { ...workload.spec, serviceName: 's' } }, [
     [{ [`spec.template.${AT}`]: 'keep' }, []],
-    [{ [`spec.template.${AT}`]: 'replace-after=5m' }, `spec.template.${AT}: ${nobody}`],
+    [{ [`spec.template.${AT}`]: 'replace-after=5m' }, `spec.template.${AT}: ${gone}`],
+    [{ [`spec.template.${AT}`]: 'replace-after=5m,keep=replacement' }, []],
   ])
+  warns(KINDS.DaemonSet, workload, [[{ [`spec.template.${AT}`]: 'replace-after=5m' }, `spec.template.${AT}: ${nobody}`]])
   const owner = (kind: string): object[] => [{ apiVersion: 'apps/v1', kind, name: 'o', uid: 'u', controller: true }]
   warns(KINDS.Pod, { metadata: { name: 'p', namespace: 'n' }, spec }, [
     [{ [AT]: 'replace-after=5m' }, `${AT}: ${nobody}`],
     [{ [AT]: 'replace-after=5m', 'metadata.ownerReferences': owner('ReplicaSet') }, []],
+    [{ [AT]: 'replace-after=5m', 'metadata.ownerReferences': owner('Camera') }, `${AT}: ${gone}`],
+    [{ [AT]: 'replace-after=5m,keep=replacement', 'metadata.ownerReferences': owner('Camera') }, []],
   ])
 })

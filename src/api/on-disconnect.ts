@@ -4,7 +4,11 @@
  * and nobody takes its place. `replace-after=15m` lets another one run elsewhere once the node has been away for that long;
  * both may run then, as nobody can tell cut off from dead. `,keep=original` (default) or `,keep=replacement` says which one
  * goes when the node is back.
+ *
+ * A ReplicaSet knows stand-ins. Any other owner (an operator's, a StatefulSet, a Job) makes another pod only when this one is gone:
+ * its pod object is deleted after the time, which cannot be undone, so that has to be asked for by `,keep=replacement`.
  */
+import type { OwnerReference } from './gen/types.ts'
 import { AppError, messageOf } from '../base/errors.ts'
 
 export const ON_DISCONNECT = 'skerry.io/on-disconnect'
@@ -29,15 +33,27 @@ export function parseOnDisconnect(text: string | undefined): OnDisconnect {
   return { replaceAfterMs: ms, keep: m[3] === 'replacement' ? 'replacement' : 'original' }
 }
 
-/**
- * What of a written policy will not happen as it reads; undefined when it will.
- *
- * @param replaced whether somebody makes another pod in the place of such a one
- */
-export function onDisconnectWarning(text: string | undefined, replaced: boolean): string | undefined {
+/** How another pod comes to be in the place of one: beside it, only when it is gone, or not at all. */
+export type Replacing = 'beside' | 'once gone' | 'never'
+
+/** By the kind of its controller; pods of DaemonSets and static pods belong to their node. */
+export function replacing(controllerKind: string | undefined): Replacing {
+  if (controllerKind === 'ReplicaSet' || controllerKind === 'Deployment') return 'beside'
+  return controllerKind === undefined || controllerKind === 'DaemonSet' || controllerKind === 'Node' ? 'never' : 'once gone'
+}
+
+/** The same of an object with owners. */
+export function replacingOf(owners: readonly OwnerReference[] | undefined): Replacing {
+  return replacing(owners?.find((o) => o.controller === true)?.kind)
+}
+
+/** What of a written policy will not happen as it reads; undefined when it will. */
+export function onDisconnectWarning(text: string | undefined, how: Replacing): string | undefined {
   try {
-    const { replaceAfterMs } = parseOnDisconnect(text)
-    return replaceAfterMs !== undefined && !replaced ? `"${text}" acts on pods of ReplicaSets and Deployments only: nobody makes another pod in place of this one` : undefined
+    const { replaceAfterMs, keep } = parseOnDisconnect(text)
+    if (replaceAfterMs === undefined || how === 'beside') return undefined
+    if (how === 'never') return `"${text}" has no effect: nobody makes another pod in place of this one elsewhere`
+    return keep === 'replacement' ? undefined : `"${text}" has no effect: only ReplicaSets and Deployments make another pod beside this one; with ",keep=replacement" it is deleted after the time, so that its owner makes another`
   } catch (error) {
     return `${messageOf(error)}; until then the pod is kept`
   }

@@ -4,7 +4,7 @@ import assert from 'node:assert/strict'
 import { createTestCluster } from '../kit/cluster.ts'
 import { until } from '../kit/until.ts'
 import { FakeClock } from '../../src/base/clock.ts'
-import type { Deployment, Event, Pod } from '../../src/api/gen/types.ts'
+import type { ConfigMap, Deployment, Event, Pod } from '../../src/api/gen/types.ts'
 import { KINDS } from '../../src/api/kinds.ts'
 import { ON_DISCONNECT } from '../../src/api/on-disconnect.ts'
 
@@ -66,3 +66,35 @@ for (const [policy, during, after] of [
     }
   })
 }
+
+test('a pod of an owner that knows no stand-ins is deleted after the time, when it says that the other one is to stay', { timeout: 60_000 }, async () => {
+  const clock = new FakeClock()
+  await using cluster = await createTestCluster({ clock })
+  const agent = await cluster.addAgent({ name: 'gw-1', images: { 'app:v1': {} } })
+  const owner = await cluster.admin.resource<ConfigMap>(KINDS.ConfigMap).create({ metadata: { name: 'owner', namespace: 'default' } })
+  const api = cluster.admin.resource<Pod>(KINDS.Pod)
+  for (const [name, policy] of [['goes', 'replace-after=5m,keep=replacement'], ['stays', 'replace-after=5m']] as const) {
+    await api.create({
+      metadata: { name, namespace: 'default', annotations: { [ON_DISCONNECT]: policy }, ownerReferences: [{ apiVersion: 'v1', kind: 'ConfigMap', name: 'owner', uid: owner.metadata?.uid ?? '', controller: true }] },
+      spec: { terminationGracePeriodSeconds: 1, containers: [{ name: 'c', image: 'app:v1' }] },
+    })
+  }
+  const names = async (): Promise<string[]> => (await api.list({ namespace: 'default' })).items.map((p) => p.metadata?.name ?? '')
+  const running = async (): Promise<number> => (await agent.runtime.containers.list()).filter((c) => c.state === 'running').length
+  const wait = (what: string, check: () => Promise<boolean>): Promise<unknown> =>
+    until(what, async () => {
+      await clock.advance(500)
+      return await check()
+    }, 20_000)
+  await wait('both running', async () => (await running()) === 2)
+  agent.cut()
+  for (let s = 0; s < 280; s += 20) await clock.advance(20_000)
+  assert.deepEqual(await names(), ['goes', 'stays'])
+  for (let s = 0; s < 120; s += 20) await clock.advance(20_000)
+  await wait('one deleted', async () => (await names()).join() === 'stays')
+  assert.equal(await running(), 2, 'its node does not know')
+  agent.restore()
+  await wait('one container', async () => (await running()) === 1)
+  const events = await cluster.admin.resource<Event>(KINDS.Event).list({ namespace: 'default' })
+  assert.deepEqual(events.items.filter((e) => e.reason === 'DeletedWhileCutOff').map((e) => e.involvedObject.name), ['goes'])
+})

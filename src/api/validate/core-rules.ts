@@ -27,7 +27,7 @@ export const CORE_RULES: Readonly<Record<string, Rules>> = {
   ReplicationController: { warn: warn.namedTemplateWarnings, always: apps.replicationControllerErrors, sub: { status: apps.replicaSetStatusErrors } },
   Deployment: { warn: warn.namedTemplateWarnings, always: apps.deploymentErrors, update: apps.selectorUpdateErrors, sub: { status: apps.deploymentStatusErrors } },
   ReplicaSet: { warn: warn.namedTemplateWarnings, always: apps.replicaSetErrors, update: apps.selectorUpdateErrors, sub: { status: apps.replicaSetStatusErrors } },
-  DaemonSet: { warn: warn.templateWarnings, always: apps.daemonSetErrors, update: apps.selectorUpdateErrors, sub: { status: apps.daemonSetStatusErrors } },
+  DaemonSet: { warn: warn.nodeTemplateWarnings, always: apps.daemonSetErrors, update: apps.selectorUpdateErrors, sub: { status: apps.daemonSetStatusErrors } },
   StatefulSet: {
     warn: warn.templateWarnings, always: apps.statefulSetErrors, create: apps.statefulSetCreateErrors, update: apps.statefulSetUpdateErrors, sub: { status: apps.statefulSetStatusErrors },
   },

@@ -7,7 +7,7 @@ import type {
 } from '../gen/types.ts'
 import type { ObjectMeta } from '../meta.ts'
 import { dnsLabelErrors } from '../names.ts'
-import { ON_DISCONNECT, onDisconnectWarning } from '../on-disconnect.ts'
+import { ON_DISCONNECT, onDisconnectWarning, replacingOf, type Replacing } from '../on-disconnect.ts'
 import { tryParseQuantity } from '../quantity.ts'
 import { allContainers } from './security.ts'
 
@@ -38,7 +38,7 @@ const OLD_VOLUMES: readonly (readonly [key: keyof Volume, told: string, text: st
 const NO_SELECTOR = 'a null labelSelector results in matching no pod'
 
 /** A pod, when it is created or its content changes. */
-export const podWarnings = (pod: Pod, old?: Pod): string[] => [...(old ? [] : nameWarning(pod.metadata, "the Pod's hostname")), ...ofSpec('', pod.spec, pod.metadata, pod.metadata?.ownerReferences?.some((o) => o.kind === 'ReplicaSet') === true)]
+export const podWarnings = (pod: Pod, old?: Pod): string[] => [...(old ? [] : nameWarning(pod.metadata, "the Pod's hostname")), ...ofSpec('', pod.spec, pod.metadata, replacingOf(pod.metadata?.ownerReferences))]
 
 /** A name that cannot be a host's; told once, on creation. */
 function nameWarning(meta: ObjectMeta | undefined, use = 'Pod names and hostnames'): string[] {
@@ -47,27 +47,29 @@ function nameWarning(meta: ObjectMeta | undefined, use = 'Pod names and hostname
 }
 
 /** The template of a workload, at `spec.template` unless told. */
-export const templateWarnings = (o: { readonly spec?: { readonly template?: PodTemplateSpec } }): string[] => ofTemplate('spec.template', o.spec?.template, false)
+export const templateWarnings = (o: { readonly spec?: { readonly template?: PodTemplateSpec } }): string[] => ofTemplate('spec.template', o.spec?.template, 'once gone')
+/** Of what has a pod on each node. */
+export const nodeTemplateWarnings = (o: { readonly spec?: { readonly template?: PodTemplateSpec } }): string[] => ofTemplate('spec.template', o.spec?.template, 'never')
 /** The same of what pods are named after. */
 export const namedTemplateWarnings = (o: Deployment, old?: Deployment): string[] => [
   ...(old ? [] : nameWarning(o.metadata)),
   ...(o.metadata?.annotations?.[ON_DISCONNECT] === undefined || o.spec?.template?.metadata?.annotations?.[ON_DISCONNECT] !== undefined
     ? []
     : [`metadata.annotations[${ON_DISCONNECT}]: has no effect here; it belongs to the pods, in spec.template.metadata.annotations`]),
-  ...ofTemplate('spec.template', o.spec?.template, true),
+  ...ofTemplate('spec.template', o.spec?.template, 'beside'),
 ]
-export const podTemplateWarnings = (o: { readonly template?: PodTemplateSpec }): string[] => ofTemplate('template', o.template, true)
+export const podTemplateWarnings = (o: { readonly template?: PodTemplateSpec }): string[] => ofTemplate('template', o.template, 'beside')
 
-function ofTemplate(path: string, template: PodTemplateSpec | undefined, replaced: boolean): string[] {
-  return ofSpec(`${path}.`, template?.spec, template?.metadata, replaced)
+function ofTemplate(path: string, template: PodTemplateSpec | undefined, how: Replacing): string[] {
+  return ofSpec(`${path}.`, template?.spec, template?.metadata, how)
 }
 
-/** Everything of one pod spec; `prefix` is empty or ends with a dot, `replaced` as in `onDisconnectWarning`. */
-function ofSpec(prefix: string, spec: PodSpec | undefined, meta: ObjectMeta | undefined, replaced: boolean): string[] {
+/** Everything of one pod spec; `prefix` is empty or ends with a dot, `how` as in `onDisconnectWarning`. */
+function ofSpec(prefix: string, spec: PodSpec | undefined, meta: ObjectMeta | undefined, how: Replacing): string[] {
   if (!spec) return []
   const path = `${prefix}spec`
   const all = allContainers(spec, path)
-  const policy = onDisconnectWarning(meta?.annotations?.[ON_DISCONNECT], replaced)
+  const policy = onDisconnectWarning(meta?.annotations?.[ON_DISCONNECT], how)
   return [
     ...placement(path, spec),
     ...(policy === undefined ? [] : [`${prefix}metadata.annotations[${ON_DISCONNECT}]: ${policy}`]),
@@ -233,7 +235,7 @@ export function accountWarnings(a: ServiceAccount): string[] {
 
 /** A CronJob whose Jobs could not be named, and the template of their pods. */
 export function cronJobWarnings(c: CronJob, old?: CronJob): string[] {
-  return [...(old ? [] : nameWarning(c.metadata)), ...ofTemplate('spec.jobTemplate.spec.template', c.spec?.jobTemplate?.spec?.template, false)]
+  return [...(old ? [] : nameWarning(c.metadata)), ...ofTemplate('spec.jobTemplate.spec.template', c.spec?.jobTemplate?.spec?.template, 'once gone')]
 }
 
 /** Endpoints have a follower. */

@@ -79,6 +79,10 @@ export function createNodeController(context: ControllerContext, links: NodeLink
       if (condition) await patchPod(pod, condition)
       const standIn = planStandIn(pod, policyOf(pod), told?.status, Date.parse(told?.lastTransitionTime ?? now), clock.now(), now)
       if (standIn.condition) await patchPod(pod, standIn.condition === 'drop' ? { type: REPLACED, $patch: 'delete' } : standIn.condition)
+      if (standIn.remove) {
+        events.event(referenceTo(pod, KINDS.Pod), 'Warning', 'DeletedWhileCutOff', `Deleted for its owner to make another one, as ${ON_DISCONNECT} says: node ${name} is cut off for longer than the pod waits`)
+        await removePod(pod)
+      }
       if (standIn.inMs !== undefined) waitMs = Math.min(waitMs, Math.max(standIn.inMs, 100))
     }
     return { requeueAfterMs: waitMs }
@@ -103,6 +107,13 @@ export function createNodeController(context: ControllerContext, links: NodeLink
     }
   }
 
+  /** Off the books, as nobody confirms its end. */
+  const removePod = async ({ metadata: { name = '', namespace, uid = '' } = {} }: Readonly<Pod>): Promise<void> => {
+    await podApi.delete(name, namespace, { gracePeriodSeconds: 0, preconditions: { uid } }).catch((error: unknown) => {
+      if (!hasCode(error, 'not-found') && !hasCode(error, 'conflict')) throw error
+    })
+  }
+
   /** The Node is gone by someone's wish: after the grace, and only if the API agrees, its pods are taken off the books. */
   const removePods = async (name: string): Promise<Result | void> => {
     const stranded = pods.byIndex(BY_NODE, name)
@@ -117,11 +128,7 @@ export function createNodeController(context: ControllerContext, links: NodeLink
     } catch (error) {
       if (!hasCode(error, 'not-found')) throw error
     }
-    for (const { metadata: { name: pod = '', namespace, uid = '' } = {} } of stranded) {
-      await podApi.delete(pod, namespace, { gracePeriodSeconds: 0, preconditions: { uid } }).catch((error: unknown) => {
-        if (!hasCode(error, 'not-found') && !hasCode(error, 'conflict')) throw error
-      })
-    }
+    for (const pod of stranded) await removePod(pod)
     provenAt.delete(name)
   }
 

@@ -50,6 +50,14 @@ test('a stand-in is allowed after the time the pod says, and counted off once th
   const allowed = plan(pod('False'), 'Unknown', '05:00').condition
   assert.deepEqual(allowed !== 'drop' && [allowed?.type, allowed?.status], ['skerry.io/Replaced', 'True'])
   assert.deepEqual(plan(pod('False', 'True'), 'Unknown', '50:00'), {})
+  // An owner that makes another pod only when this one is gone; deleting cannot be undone, so it has to be asked for.
+  const owned = (kind: string): Pod => ({ ...pod('False'), metadata: { name: 'p', ownerReferences: [{ apiVersion: 'a/v1', kind, name: 'o', uid: 'u', controller: true }] } })
+  const replaced = parseOnDisconnect('replace-after=5m,keep=replacement')
+  assert.deepEqual(plan(owned('Camera'), 'Unknown', '04:00', replaced), { inMs: 60_000 })
+  for (const kind of ['Camera', 'StatefulSet', 'Job']) assert.deepEqual(plan(owned(kind), 'Unknown', '05:00', replaced), { remove: true }, kind)
+  for (const kind of ['ReplicaSet', 'DaemonSet', 'Node']) assert.equal(plan(owned(kind), 'Unknown', '05:00', replaced).remove, undefined, kind)
+  assert.equal(plan(owned('Camera'), 'Unknown', '05:00').remove, undefined)
+  assert.equal(plan(pod('False'), 'Unknown', '05:00', replaced).remove, undefined)
   const leaving = { ...pod('False'), metadata: { name: 'p', deletionTimestamp: NOW } }
   assert.deepEqual(plan(leaving, 'Unknown', '50:00'), {})
   assert.deepEqual(plan(pod('False', 'True'), 'True', '00:10'), { inMs: 50_000 })

@@ -2,11 +2,12 @@
  * The pure part of the node lifecycle: what a node's silence means.
  *
  * A cut-off edge node is on its own, not dead: it gets no new pods (one NoSchedule taint), its Ready turns Unknown and its
- * pods' Ready turns False, so that nobody counts on them. Nothing is ever evicted or deleted for it, and all of it clears
- * when the node is back. A pod may say that somebody else stands in for it meanwhile (`api/on-disconnect.ts`).
+ * pods' Ready turns False, so that nobody counts on them. Nothing is evicted or deleted for it, and all of it clears
+ * when the node is back. A pod may say that somebody else stands in for it meanwhile (`api/on-disconnect.ts`); deleted it is only
+ * where it says so and its owner makes no other one before.
  */
 import type { Node, NodeCondition, Pod, PodCondition, Taint } from '../../api/gen/types.ts'
-import { REPLACED, type OnDisconnect } from '../../api/on-disconnect.ts'
+import { REPLACED, replacingOf, type OnDisconnect } from '../../api/on-disconnect.ts'
 import { findCondition, isActive } from '../../control/mod.ts'
 
 /** A node without proof of life for this long is cut off, ms, when no other time is set. */
@@ -89,6 +90,8 @@ const REMEMBERED_MS = 600_000
 export interface StandInPlan {
   /** The condition to write; `drop` takes it away. */
   readonly condition?: PodCondition | 'drop'
+  /** The pod is deleted at once, though its node cannot say that it has ended. */
+  readonly remove?: true
   /** When to look again, ms from now. */
   readonly inMs?: number
 }
@@ -105,6 +108,7 @@ export function planStandIn(pod: Readonly<Pod>, policy: OnDisconnect, nodeStatus
     if (old?.status === 'True' || policy.replaceAfterMs === undefined || !isActive(pod)) return {}
     const inMs = sinceMs + policy.replaceAfterMs - nowMs
     if (inMs > 0) return { inMs }
+    if (policy.keep === 'replacement' && replacingOf(pod.metadata?.ownerReferences) === 'once gone') return { remove: true }
     return { condition: { type: REPLACED, status: 'True', reason: POD_REASON, message: 'The node is cut off for longer than the pod waits: another one may run in its place.', lastTransitionTime: now } }
   }
   if (!old || nodeStatus !== 'True') return {}
