@@ -46,6 +46,11 @@ export async function api(effort: Effort): Promise<Figures> {
     const floor = bare[key] === undefined ? '' : `; an https server of Node's that only passes the bytes on ${bare[key]}${unit} (in the same run)`
     return { what, ours: `${ours}${unit}`, aim, others: `${peer}${unit} (measured)${factor}${floor}` }
   })
+  const { objects, watches } = effort.scale
+  const scale = (await lastJson('apiserver.ts', ['--scale', '--objects', String(objects), '--watches', String(watches)])) as Record<string, number>
+  const much = `${objects.toLocaleString('en')} objects of 2 KB, ${watches.toLocaleString('en')} watches over TLS`
+  rows.push({ what: `${much}: RSS`, ours: `${scale['rssPagedMb']} MB`, aim: '<= 1200 MB' })
+  rows.push({ what: 'pages of 500 of them meanwhile', ours: `p50 ${ms(scale['pageP50Ms'] ?? Number.NaN)}, p99 ${ms(scale['pageP99Ms'] ?? Number.NaN)}`, aim: 'p99 <= 200 ms' })
   return { method: `test/bench/apiserver.ts: the bundled server in a process of its own, one client program beside it on the same two cores, TLS, ConfigMaps of 0.7 KB, ${effort.seconds} s a row after a second of each verb (in the very first second a server took ${result['postFirst']} POSTs of 16 clients), SQLite with every acknowledged write fsynced; others: kube-apiserver 1.32 with etcd, one client program, same kind of machine (RSS of both together)`, rows }
 }
 
