@@ -305,7 +305,6 @@ export function createAgent(options: AgentOptions): Agent {
   const ready = new Promise<void>((resolve) => (setReady = resolve))
   const running = metrics.gauge('kubelet_running_pods', 'Pods this node works on.')
   const pending = metrics.gauge('skerry_agent_pending_status_writes', 'Pod statuses waiting to be written to the API.')
-
   return {
     ready,
     handler: createHandler({
@@ -314,8 +313,8 @@ export function createAgent(options: AgentOptions): Agent {
       clock,
       find: (namespace, name) => manager?.find(namespace, name),
       known: ready,
-      hostIPs: () => node.hostIPs,
       logDir: (...of) => written.logDir(...of),
+      hostIPs: () => node.hostIPs,
       metrics: () => {
         running.set(manager?.count ?? 0)
         pending.set(statuses.pending)

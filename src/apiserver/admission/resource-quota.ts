@@ -1,6 +1,6 @@
 /**
- * ResourceQuota: a write that would take a namespace over a quota is refused. Use is counted from the objects there are plus
- * the writes that are on their way, so it cannot drift. `quota-status.ts` shows it in each quota's status.
+ * ResourceQuota: a write that would take a namespace over a quota is refused. Use is what the objects there are count (`quota-counts.ts`) plus
+ * the writes that are on their way. `quota-status.ts` shows it in each quota's status.
  * Servers that share a store tell each other of theirs, see `quota-claims.ts`.
  */
 import type { PodSpec } from '../../api/gen/types.ts'
@@ -12,6 +12,7 @@ import { keyOf, storageName } from '../resources.ts'
 import type { Obj } from '../stored-text.ts'
 import type { AdmissionEvent, AdmissionPlugin } from './chain.ts'
 import { claimQuota, dropQuotaNotes, isShared, type Amounts } from './quota-claims.ts'
+import { QuotaCounts } from './quota-counts.ts'
 import { addQuantities, inScope, unsaid, usageOf, type QuotaSpec } from './quota-usage.ts'
 
 /** A write that was let through counts this long even when it never appears, ms. */
@@ -24,6 +25,7 @@ export interface QuotaState {
   readonly pending: Map<string, { readonly def: ResourceDef; readonly object: Obj; readonly until: number }>
   /** Namespaces whose quotas are to be counted again. */
   readonly dirty: Set<string>
+  readonly counts: QuotaCounts
   wake: () => void
 }
 
@@ -32,7 +34,7 @@ const states = new WeakMap<Core, QuotaState>()
 /** The server's own state, made at first need. */
 export function quotaState(core: Core): QuotaState {
   let state = states.get(core)
-  if (!state) states.set(core, (state = { pending: new Map(), dirty: new Set(), wake: () => undefined }))
+  if (!state) states.set(core, (state = { pending: new Map(), dirty: new Set(), counts: new QuotaCounts(core.cache), wake: () => undefined }))
   return state
 }
 
@@ -118,10 +120,14 @@ export function usedOf(core: Core, namespace: string, spec: QuotaSpec): Record<s
     }
   }
   const defs = new Set(names.flatMap((name) => countedBy(core, name) ?? []))
+  const { pending, counts } = quotaState(core)
   for (const def of defs) {
-    for (const entry of core.cache.resource(storageName(def)).scan(keyOf(def, namespace))) count(def, entry.parsed() as Obj)
+    const sums = counts.of(def, namespace, spec)
+    for (const name of names) {
+      const sum = sums.get(name)
+      if (sum) used[name] = addQuantities(used[name] as Quantity, sum)
+    }
   }
-  const { pending } = quotaState(core)
   const time = core.clock.monotonic()
   for (const [key, { def, object, until }] of pending) {
     if (time > until || core.cache.resource(storageName(def)).get(key)) pending.delete(key)
