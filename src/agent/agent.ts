@@ -325,7 +325,7 @@ export function createAgent(options: AgentOptions): Agent {
         if (page === 'resource') return resourceMetrics(summary)
         const { cadvisorPage, wholeSummary } = await import('./stats/whole.ts')
         const { cpu, memory } = node.facts?.capacity ?? {}
-        return page === 'summary' ? JSON.stringify(await wholeSummary(summary, places)) : await cadvisorPage(summary, runningNow(), { cores: amount(cpu), memory: amount(memory) }, places)
+        return page === 'summary' ? JSON.stringify(await wholeSummary(summary, places)) : await cadvisorPage(summary, runningNow(), { cores: amount(cpu), memory: amount(memory) }, places, cgroups)
       },
     }),
     kick() {

@@ -55,6 +55,9 @@ spec:
     assert.match(page, /^machine_cpu_cores [1-9]/m)
     assert.match(page, /^container_cpu_usage_seconds_total\{container="main",id="[^"]+",image="[^"]*busy[^"]*",name="[0-9a-f]{64}",namespace="default",pod="web",cpu="total"\} [\d.]+ \d{13}$/m)
     assert.match(page, /^container_network_transmit_bytes_total\{container="",id="[^"]+",image="",name="",namespace="default",pod="web",interface="eth0"\} \d+ \d{13}$/m)
+    const figure = (name: string): number => Number(new RegExp(`^container_${name}\\{container="main",[^}]*pod="web"[^}]*\\} (\\S+) \\d{13}$`, 'm').exec(page)?.[1])
+    for (const name of ['memory_rss', 'cpu_user_seconds_total', 'cpu_cfs_throttled_seconds_total', 'cpu_cfs_throttled_periods_total', 'processes', 'threads']) assert.ok(figure(name) > 0, `${name} ${figure(name)}`)
+    assert.deepEqual([figure('spec_cpu_quota'), figure('spec_cpu_period'), figure('oom_events_total')], [10_000, 100_000, 0])
     const whole = JSON.parse(await site.kubectl('get', '--raw', `/api/v1/nodes/${NODE}/proxy/stats/summary`)) as { node: { network?: { rxBytes: number } }; pods: { network?: { name: string }; volume?: { name: string; usedBytes: number }[]; 'ephemeral-storage': { usedBytes: number } }[] }
     assert.ok((whole.node.network?.rxBytes ?? 0) > 0)
     assert.equal(whole.pods[0]?.network?.name, 'eth0')

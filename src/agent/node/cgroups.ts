@@ -6,6 +6,7 @@ import { mkdir, readFile, readdir, rmdir, stat, writeFile } from 'node:fs/promis
 import { join } from 'node:path'
 import type { Pod } from '../../api/gen/types.ts'
 import { AppError } from '../../base/errors.ts'
+import type { CgroupFiles } from '../stats/kernel-figures.ts'
 import { uidOf } from '../pods/names.ts'
 import { cpuShares, podLimit, podRequest, qosOf, type Qos } from '../pods/quantities.ts'
 
@@ -95,6 +96,18 @@ export class Cgroups {
       if (pid !== undefined) return pid
     }
     return undefined
+  }
+
+  /** Reads files of a cgroup: on v1 as `controller/file`, on v2 as `file`; an absent one is empty. */
+  async files(path: string): Promise<CgroupFiles> {
+    const { unified } = await this.#mounted()
+    return {
+      unified,
+      read: (file) => {
+        const at = unified ? -1 : file.indexOf('/')
+        return readFile(join(this.#mount, file.slice(0, Math.max(0, at)), path, file.slice(at + 1)), 'utf8').catch(() => '')
+      },
+    }
   }
 
   /** Uids that have a cgroup here. */

@@ -32,7 +32,7 @@ test('a pod has its volumes, logs and what it wrote to the disk; a page of cAdvi
   for (const d of ['scratch', 'logs/main']) mkdirSync(join(dir, d), { recursive: true })
   writeFileSync(join(dir, 'scratch/file'), 'x'.repeat(50_000))
   writeFileSync(join(dir, 'logs/main/0.log'), 'x'.repeat(10_000))
-  const places = async () => ({ pod: {} as Pod, volumes: [{ name: 'scratch', path: join(dir, 'scratch'), owned: true }, { name: 'gone', path: join(dir, 'gone'), owned: true }], logs: join(dir, 'logs'), pid: process.pid })
+  const places = async () => ({ pod: { spec: { containers: [{ name: 'main' }] } } as Pod, volumes: [{ name: 'scratch', path: join(dir, 'scratch'), owned: true }, { name: 'gone', path: join(dir, 'gone'), owned: true }], logs: join(dir, 'logs'), pid: process.pid })
   const whole = (await wholeSummary(summary, places)) as { pods: { volume: { name: string; usedBytes: number; inodesUsed: number }[]; containers: { logs: { usedBytes: number } }[]; 'ephemeral-storage': { usedBytes: number } }[] }
   const [pod] = whole.pods
   assert.ok(pod)
@@ -41,9 +41,16 @@ test('a pod has its volumes, logs and what it wrote to the disk; a page of cAdvi
   assert.ok(logs >= 10_000 && logs < 20_000)
   assert.equal(pod['ephemeral-storage'].usedBytes, (pod.volume[0]?.usedBytes ?? 0) + logs + 1000)
   const running: Running[] = [{ id: 'c1', name: 'main', image: 'busy', startedAtMs: 0, pod: { namespace: 'default', name: 'web', uid: 'u1' } }]
-  const page = await cadvisorPage(summary, running, { cores: 4, memory: 1024 }, async () => undefined)
+  const asked: string[] = []
+  const tree = {
+    parentOf: (uid: string, qos: string) => `/kubepods/${qos}/pod${uid}`,
+    files: async (path: string) => ({ unified: true, read: async (file: string) => (asked.push(path), file === 'memory.stat' ? 'anon 4096\nfile 8192\n' : '') }),
+  }
+  const page = await cadvisorPage(summary, running, { cores: 4, memory: 1024 }, places, tree)
   assert.ok(page.startsWith('# HELP machine_cpu_cores Number of logical CPU cores.\n# TYPE machine_cpu_cores gauge\nmachine_cpu_cores 4 1767225600000\n'), page.slice(0, 200))
   assert.ok(page.includes('container_cpu_usage_seconds_total{container="main",id="/podu1/c1",image="busy",name="c1",namespace="default",pod="web",cpu="total"} 2.5 1767225600000\n'))
   assert.ok(page.includes('container_fs_usage_bytes{container="main",id="/podu1/c1",image="busy",name="c1",namespace="default",pod="web"} 1000 1767225600000\n'))
   assert.equal(page.match(/^# TYPE container_memory_working_set_bytes gauge$/gm)?.length, 1)
+  assert.ok(page.includes('container_memory_rss{container="main",id="/podu1/c1",image="busy",name="c1",namespace="default",pod="web"} 4096 1767225600000\n'))
+  assert.deepEqual([...new Set(asked)], ['/', '/kubepods/BestEffort/podu1', '/kubepods/BestEffort/podu1/c1'])
 })

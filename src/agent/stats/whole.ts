@@ -1,11 +1,13 @@
 /**
- * The parts of `/stats/summary` that cost a walk, and cAdvisor's page of the same numbers: network of node and pods, volumes, logs.
+ * The parts of `/stats/summary` that cost a walk, and cAdvisor's page of the same numbers and the kernel's: network of node and pods, volumes, logs.
  * Loaded when somebody asks; nothing is kept.
  */
 import { readFile, statfs } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Pod } from '../../api/gen/types.ts'
+import { qosOf, type Qos } from '../pods/quantities.ts'
 import { entries, usage } from '../pods/storage-limits.ts'
+import { kernelFigures, type CgroupFiles } from './kernel-figures.ts'
 import type { Running, Summary } from './summary.ts'
 
 export interface Interface {
@@ -86,8 +88,20 @@ export async function wholeSummary(summary: Summary, places: (uid: string) => Pr
   return { node: { ...summary.node, ...(net && { network: net }) }, pods, windowMs: summary.windowMs }
 }
 
+/** Where the kernel counts; the node's tree of cgroups is one. */
+export interface CgroupTree {
+  parentOf(uid: string, qos: Qos): string
+  files(path: string): Promise<CgroupFiles>
+}
+
 /** cAdvisor's page, with its names and labels. */
-export async function cadvisorPage(summary: Summary, running: readonly Running[], machine: { readonly cores: number; readonly memory: number }, places: (uid: string) => Promise<PodPlaces | undefined>): Promise<string> {
+export async function cadvisorPage(
+  summary: Summary,
+  running: readonly Running[],
+  machine: { readonly cores: number; readonly memory: number },
+  places: (uid: string) => Promise<PodPlaces | undefined>,
+  tree: CgroupTree | undefined,
+): Promise<string> {
   const stamp = Date.parse(summary.node.cpu.time)
   const rows = new Map<string, { type: string; help: string; lines: string[] }>()
   const put = (name: string, type: string, help: string, labels: Readonly<Record<string, string>>, value: number): void => {
@@ -104,12 +118,19 @@ export async function cadvisorPage(summary: Summary, running: readonly Running[]
   const networks = (labels: Readonly<Record<string, string>>, all: readonly Interface[]): void => {
     for (const i of all) for (const [field, word] of NETWORK) put(`container_network_${word}_total`, 'counter', `Cumulative count of ${word.replaceAll('_', ' ')}`, { ...labels, interface: i.name }, i[field])
   }
+  const counted = async (labels: Readonly<Record<string, string>>, path: string): Promise<void> => {
+    if (tree) for (const f of await kernelFigures(await tree.files(path))) put(f.name, f.type, f.help, { ...labels, ...f.labels }, f.value)
+  }
   networks(root, await interfacesOf('self'))
+  await counted(root, '/')
   for (const p of summary.pods) {
     const { namespace, name: pod, uid } = p.podRef
     const whole = { container: '', id: `/pod${uid}`, image: '', name: '', namespace, pod }
     put('container_cpu_usage_seconds_total', 'counter', CPU, { ...whole, cpu: 'total' }, p.cpu.usageCoreNanoSeconds / 1e9)
     put('container_memory_working_set_bytes', 'gauge', MEMORY, whole, p.memory.workingSetBytes)
+    const where = await places(uid)
+    const cgroup = where && tree?.parentOf(uid, qosOf(where.pod.spec))
+    if (cgroup !== undefined) await counted(whole, cgroup)
     for (const c of p.containers) {
       const r = running.find((x) => x.pod.uid === uid && x.name === c.name)
       const labels = { container: c.name, id: `/pod${uid}/${r?.id ?? ''}`, image: r?.image ?? '', name: r?.id ?? '', namespace, pod }
@@ -118,8 +139,9 @@ export async function cadvisorPage(summary: Summary, running: readonly Running[]
       put('container_fs_usage_bytes', 'gauge', 'Number of bytes that are consumed by the container on this filesystem.', labels, c.rootfs.usedBytes)
       put('container_start_time_seconds', 'gauge', 'Start time of the container since unix epoch in seconds.', labels, Date.parse(c.startTime) / 1000)
       put('container_last_seen', 'gauge', 'Last time a container was seen by the exporter', labels, stamp / 1000)
+      if (cgroup !== undefined && r) await counted(labels, join(cgroup, r.id))
     }
-    const pid = (await places(uid))?.pid
+    const pid = where?.pid
     if (pid !== undefined) networks(whole, await interfacesOf(pid))
   }
   return `${[...rows].flatMap(([name, { type, help, lines }]) => [`# HELP ${name} ${help}`, `# TYPE ${name} ${type}`, ...lines.map((l) => l.replace('{}', ''))]).join('\n')}\n`
