@@ -10,6 +10,7 @@
 import type { Clock } from '../base/clock.ts'
 import { AppError, hasCode, isAbort } from '../base/errors.ts'
 import { logger } from '../base/log.ts'
+import { shareNext } from '../base/share-next.ts'
 import { newestOf } from '../store/mod.ts'
 import type { Store, StoreEvent } from '../store/store.ts'
 import { cachePage, lowerBound, type CachePage, type PageOptions } from './cache-page.ts'
@@ -199,6 +200,8 @@ export class WatchCache {
   readonly #clock: Clock
   readonly #resources = new Map<string, ResourceCache>()
   readonly #newest: (() => number) | undefined
+  /** The store's newest revision. */
+  readonly #ask: () => Promise<number>
   readonly #waiters = new Set<{ revision: number; resolve: () => void }>()
   #floor = 0
   #revision = 0
@@ -207,6 +210,7 @@ export class WatchCache {
     this.#store = store
     this.#clock = clock
     this.#newest = newestOf(store)
+    this.#ask = shareNext(async () => (await store.get(ROOT)).revision)
   }
 
   /** The newest revision whose changes are all applied here. */
@@ -236,14 +240,15 @@ export class WatchCache {
   /** Waits until the cache shows at least what the store shows now; the way to a consistent read. */
   async refresh(): Promise<number> {
     if (this.#isCurrent) return this.#revision
-    const { revision } = await this.#store.get(ROOT)
-    await this.waitFor(revision, 10_000)
+    await this.waitFor(await this.#ask(), 10_000)
     return this.#revision
   }
 
-  /** The newest state of one key; from memory when that is known to be current, else the store is asked. */
+  /** The newest state of one key; from memory when that is known to be current, else the store is asked for it or how far it is. */
   async read(key: string): Promise<{ readonly text: string; readonly revision: number } | undefined> {
-    if (this.#isCurrent) return this.resource(resourceOf(key)).get(key)
+    // With others at the store each read asks it: many ask together, and find the answer here.
+    if (!this.#newest) await this.refresh()
+    if (!this.#newest || this.#isCurrent) return this.resource(resourceOf(key)).get(key)
     const { entry } = await this.#store.get(key)
     return entry && { text: entry.value, revision: entry.revision }
   }

@@ -6,6 +6,7 @@
  * Keys, below the prefix of the address: `data/…` the store's own; `mark` begins it; `beacon` is written to learn how far
  * the watch is; `record/…` what servers share beside the data. A revision is etcd's, counted from the mark: so a fresh
  * store begins at 0, and one that was moved or restored begins (`mark` says where) beyond all that clients remember.
+ * Writes go out side by side, never as one: all that a transaction of etcd changes has one revision, and each change needs its own.
  * When others write to the same etcd, or a server starts, numbers are skipped; order and uniqueness stand.
  *
  * Bounds: the newest changes are kept for watchers that resume (`etcd-recent.ts`); older history is read from etcd. Values end at etcd's own limit. At most `maxQueued` writes wait for etcd.
