@@ -248,19 +248,20 @@ async function text(stream: NodeJS.ReadableStream | undefined): Promise<string> 
   return out
 }
 
-/** The echo server in the container needs a moment to listen: tries until a written byte comes back as an open stream. */
+/** The echo server in the container needs a moment to listen, on a busy machine a long one: tries until a written byte comes back as an open stream. */
 async function connected(dial: () => Promise<Duplex>): Promise<Duplex> {
-  for (let tries = 0; ; tries++) {
-    // The runtime says that nothing listens yet by an error of the call, or of the stream.
-    const stream = await dial().catch((error: unknown) => {
-      if (tries > 50) throw error
-    })
-    if (!stream) {
-      await new Promise((resolve) => setTimeout(resolve, 50))
-      continue
-    }
+  const end = performance.now() + 30_000
+  for (let last: unknown; ; await new Promise((resolve) => setTimeout(resolve, 50))) {
+    if (performance.now() > end) throw new Error('forward a port: nothing listens on port 7 of the pod', { cause: last })
+    // The runtime says that nothing listens yet by an error of the call, of the stream, or by its end.
+    const stream = await dial().catch((error: unknown) => void (last = error))
+    if (!stream) continue
     const alive = new Promise<boolean>((resolve) => {
-      stream.once('error', () => resolve(false))
+      stream.once('error', (error) => {
+        last = error
+        resolve(false)
+      })
+      for (const over of ['end', 'close']) stream.once(over, () => resolve(false))
       stream.once('data', (d: Buffer) => {
         stream.pause()
         assert.equal(String(d), '.')
@@ -269,7 +270,5 @@ async function connected(dial: () => Promise<Duplex>): Promise<Duplex> {
     })
     stream.write('.')
     if (await alive) return stream
-    if (tries > 50) throw new Error('forward a port: nothing listens on port 7 of the pod')
-    await new Promise((resolve) => setTimeout(resolve, 50))
   }
 }
