@@ -56,7 +56,7 @@ const here = (a: Act): boolean => a.namespace === OWN
 
 /** A node, about objects that have nothing to do with it. */
 function ofNode(a: Act): boolean {
-  if (reads(a) && a.sub === undefined && is(a, 'services', 'endpoints', 'endpointslices', 'persistentvolumes', 'persistentvolumeclaims', 'runtimeclasses', 'csidrivers', 'storageclasses')) return true
+  if (reads(a) && a.sub === undefined && is(a, 'services', 'endpoints', 'endpointslices', 'runtimeclasses', 'csidrivers')) return true
   if (is(a, 'events')) return ['create', 'update', 'patch'].includes(a.verb)
   if (is(a, 'certificatesigningrequests')) return reads(a) || a.verb === 'create'
   // What it may not put into these is admission's to say, and what is sent here is empty.

@@ -73,6 +73,37 @@ test('a node reads its own pods and what they name, and nothing of other nodes',
   assert.equal(await get('secrets/mine'), 403)
 })
 
+test('a node reads the claims of its own pods and the volumes behind them, and lists volumes that are its own', async () => {
+  await using h = await withAccount()
+  const claim = (name: string) => ({ metadata: { name }, spec: { accessModes: ['ReadWriteOnce'], resources: { requests: { storage: '1Gi' } } } })
+  const volume = (name: string, claimed: string, node: string) => ({ metadata: { name, labels: { 'skerry.io/node': node } }, spec: { capacity: { storage: '1Gi' }, accessModes: ['ReadWriteOnce'], claimRef: { kind: 'PersistentVolumeClaim', namespace: 'default', name: claimed }, hostPath: { path: `/srv/${name}` } } })
+  const made = async (path: string, object: object): Promise<void> => {
+    const { status, body } = await h.call('POST', path, object)
+    assert.equal(status, 201, JSON.stringify(body))
+  }
+  for (const [name, node] of [['mine', 'n1'], ['theirs', 'n2'], ['loose', 'n1']] as const) {
+    await made('/api/v1/namespaces/default/persistentvolumeclaims', claim(name))
+    await made('/api/v1/persistentvolumes', volume(`v-${name}`, name, node))
+    if (name !== 'loose') await made('/api/v1/namespaces/default/pods', { metadata: { name: `p-${name}` }, spec: { nodeName: node, containers: [{ name: 'c', image: 'i' }], volumes: [{ name: 'v', persistentVolumeClaim: { claimName: name } }] } })
+  }
+  const ask = (path: string) => h.call<{ items?: unknown[]; message?: string }>('GET', `/api/v1${path}`, undefined, { user: N1 })
+  const get = async (path: string) => (await ask(path)).status
+  const claims = '/namespaces/default/persistentvolumeclaims'
+  assert.deepEqual([await get(`${claims}/mine`), await get(`${claims}/theirs`), await get(`${claims}/loose`)], [200, 403, 403])
+  assert.deepEqual([await get('/persistentvolumes/v-mine'), await get('/persistentvolumes/v-theirs'), await get('/persistentvolumes/v-loose'), await get('/persistentvolumes/none')], [200, 403, 403, 403])
+  assert.match((await ask('/persistentvolumes/v-theirs')).body.message ?? '', /no relationship found between node 'n1' and this object/)
+  for (const path of [claims, '/persistentvolumeclaims', '/persistentvolumes', '/persistentvolumes?labelSelector=skerry.io%2Fnode', '/persistentvolumes?labelSelector=skerry.io%2Fnode%3Dn2', '/persistentvolumes?labelSelector=skerry.io%2Fnode+in+(n1,n2)', '/persistentvolumes?labelSelector=skerry.io%2Fnode%21%3Dn1']) {
+    const { status, body } = await ask(path)
+    assert.equal(status, 403, path)
+    assert.match(body.message ?? '', /can only get individual resources of this type/)
+  }
+  const own = await ask('/persistentvolumes?labelSelector=skerry.io%2Fnode%3Dn1')
+  assert.deepEqual([own.status, own.body.items?.length], [200, 2])
+  assert.equal((await h.call('GET', '/apis/storage.k8s.io/v1/storageclasses', undefined, { user: N1 })).status, 403)
+  await h.call('DELETE', '/api/v1/namespaces/default/pods/p-mine?gracePeriodSeconds=0')
+  assert.deepEqual([await get(`${claims}/mine`), await get('/persistentvolumes/v-mine')], [403, 403])
+})
+
 test('a node writes itself, its lease and the status of its pods, no other', async () => {
   await using h = await withAccount()
   await pod(h, 'p1', 'n1')

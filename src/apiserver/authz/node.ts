@@ -1,10 +1,11 @@
 /**
  * The Node authorizer: what a node (`system:node:<name>`) may do, by its relation to objects rather than by role: its own
- * Node and Lease, the pods bound to it, and the Secrets, ConfigMaps and ServiceAccounts those pods name. Kept incrementally
+ * Node and Lease, the pods bound to it, and the Secrets, ConfigMaps, claims and ServiceAccounts those pods name. Kept incrementally
  * from pod changes. Limits on what a node may *write into* objects are admission's (`admission/node-restriction.ts`).
  */
 import { GROUP_NODES, type UserInfo } from '../../api/contract.ts'
-import { parseFieldSelector } from '../../api/selectors.ts'
+import { parseFieldSelector, parseLabelSelector } from '../../api/selectors.ts'
+import { LABEL_NODE, nodeLabel } from '../../api/volumes.ts'
 import type { Attributes, Decision } from '../ports.ts'
 import type { Obj } from '../stored-text.ts'
 import type { CacheEntry, WatchCache } from '../watch-cache.ts'
@@ -15,10 +16,10 @@ const WRITE = new Set(['create', 'update', 'patch'])
 /** Groups whose objects describe devices; a node reads them all and writes those bound to it (admission checks). */
 const DEVICE_GROUPS = new Set(['devices.kubeedge.io', 'skerry.io'])
 const READ_ALL: Readonly<Record<string, readonly string[]>> = {
-  '': ['services', 'endpoints', 'persistentvolumes', 'persistentvolumeclaims'],
+  '': ['services', 'endpoints'],
   'discovery.k8s.io': ['endpointslices'],
   'node.k8s.io': ['runtimeclasses'],
-  'storage.k8s.io': ['csidrivers', 'storageclasses'],
+  'storage.k8s.io': ['csidrivers'],
 }
 
 /** The node's name when the user is a node. */
@@ -71,6 +72,7 @@ export class NodeAuthorizer {
     const resource = a.resource ?? ''
     const reads = READ.has(verb)
     const related = (ref: string): string | undefined => (name !== undefined && this.#needsNow(node, ref) ? undefined : name === undefined ? 'No Object name found' : `no relationship found between node '${node}' and this object`)
+    const individual = (): string | undefined => (verb !== 'get' ? 'can only get individual resources of this type' : subresource ? 'cannot get subresource' : undefined)
     const when = (allowed: boolean, why = ''): string | undefined => (allowed ? undefined : why)
     if (DEVICE_GROUPS.has(group)) return when(reads || WRITE.has(verb) || verb === 'delete')
     if (reads && !subresource && READ_ALL[group]?.includes(resource)) return undefined
@@ -94,12 +96,14 @@ export class NodeAuthorizer {
         return related(`${resource}/${namespace}/${name}`)
       case '/persistentvolumes':
         // A node holds the deletion of a volume that is a directory of its own until that is gone; admission sees to the rest.
-        return when(verb === 'patch' && name !== undefined && !subresource)
+        if (verb === 'patch') return when(name !== undefined && !subresource)
+        if ((verb === 'list' || verb === 'watch') && !subresource && labelled(a.labelSelector, LABEL_NODE, nodeLabel(node))) return undefined
+        return individual() ?? related(`persistentvolumes//${name}`)
       case '/persistentvolumeclaims':
-        return subresource === 'status' && (verb === 'update' || verb === 'patch') ? related(`persistentvolumeclaims/${namespace}/${name}`) : ''
+        if (subresource !== 'status') return individual() ?? related(`persistentvolumeclaims/${namespace}/${name}`)
+        return verb === 'update' || verb === 'patch' ? related(`persistentvolumeclaims/${namespace}/${name}`) : 'can only get/update/patch this type'
       case 'resource.k8s.io/resourceclaims':
-        if (verb !== 'get') return 'can only get individual resources of this type'
-        return subresource ? 'cannot get subresource' : related(`resourceclaims/${namespace}/${name}`)
+        return individual() ?? related(`resourceclaims/${namespace}/${name}`)
       case 'resource.k8s.io/resourceslices':
         if (subresource) return 'cannot authorize ResourceSlice subresources'
         if (verb === 'create') return undefined
@@ -136,7 +140,11 @@ export class NodeAuthorizer {
   /** Asked of what is indexed, then of what changes while a pod runs: ephemeral containers, claims, volumes behind claims. */
   #needsNow(node: string, ref: string): boolean {
     if (this.#has(node, ref)) return true
-    const [resource, namespace] = ref.split('/')
+    const [resource, namespace, named] = ref.split('/')
+    if (resource === 'persistentvolumes') {
+      const { claimRef } = (this.#spec('persistentvolumes', named) ?? {}) as { claimRef?: { namespace?: string; name?: string } }
+      return claimRef !== undefined && this.#needsNow(node, `persistentvolumeclaims/${claimRef.namespace}/${claimRef.name}`)
+    }
     for (const need of this.#needs.get(node)?.keys() ?? []) {
       const [kind, at, name] = need.split('/')
       if (kind === 'pods' && at === namespace && resource !== 'pods') {
@@ -228,6 +236,15 @@ function secretRefs(spec: unknown): string[] {
   }
   walk(spec, '')
   return found
+}
+
+/** True when a label selector cannot match anything with another value of this label. */
+function labelled(selector: string | undefined, label: string, value: string): boolean {
+  try {
+    return parseLabelSelector(selector ?? '').some((r) => r.key === label && r.operator === 'In' && r.values.length === 1 && r.values[0] === value)
+  } catch {
+    return false
+  }
 }
 
 /** True when a field selector cannot match anything with another value in this field. */
