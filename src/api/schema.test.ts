@@ -4,6 +4,7 @@ import fc from 'fast-check'
 import { schemaOf } from './schema-table.ts'
 import type { Schema } from './schema-types.ts'
 import { walk } from './schema.ts'
+import { zeroFields } from './schema-zeros.ts'
 
 const pod = (spec: object): Record<string, unknown> => ({ apiVersion: 'v1', kind: 'Pod', metadata: { name: 'p' }, spec })
 const builtin = (object: unknown): { unknown: string[]; errors: string[] } => {
@@ -117,4 +118,17 @@ test('a null in a list or map of a built-in kind is the empty value of its type,
   const deployment = { spec: { template: { metadata: { labels: { a: null } }, spec: { containers: [null], imagePullSecrets: [null] } } }, metadata: { finalizers: [null] } }
   assert.deepEqual(walk(schemaOf('Deployment'), deployment).errors, [])
   assert.deepEqual(deployment, { spec: { template: { metadata: { labels: { a: '' } }, spec: { containers: [{}], imagePullSecrets: [{}] } } }, metadata: { finalizers: [''] } })
+})
+
+test('zeros that say nothing are left out of built-in kinds, those that say something stay', () => {
+  const pod = { metadata: { generateName: '', name: '' }, spec: { nodeName: '', hostNetwork: false, hostUsers: false, terminationGracePeriodSeconds: 0, containers: [{ name: 'c', tty: false, env: [{ name: 'A', value: '' }], securityContext: { privileged: false } }] } }
+  assert.deepEqual(walk(schemaOf('Pod'), pod).errors, [])
+  assert.deepEqual(pod, { metadata: { name: '' }, spec: { hostUsers: false, terminationGracePeriodSeconds: 0, containers: [{ name: 'c', env: [{ name: 'A' }], securityContext: { privileged: false } }] } })
+  const claim = { spec: { storageClassName: '', volumeName: '' } }
+  walk(schemaOf('PersistentVolumeClaim'), claim)
+  assert.deepEqual(claim, { spec: { storageClassName: '' } })
+  for (const [type, field] of zeroFields()) {
+    const of = schemaOf(type)
+    assert.ok(of.properties?.[field] && !of.required?.includes(field), `${type}.${field} is an optional field`)
+  }
 })

@@ -15,6 +15,7 @@ import type { NamedSchema, Schema } from './schema-types.ts'
 import { badRequest, fieldDuplicate, fieldInvalid, fieldRequired, fieldTooLong, fieldTooMany, fieldTypeInvalid } from './status.ts'
 import type { ApiError, FieldError } from './status.ts'
 import { checkRules } from './schema-rules.ts'
+import { isOmittedZero } from './schema-zeros.ts'
 
 export interface WalkOptions {
   /** @default 'built-in' */
@@ -125,7 +126,7 @@ class Walker {
         if (value[key] === null && !this.#custom) delete value[key]
         else {
           const kept = this.visit(property, value[key], at, type, depth + 1, before[key])
-          if (!this.#custom && isEmpty(kept) && isOmitted(schema, key, property)) delete value[key]
+          if (!this.#custom && (isEmpty(kept) ? isOmitted(schema, key, property) : isOmittedZero(schema, key, kept))) delete value[key]
           else value[key] = kept
         }
       } else if (typeof additionalProperties === 'object') {

@@ -32,6 +32,7 @@ test('a cordoned node takes only what tolerates it, a named node only its name',
   assert.equal(unschedulable(pod({ tolerations: [{ key: 'node.kubernetes.io/unschedulable', operator: 'Exists' }] }), cordoned, field).length, 0)
   assert.equal(nodeName(pod({ nodeName: 'm' }), view(), field).length, 1)
   assert.equal(nodeName(pod({ nodeName: 'n' }), view(), field).length, 0)
+  assert.equal(nodeName(pod({ nodeName: '' }), view(), field).length, 0, 'an empty name names none')
 })
 
 test('host ports clash on one address, or on any; protocols are apart', () => {

@@ -3,4 +3,4 @@ import { FITS, type Filter } from './filter.ts'
 
 const REASON = ["node(s) didn't match the requested node name"]
 
-export const nodeName: Filter = (pod, node) => (pod.spec?.nodeName === undefined || pod.spec.nodeName === node.name ? FITS : REASON)
+export const nodeName: Filter = (pod, node) => ((pod.spec?.nodeName ?? '') === '' || pod.spec?.nodeName === node.name ? FITS : REASON)
