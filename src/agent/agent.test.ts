@@ -86,6 +86,17 @@ test('a crashing container backs off 0, 10 and 20 seconds and says CrashLoopBack
   await n.until('it is told', () => status(n, 'web')?.restartCount === 2)
 })
 
+test('a container that cannot be started has ended by its policy: Never and it failed, Always and it is tried again', async () => {
+  await using n = await testNode({ app: { startError: 'exec: "/no/such": no such file' } })
+  n.api.put('pods', testPod('once', { restartPolicy: 'Never' }))
+  n.api.put('pods', testPod('again'))
+  await n.until('the one failed', () => n.api.pod('once').status?.phase === 'Failed')
+  const { terminated } = status(n, 'once')?.state ?? {}
+  assert.deepEqual([terminated?.exitCode, terminated?.reason, terminated?.message], [128, 'StartError', 'exec: "/no/such": no such file'])
+  await n.until('the other waiting', () => status(n, 'again')?.state?.waiting !== undefined && status(n, 'again')?.lastState?.terminated?.reason === 'StartError')
+  assert.notEqual(n.api.pod('again').status?.phase, 'Failed')
+})
+
 test('a pod with policy Never that ends is Succeeded or Failed and stays so', async () => {
   await using n = await testNode({ good: { exitAfterMs: 500 }, bad: { exitAfterMs: 500, exitCode: 2 } })
   for (const image of ['good', 'bad']) n.api.put('pods', testPod(image, { restartPolicy: 'Never', containers: [{ name: 'main', image, imagePullPolicy: 'IfNotPresent' }] }))

@@ -59,7 +59,7 @@ test('name resolution by policy, hosts with aliases', () => {
 
 test('non-root rules are kept or refused in Kubernetes words', () => {
   const spec = { name: 'c', securityContext: { runAsNonRoot: true } }
-  assert.throws(() => containerSecurity(pod({}), spec, ''), /image will run as root/)
+  assert.throws(() => containerSecurity(pod({}), spec, ''), /^AppError: container has runAsNonRoot and image will run as root \(pod: "web_shop\(u\)", container: c\)$/)
   assert.throws(() => containerSecurity(pod({}), spec, 'nginx'), /non-numeric user \(nginx\)/)
   assert.equal(containerSecurity(pod({ securityContext: { runAsUser: 7, fsGroup: 9 } }), spec, '').runAsUser, 7)
   const s = containerSecurity(pod({ securityContext: { seccompProfile: { type: 'RuntimeDefault' } } }), { name: 'c', securityContext: { allowPrivilegeEscalation: false, capabilities: { drop: ['ALL'] } } }, '')

@@ -12,7 +12,7 @@ export function containerSecurity(pod: Readonly<Pod>, spec: ContainerSpec, image
   const image = runAsGroup === undefined ? {} : userOf(imageUser)
   const asked = c?.runAsUser ?? p?.runAsUser
   const runAsUser = asked ?? image.id
-  if (c?.runAsNonRoot ?? p?.runAsNonRoot) checkNonRoot(asked, imageUser)
+  if (c?.runAsNonRoot ?? p?.runAsNonRoot) checkNonRoot(asked, imageUser, `(pod: "${pod.metadata?.name}_${pod.metadata?.namespace}(${pod.metadata?.uid})", container: ${spec.name})`)
   const privileged = c?.privileged === true
   const unmasked = privileged || c?.procMount === 'Unmasked'
   const caps: Capabilities = c?.capabilities ?? {}
@@ -84,12 +84,13 @@ function appArmor(profile: AppArmorProfile | undefined): string | undefined {
   return profile.type === 'Localhost' ? `localhost/${profile.localhostProfile ?? ''}` : profile.type === 'RuntimeDefault' ? 'runtime/default' : 'unconfined'
 }
 
-function checkNonRoot(runAsUser: number | undefined, imageUser: string): void {
-  if (runAsUser === 0) throw new AppError('invalid', "container's runAsUser breaks non-root policy (runAsUser: 0)")
+/** In the kubelet's words; `where` is the end of each. */
+function checkNonRoot(runAsUser: number | undefined, imageUser: string, where: string): void {
+  if (runAsUser === 0) throw new AppError('invalid', `container's runAsUser breaks non-root policy ${where}`)
   if (runAsUser !== undefined) return
   const user = imageUser.split(':')[0] ?? ''
-  if (user === '' || user === '0' || user === 'root') throw new AppError('invalid', 'container has runAsNonRoot and image will run as root')
+  if (user === '' || user === '0' || user === 'root') throw new AppError('invalid', `container has runAsNonRoot and image will run as root ${where}`)
   if (!/^\d+$/.test(user)) {
-    throw new AppError('invalid', `container has runAsNonRoot and image has non-numeric user (${user}), cannot verify user is non-root: set runAsUser`)
+    throw new AppError('invalid', `container has runAsNonRoot and image has non-numeric user (${user}), cannot verify user is non-root ${where}: set runAsUser`)
   }
 }

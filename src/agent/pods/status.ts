@@ -5,7 +5,7 @@
 import type { Container as ContainerSpec, ContainerState, ContainerStatus, Pod, PodCondition, PodStatus, ResourceRequirements } from '../../api/gen/types.ts'
 import type { Container } from '../../cri/mod.ts'
 import { byAttempt, finished, latest, restarts, type Observed } from './planner.ts'
-import { ANNOTATION_RESTARTS, containersOf, formerStatus, idOf, isTerminal, type NamedContainer } from './names.ts'
+import { ANNOTATION_HASH, ANNOTATION_RESTARTS, containersOf, formerStatus, hashOf, idOf, isTerminal, type NamedContainer } from './names.ts'
 import { qosOf } from './quantities.ts'
 
 export interface Waiting {
@@ -149,8 +149,13 @@ function containerStatus(input: StatusInput, item: NamedContainer, all: readonly
     return { ...common, state: { running: { startedAt: iso(now.startedAtMs) } }, started, ready }
   }
   // Ended: either for good, or waiting for its next start with the end moved to lastState.
-  if (wait && !input.stopped) return { ...common, state: waiting(wait), lastState: terminated(now) }
+  if (wait && !input.stopped && startsAgain(pod, item, now)) return { ...common, state: waiting(wait), lastState: terminated(now) }
   return { ...common, state: terminated(now), ready: item.kind === 'init' && now.exitCode === 0 }
+}
+
+/** Whether an ended container has another start before it: by policy, or as its definition changed. One that failed to start counts as ended. */
+function startsAgain(pod: Readonly<Pod>, { kind, spec }: NamedContainer, ended: Container): boolean {
+  return kind !== 'ephemeral' && (restarts(pod, kind, spec, ended) || ended.annotations[ANNOTATION_HASH] !== hashOf(spec))
 }
 
 /** What a container has, and what of its requests it was given. */
