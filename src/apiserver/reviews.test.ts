@@ -100,3 +100,15 @@ test('old core kinds are answered with a warning, and there are no component sta
   assert.match(endpoints.headers.warning ?? '', /v1 Endpoints is deprecated in v1\.33\+; use discovery\.k8s\.io\/v1 EndpointSlice/)
   assert.equal((await h.call('GET', '/api/v1/namespaces/default/pods')).headers.warning, undefined)
 })
+
+test('a binding sent to the namespace binds the pod that it names, once; nothing but a proxy has paths below it', async () => {
+  await using h = await startHarness()
+  const PODS = '/api/v1/namespaces/default/pods'
+  await h.call('POST', '/api/v1/namespaces/default/serviceaccounts', { metadata: { name: 'default' } })
+  await h.call('POST', PODS, { metadata: { name: 'p' }, spec: { containers: [{ name: 'c', image: 'x' }] } })
+  const bind = (name?: string): ReturnType<Harness['call']> => h.call('POST', '/api/v1/namespaces/default/bindings', { metadata: { ...(name && { name }) }, target: { kind: 'Node', name: 'n1' } })
+  assert.equal((await bind('p')).status, 201)
+  assert.equal((await h.call<Obj & { spec: { nodeName: string } }>('GET', `${PODS}/p`)).body.spec.nodeName, 'n1')
+  assert.deepEqual([(await bind('p')).status, (await bind('gone')).status, (await bind()).status], [409, 404, 400])
+  assert.deepEqual([(await h.call('GET', `${PODS}/p/status`)).status, (await h.call('GET', `${PODS}/p/status/deeper`)).status, (await h.call('GET', `${PODS}/p/log/deeper`)).status], [200, 404, 404])
+})

@@ -44,7 +44,7 @@ export async function virtualCreate(core: Core, call: Call): Promise<ApiResponse
     case 'SelfSubjectRulesReview':
       return done(reviewRules(core, call.user, object))
     case 'Binding':
-      throw badRequest('create the binding at pods/<name>/binding')
+      return (await import('./subresources.ts')).bindNamed(core, call, object.metadata?.name)
     default:
       throw methodNotAllowed(def, info.verb)
   }

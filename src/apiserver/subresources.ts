@@ -1,5 +1,6 @@
 /** Subresources: status and its like, scale, binding, token, approval, eviction, and the streams of pods. Used by the pipeline. */
 import type { ApiResponse } from '../api/contract.ts'
+import { KINDS } from '../api/kinds.ts'
 import { badRequest, conflict, fieldNotSupported, fieldRequired, invalid, methodNotAllowed, notFound, pathNotFound, unavailable } from '../api/status.ts'
 import { requestToken } from './authn/token-request.ts'
 import { readObject } from './body.ts'
@@ -27,7 +28,8 @@ export async function subresourceCall(core: Core, call: Call): Promise<ApiRespon
   const { def, info } = call
   const name = info.subresource as string
   const sub = def.subresources.find((s) => s.name === name)
-  if (!sub || info.name === undefined) throw pathNotFound()
+  // Only a proxy has anything below it.
+  if (!sub || info.name === undefined || (name !== 'proxy' && info.rest !== '' && info.rest !== '/')) throw pathNotFound()
   const { verb } = info
   if (STATUS_LIKE.has(name)) {
     if (verb === 'get') return get(core, call)
@@ -44,6 +46,12 @@ export async function subresourceCall(core: Core, call: Call): Promise<ApiRespon
   else if (name === 'proxy') return (await nodePage(core, call)) ?? proxy(core, call)
   else if (STREAMS.has(name)) throw badRequest('Upgrade request required')
   throw methodNotAllowed(def, verb)
+}
+
+/** A binding sent to the namespace is one of the pod that it names: the older door of schedulers. @throws as {@link bind} */
+export function bindNamed(core: Core, call: Call, name: string | undefined): Promise<ApiResponse> {
+  if (!name) throw badRequest('name must be provided')
+  return bind(core, { ...call, def: KINDS.Pod, info: { ...call.info, resource: 'pods', name, subresource: 'binding' } })
 }
 
 /** Binds a pod to a node, once: the scheduler's one write. */
