@@ -97,6 +97,19 @@ test('a container that cannot be started has ended by its policy: Never and it f
   assert.notEqual(n.api.pod('again').status?.phase, 'Failed')
 })
 
+test('a pod that is ended before its containers began says of them what a kubelet says', async () => {
+  await using n = await testNode({})
+  n.api.put('pods', testPod('late', { activeDeadlineSeconds: 5 }))
+  const blocked = { activeDeadlineSeconds: 5, initContainers: [{ name: 'first', image: 'none' }] }
+  n.api.put('pods', testPod('blocked', blocked))
+  await n.until('both waiting', () => ['late', 'blocked'].every((p) => status(n, p)?.state?.waiting !== undefined))
+  await n.pass(6000)
+  await n.until('both failed', () => ['late', 'blocked'].every((p) => n.api.pod(p).status?.phase === 'Failed'))
+  const { terminated } = status(n, 'late')?.state ?? {}
+  assert.deepEqual([terminated?.exitCode, terminated?.reason], [137, 'ContainerStatusUnknown'])
+  assert.equal(status(n, 'blocked')?.state?.waiting?.reason, 'PodInitializing')
+})
+
 test('a pod with policy Never that ends is Succeeded or Failed and stays so', async () => {
   await using n = await testNode({ good: { exitAfterMs: 500 }, bad: { exitAfterMs: 500, exitCode: 2 } })
   for (const image of ['good', 'bad']) n.api.put('pods', testPod(image, { restartPolicy: 'Never', containers: [{ name: 'main', image, imagePullPolicy: 'IfNotPresent' }] }))

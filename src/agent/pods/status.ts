@@ -124,7 +124,8 @@ function containerStatus(input: StatusInput, item: NamedContainer, all: readonly
   const wait = input.waiting.get(spec.name)
   if (!now || now.state === 'created') {
     const last = now ? before : undefined
-    const state = input.stopped && former?.state?.terminated ? former.state : waiting(wait ?? notYet(pod, item, all))
+    const lost = item.kind === 'main' && initialized(observed, all) ? NEVER_SEEN : undefined
+    const state = (input.stopped && (former?.state?.terminated ? former.state : lost)) || waiting(wait ?? notYet(pod, item, all))
     return {
       ...base,
       ...(former?.containerID === undefined || !input.stopped ? {} : { containerID: former.containerID, imageID: former.imageID }),
@@ -151,6 +152,17 @@ function containerStatus(input: StatusInput, item: NamedContainer, all: readonly
   // Ended: either for good, or waiting for its next start with the end moved to lastState.
   if (wait && !input.stopped && startsAgain(pod, item, now)) return { ...common, state: waiting(wait), lastState: terminated(now) }
   return { ...common, state: terminated(now), ready: item.kind === 'init' && now.exitCode === 0 }
+}
+
+/** What a kubelet says of a container that a pod which has ended should have had. */
+const NEVER_SEEN: ContainerState = { terminated: { exitCode: 137, reason: 'ContainerStatusUnknown', message: 'The container could not be located when the pod was terminated' } }
+
+/** Whether the main containers could have begun. */
+function initialized(observed: Observed, all: readonly NamedContainer[]): boolean {
+  return all.every(({ kind, spec }) => {
+    const c = kind === 'init' || kind === 'sidecar' ? latest(observed, spec.name) : undefined
+    return kind === 'init' ? c?.state === 'exited' && c.exitCode === 0 : kind !== 'sidecar' || c !== undefined
+  })
 }
 
 /** Whether an ended container has another start before it: by policy, or as its definition changed. One that failed to start counts as ended. */
