@@ -9,7 +9,7 @@ test('what the launcher preloaded is not handed on, what others did is', () => {
   }
   const jemalloc = '/usr/lib/x86_64-linux-gnu/libjemalloc.so.2'
   assert.deepEqual(after({ LD_PRELOAD: jemalloc, MALLOC_CONF: 'narenas:1', PATH: '/bin' }), { PATH: '/bin' })
-  assert.deepEqual(after({ LD_PRELOAD: `${jemalloc}:/lib/faketime.so`, MALLOC_CONF: 'narenas:1' }), { LD_PRELOAD: '/lib/faketime.so' })
+  assert.deepEqual(after({ LD_PRELOAD: `/lib/faketime.so:${jemalloc}` }), { LD_PRELOAD: `/lib/faketime.so:${jemalloc}` })
   assert.deepEqual(after({ LD_PRELOAD: '/lib/faketime.so', MALLOC_CONF: 'narenas:9' }), { LD_PRELOAD: '/lib/faketime.so', MALLOC_CONF: 'narenas:9' })
   assert.deepEqual(after({}), {})
 })

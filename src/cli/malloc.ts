@@ -5,9 +5,7 @@
 
 /** Takes out of `env` what `bin/skerry` put there. */
 export function keepMallocOurs(env: Record<string, string | undefined>): void {
-  const [first = '', ...others] = (env['LD_PRELOAD'] ?? '').split(':')
-  if (!/\/libjemalloc\.so\.2$/.test(first)) return
-  if (others.length > 0) env['LD_PRELOAD'] = others.join(':')
-  else delete env['LD_PRELOAD']
+  if (!/^[^:]*\/libjemalloc\.so\.2$/.test(env['LD_PRELOAD'] ?? '')) return
+  delete env['LD_PRELOAD']
   delete env['MALLOC_CONF']
 }
