@@ -69,6 +69,31 @@ spec:
     assert.match(await site.kubectl('get', '--raw', `/api/v1/nodes/${NODE}/proxy/metrics/resource`), /container_memory_working_set_bytes\{container="main",namespace="default",pod="web"\} \d{4,}/)
   })
 
+  test('kubectl get --raw: a port of the node through its proxy, by its address only', async () => {
+    await site.apply(`apiVersion: v1
+kind: Pod
+metadata: {name: page}
+spec:
+  hostNetwork: true
+  terminationGracePeriodSeconds: 1
+  containers:
+  - name: main
+    image: tools
+    command: [busybox, sh, -c, 'echo "<a href=/next>next</a>" >/index.html; busybox httpd -p 127.0.0.1:8089 -h /; exec busybox httpd -f -p 8088 -h /']
+`)
+    await site.kubectl('wait', '--for=condition=Ready', 'pod/page', '--timeout=60s')
+    const proxy = `/api/v1/nodes/${NODE}:8088/proxy`
+    const page = await eventually('the page of the node', async () => {
+      const r = await site.try('get', '--raw', `${proxy}/`)
+      return r.code === 0 && r.out
+    })
+    assert.equal(page.trim(), `<a href=${proxy}/next>next</a>`)
+    const loopback = await site.try('get', '--raw', `/api/v1/nodes/${NODE}:8089/proxy/`)
+    assert.equal(loopback.code, 1)
+    assert.match(loopback.err, /dial tcp [\d.]+:8089: .*ECONNREFUSED/)
+    await site.kubectl('delete', 'pod', 'page')
+  })
+
   test('other resources for a running pod: kubectl patch --subresource resize', async () => {
     await site.apply(`apiVersion: v1
 kind: Pod
