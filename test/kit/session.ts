@@ -118,7 +118,8 @@ const ALIKE: readonly (readonly [RegExp, string])[] = [
   [/(?<=\S) {2,}/g, '  '],
   [new RegExp(`(?<=^|\\s|\\()${AGE}(?=\\s|\\)|$)`, 'g'), '<age>'],
   [/\b3[0-2]\d{3}(?=\/(?:TCP|UDP))/g, '<port>'],
-  [/\b\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(?:\.\d+)? \+0000 UTC/g, '<time>'],
+  // Go leaves out last zeros of a second, and Helm fills its column up.
+  [/\b\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(?:\.\d+)? \+0000 UTC(?: +(?=\t))?/g, '<time>'],
   [/\b(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun) \w{3} [ \d]\d \d\d:\d\d:\d\d \d{4}/g, '<time>'],
   [/(?<=modifiedAt=)\d+/g, '<time>'],
   [/(?<=kube-api-access-)\w{5}/g, '<rand>'],
