@@ -59,6 +59,7 @@ async function load(server: ServerProcess, call: Call): Promise<void> {
   await warm(call)
   let made = 0
   for (const clients of [1, 16]) await rate(`post${clients}`, clients, () => call('POST', CM, object(`p-${made++}`)))
+  results.objects = made
   results.rssPostMb = server.rssMb()
   for (const clients of [1, 16]) await rate(`get${clients}`, clients, (n) => call('GET', `${CM}/p-${n % made}`))
   await rate('patch16', 16, (n) => call('PATCH', `${CM}/p-${n % made}`, { data: { text: String(n) } }, 'application/merge-patch+json'))
@@ -81,7 +82,7 @@ async function load(server: ServerProcess, call: Call): Promise<void> {
   const { p50, p99 } = await fanOut(watch, (name) => call('POST', CM, { metadata: { name }, data: {} }))
   Object.assign(results, { watchP50Ms: p50, watchP99Ms: p99, rssAfterMb: server.rssMb() })
   await bareFanOut(event)
-  await sleep(10_000)
+  await sleep(25_000)
   results.rssSettledMb = server.rssMb()
 }
 

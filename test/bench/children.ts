@@ -33,7 +33,8 @@ const PEER: Record<string, { what: string; peer: number; aim: string; unit: stri
   list1: { what: 'LIST of 2,200 objects', peer: 27, aim: '>= 150', unit: ' a second' },
   watchP50Ms: { what: '100 watchers x 100 events, p50', peer: 4.2, aim: '<= 2 ms', unit: ' ms' },
   watchP99Ms: { what: '100 watchers x 100 events, p99', peer: 16, aim: '<= 6 ms', unit: ' ms' },
-  rssAfterMb: { what: 'RSS after that', peer: 353, aim: '<= 160 MB', unit: ' MB' },
+  rssAfterMb: { what: 'RSS at the very end of that', peer: 353, aim: '<= 160 MB', unit: ' MB' },
+  rssSettledMb: { what: 'RSS 25 s later', peer: 353, aim: '<= 160 MB', unit: ' MB' },
 }
 
 /** The API over TLS. */
@@ -44,7 +45,8 @@ export async function api(effort: Effort): Promise<Figures> {
     const ours = result[key] ?? Number.NaN
     const factor = unit === ' a second' ? `, ours ${(ours / peer).toFixed(1)}x` : ''
     const floor = bare[key] === undefined ? '' : `; an https server of Node's that only passes the bytes on ${bare[key]}${unit} (in the same run)`
-    return { what, ours: `${ours}${unit}`, aim, others: `${peer}${unit} (measured)${factor}${floor}` }
+    const made = key === 'rssAfterMb' ? `, after ${result['objects']} objects had been there at once` : ''
+    return { what, ours: `${ours}${unit}${made}`, aim, others: `${peer}${unit} (measured)${factor}${floor}` }
   })
   const { objects, watches } = effort.scale
   const scale = (await lastJson('apiserver.ts', ['--scale', '--objects', String(objects), '--watches', String(watches)])) as Record<string, number>

@@ -20,7 +20,7 @@ export interface ServerProcess {
   readonly readyMs: number
   /** An HTTPS agent with the administrator's certificate. */
   agent(maxSockets: number): Agent
-  /** Resident memory, MB. */
+  /** Resident memory, MB of 10^6 bytes. */
   rssMb(): number
   /** CPU time used so far, s. */
   cpuSeconds(): number
@@ -63,7 +63,7 @@ export async function startServerProcess(port: number, bundle: string | undefine
       port,
       readyMs: ready - started,
       agent: (maxSockets) => new Agent({ keepAlive: true, maxSockets, ca: pem('certificate-authority-data'), cert: pem('client-certificate-data'), key: pem('client-key-data') }),
-      rssMb: () => Math.round(Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]) / 1024),
+      rssMb: () => Math.round(Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]) * 1.024e-3),
       cpuSeconds() {
         const fields = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ')[1]?.split(' ') ?? []
         return (Number(fields[11]) + Number(fields[12])) / TICKS
