@@ -204,7 +204,8 @@ describe('etcd', { skip: noEtcd }, () => {
       await new Promise((resolve) => setTimeout(resolve, Math.random() * 100))
       await etcd.down('SIGKILL')
       assert.ok(acknowledged.size > had)
-      await assert.rejects(store.get('/a'), fails('unavailable', /check that it runs, its address/))
+      // A call that is sent into the connection in the moment it breaks may hear nothing, until its time is over.
+      await assert.rejects(store.get('/a'), /check that it runs, its address|Deadline exceeded/)
       await etcd.up()
     }
     const before = acknowledged.size
