@@ -3,7 +3,7 @@ import { it } from 'node:test'
 import { FakeClock } from '../base/clock.ts'
 import { compactionTarget, runCompactor } from './compactor.ts'
 
-const policy = { intervalMs: 60_000, keepMs: 300_000, keepRevisions: 1000, maxRevisions: 100_000 }
+const policy = { intervalMs: 60_000, keepMs: 300_000, keepRevisions: 1000, maxRevisions: 100_000, stepRevisions: 100 }
 const target = (atMs: number, revision: number, samples: [number, number][], compacted = 0) =>
   compactionTarget(samples.map(([at, r]) => ({ atMs: at, revision: r })), { atMs, revision }, compacted, policy)
 
@@ -12,6 +12,8 @@ it('keeps five minutes and the newest thousand revisions, whichever is more', ()
   assert.equal(target(300_000, 2500, [[0, 2000]]), 1500, 'a thousand stay however old')
   assert.equal(target(120_000, 5000, [[0, 2000]]), undefined, 'nothing is old enough')
   assert.equal(target(300_000, 5000, [[0, 2000]], 2000), undefined, 'already done')
+  assert.equal(target(300_000, 5000, [[0, 2000]], 1901), undefined, 'not worth it for 99')
+  assert.equal(target(300_000, 5000, [[0, 2000]], 1900), 2000, 'a hundred are')
 })
 
 it('forgets even young history when there is too much of it', () => {

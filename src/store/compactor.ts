@@ -1,7 +1,8 @@
 /**
  * Decides how much history to keep and asks the store to forget the rest, every minute or so. The work itself is done by
  * the store in small steps. History is kept for `keepMs`, and for the newest `keepRevisions` however old they are, but
- * never over `maxRevisions`, so that a storm of writes cannot fill the disk with the past.
+ * never over `maxRevisions`, so that a storm of writes cannot fill the disk with the past. A few revisions are not worth the pages
+ * that forgetting them rewrites: it waits until there are `stepRevisions` of them.
  */
 import type { Clock } from '../base/clock.ts'
 import { hasCode } from '../base/errors.ts'
@@ -19,6 +20,8 @@ export interface CompactionPolicy {
   readonly keepRevisions?: number
   /** @default 100_000 */
   readonly maxRevisions?: number
+  /** @default 100 */
+  readonly stepRevisions?: number
 }
 
 /** A revision and when, on the monotonic clock, it was the newest. */
@@ -32,7 +35,7 @@ export function compactionTarget(samples: readonly Sample[], now: Sample, compac
   let old = 0
   for (const s of samples) if (s.atMs <= now.atMs - policy.keepMs) old = Math.max(old, s.revision)
   const target = Math.max(Math.min(old, now.revision - policy.keepRevisions), now.revision - policy.maxRevisions)
-  return target > compacted ? target : undefined
+  return target > 0 && target - compacted >= policy.stepRevisions ? target : undefined
 }
 
 /** Runs until the signal aborts. A failed compaction is logged and tried again at the next turn. */
@@ -42,7 +45,7 @@ export async function runCompactor(
   policy: CompactionPolicy,
   signal: AbortSignal,
 ): Promise<void> {
-  const full = { intervalMs: 60_000, keepMs: 300_000, keepRevisions: 1000, maxRevisions: 100_000, ...policy }
+  const full = { intervalMs: 60_000, keepMs: 300_000, keepRevisions: 1000, maxRevisions: 100_000, stepRevisions: 100, ...policy }
   let samples: Sample[] = []
   while (!signal.aborted) {
     // Jitter so that several stores on one disk do not work at the same moment.

@@ -14,6 +14,7 @@ import { api, store, tunnel } from './children.ts'
 import { demo } from './demo.ts'
 import { devicesLive } from './devices-live.ts'
 import { place, sectionText } from './figures.ts'
+import { fleet } from './fleet.ts'
 import { idle } from './idle.ts'
 import { FULL, load, machine, QUICK, type Effort, type Figures } from './measure.ts'
 import { pods } from './pods.ts'
@@ -23,6 +24,7 @@ const SECTIONS: Readonly<Record<string, { readonly title: string; readonly run: 
   starts: { title: 'Starts', run: starts },
   pods: { title: 'Pods', run: pods },
   idle: { title: 'Idle', run: idle },
+  fleet: { title: 'A server with 20 nodes', run: fleet },
   devices: { title: 'Devices', run: devicesLive },
   demo: { title: 'The demo', run: demo },
   tunnel: { title: 'The node’s connection', run: tunnel },

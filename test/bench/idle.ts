@@ -58,7 +58,6 @@ export async function idle(effort: Effort): Promise<Figures> {
         { what: 'bytes on the line of a node, 20 pods', ours: perHour(bytesBefore.full, bytesAfter.full), aim: '<= 100 kB an hour', others: 'KubeEdge 0.25 kbit/s upward (published): 112 kB an hour one way' },
         { what: 'disk writes of a node, no pods', ours: rate('emptyBoth').disk, aim: '<= 0.05 kB/s', others: '' },
         { what: 'disk writes of a node, 20 pods', ours: rate('fullBoth').disk, aim: '<= 0.05 kB/s', others: 'K3s 6-11 kB/s (users, one node with its server)' },
-        { what: 'disk writes of the server, 2 nodes', ours: rate('server').disk, aim: '<= 0.2 kB/s', others: 'K3s 6-11 kB/s (users)' },
       ],
     }
   } finally {

@@ -3,7 +3,8 @@
  * its Lease in kube-node-lease. Runs on every server with a hub, not only on the leader: the leader judges by the Leases.
  *
  * A renewal says when the node was last heard, and there is none without news from it: a link that hangs on a dead line must
- * not keep a node alive. Coalesced: at most one write a node each {@link LeaseBeat.renewMs}, whatever the link reports.
+ * not keep a node alive. Coalesced: at most one write a node each {@link LeaseBeat.renewMs}, whatever the link reports, and all nodes'
+ * at the same moment: the store has them on disk with one sync, and pages that several share are written once.
  */
 import type { Lease, Node } from '../../api/gen/types.ts'
 import { KINDS } from '../../api/kinds.ts'
@@ -27,8 +28,13 @@ export interface LeaseBeat {
 export function sharedBeat(graceMs: number = GRACE_MS): LeaseBeat {
   return { renewMs: (graceMs * 3) / 8, holdsSeconds: Math.ceil(graceMs / 1000) }
 }
-/** One server judges by its own links, the Lease only tells people: each renewal is an fsync on its disk, so they are rare. */
-export const ALONE_BEAT: LeaseBeat = { renewMs: 300_000, holdsSeconds: 900 }
+/**
+ * One server judges by its own links, the Lease only tells people: renewals are rare. Each writes some 4 kB of index and a kilobyte of text a node, so
+ * that twenty nodes renewed each five minutes would be more than all else a server at rest writes.
+ */
+export const ALONE_BEAT: LeaseBeat = { renewMs: 900_000, holdsSeconds: 2_700 }
+/** Renewals under way at once. */
+const WORKERS = 64
 
 /** @param links those this server holds */
 export function createLeaseRenewer({ client, caches, clock }: ControllerContext, links: NodeLinks, beat: LeaseBeat = sharedBeat()): Controller {
@@ -59,7 +65,7 @@ export function createLeaseRenewer({ client, caches, clock }: ControllerContext,
     const node = nodes.get(name)
     const heardAt = linked.heardAt(name)
     if (heardAt === undefined || !node || heardAt === renewedFor.get(name)) return
-    const dueMs = (renewedAt.get(name) ?? -Infinity) + beat.renewMs - clock.monotonic()
+    const dueMs = nextBeat(renewedAt.get(name), beat.renewMs) - clock.monotonic()
     if (dueMs > 0) return { requeueAfterMs: dueMs }
     const spec = { holderIdentity: name, leaseDurationSeconds: beat.holdsSeconds, renewTime: microTime(clock.now() - (clock.monotonic() - heardAt)) }
     try {
@@ -73,5 +79,10 @@ export function createLeaseRenewer({ client, caches, clock }: ControllerContext,
     renewedFor.set(name, heardAt)
   }
 
-  return createController({ name: 'node-lease', clock, sources: [source], caches: [nodes], reconcile })
+  return createController({ name: 'node-lease', clock, sources: [source], caches: [nodes], reconcile, workers: WORKERS })
+}
+
+/** When a node is next due that was last renewed then, monotonic ms: the moments are the same for all, a multiple of `renewMs`. */
+function nextBeat(renewedAt: number | undefined, renewMs: number): number {
+  return renewedAt === undefined ? -Infinity : (Math.floor(renewedAt / renewMs) + 1) * renewMs
 }
