@@ -164,7 +164,7 @@ describe('etcd', { skip: noEtcd }, () => {
     await using store = await openEtcdStore({ address: etcd.address() })
     const first = await store.put('/a', '1', 0)
     const seen = follow(store, 0)
-    etcd.freeze()
+    await etcd.freeze()
     try {
       let done = false
       const slow = store.put('/b', '2', 0).finally(() => (done = true))

@@ -4,7 +4,7 @@
  */
 import { spawn, spawnSync, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { createServer, type AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -126,8 +126,11 @@ export class Etcd {
   }
 
   /** Freezes it, as a disk or a machine that hangs does; {@link thaw} ends that. */
-  freeze(): void {
+  async freeze(): Promise<void> {
     this.#child?.kill('SIGSTOP')
+    // Its threads stop one after the other; until the last has, a call may still be answered.
+    const states = (): string[] => readdirSync(`/proc/${this.pid}/task`).map((t) => /^State:\t(.)/m.exec(readFileSync(`/proc/${this.pid}/task/${t}/status`, 'utf8'))?.[1] ?? '')
+    await until('all its threads stand still', () => states().every((s) => s === 'T'))
   }
 
   thaw(): void {

@@ -1,14 +1,17 @@
 /**
  * The server as a process of its own, with thousands of TLS connections whose watches drop and resume while objects change: each
- * watcher sees every change once and in order, and the process is as large after the last round as after the first.
+ * watcher sees every change once and in order, the process is as large after the last round as after the first, and at rest as it was before them.
  * `SKERRY_SOAK` is the number of rounds; `SKERRY_SOAK_WATCHES` how many watches (default 2000, 200 for fewer than 10 rounds).
  */
 import assert from 'node:assert/strict'
+import { rmSync } from 'node:fs'
 import { request, type Agent } from 'node:https'
+import { join } from 'node:path'
 import { test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { ROOT } from '../kit/process.ts'
 import { until } from '../kit/until.ts'
-import { startServerProcess, type ServerProcess } from '../bench/server-process.ts'
+import { bundleInto, startServerProcess, type ServerProcess } from '../bench/server-process.ts'
 
 const ROUNDS = Math.max(1, Number(process.env['SKERRY_SOAK'] ?? 0) || 2)
 const WATCHES = Number(process.env['SKERRY_SOAK_WATCHES'] ?? (ROUNDS < 10 ? 200 : 2_000))
@@ -16,6 +19,9 @@ const CHANGES = 30
 const PORT = 17_443
 /** The engine gives memory back late, MB: what a leak of a few hundred bytes a watch and round would exceed. */
 const MARGIN_MB = 40
+/** At rest it may be this much larger than before the first round, MB. */
+const REST_MB = 10
+const BUNDLE = 'dist/soak'
 const PATH = '/api/v1/namespaces/default/configmaps'
 
 interface Event {
@@ -112,7 +118,7 @@ async function round(server: ServerProcess, watchers: Agent, writer: Agent, n: n
 }
 
 test(`${WATCHES} TLS watches of a server process drop and resume for ${ROUNDS} rounds; its memory returns`, async () => {
-  const server = await startServerProcess(PORT, undefined)
+  const server = await startServerProcess(PORT, bundleInto(BUNDLE))
   try {
     const watchers = server.agent(Infinity)
     const writer = server.agent(1)
@@ -131,7 +137,10 @@ test(`${WATCHES} TLS watches of a server process drop and resume for ${ROUNDS} r
     assert.ok((sizes.at(-1) as number) <= settled + MARGIN_MB, `it grew from ${settled} to ${sizes.at(-1)} MB`)
     watchers.destroy()
     writer.destroy()
+    const back = await until(`memory is where it was, ${Math.round(idle)} MB`, () => server.rssMb() <= idle + REST_MB && server.rssMb(), 180_000)
+    console.log(`server: ${Math.round(back)} MB at rest`)
   } finally {
     await server.stop()
+    rmSync(join(ROOT, BUNDLE), { recursive: true, force: true })
   }
 })

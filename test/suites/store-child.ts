@@ -8,7 +8,17 @@ import { setLogSink } from '../../src/base/log.ts'
 import { openSqliteStore } from '../../src/store/mod.ts'
 
 const [path = '', mode = ''] = process.argv.slice(2)
-const say = (text: string): void => void writeSync(1, text + '\n')
+/** Says a line at once; waits when the reader is behind. */
+function say(text: string): void {
+  for (let rest = Buffer.from(`${text}\n`); rest.length > 0; ) {
+    try {
+      rest = rest.subarray(writeSync(1, rest))
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'EAGAIN') throw error
+      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 1)
+    }
+  }
+}
 setLogSink(() => {})
 const store = await openSqliteStore({ path })
 
