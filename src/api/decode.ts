@@ -17,6 +17,8 @@ export interface DecodeOptions {
   readonly validation?: FieldValidation
   /** The JSON text of the body, for finding duplicate fields; without it none are reported. */
   readonly text?: string | undefined
+  /** What strict reading of the body found already, told with the rest. */
+  readonly found?: readonly string[]
   /** Another type than the resource's own: the body of a subresource (`Scale`). */
   readonly schema?: string
 }
@@ -32,7 +34,7 @@ export function decode(def: ResourceDef, object: KubeObject, options: DecodeOpti
   const schema = custom ? custom.schema : schemaOf(type)
   const result = walk(schema, object, { dialect: custom ? 'custom' : 'built-in' })
   const duplicates = validation === 'Ignore' || options.text === undefined ? [] : duplicateFields(options.text)
-  const texts = validation === 'Ignore' ? [] : strictTexts(result.unknown, duplicates)
+  const texts = validation === 'Ignore' ? [] : [...(options.found ?? []), ...strictTexts(result.unknown, duplicates)]
   if (!custom) {
     const error = decodeError(result, def.kind, def.version)
     if (error) throw error

@@ -16,9 +16,10 @@ const MAX_WARNINGS = 50
  * A sent body (changed in place) as an object of the call's kind: types checked, defaults filled in, unknown fields removed
  * and told as `fieldValidation` says. Empty lists and maps of metadata are as good as absent, as they are in Kubernetes.
  * @param text the JSON as sent, for duplicate fields; undefined after a patch
+ * @param found what strict reading found before
  * @throws ApiError 400 for another kind, group or shape, wrong types, or (Strict) unknown fields; 422 by a CRD's schema
  */
-export function decodeObject(call: Call, sent: unknown, text?: string): Obj {
+export function decodeObject(call: Call, sent: unknown, text?: string, found: readonly string[] = []): Obj {
   const { def } = call
   const apiVersion = apiVersionOf(def)
   if (typeof sent !== 'object' || sent === null || Array.isArray(sent)) {
@@ -37,7 +38,7 @@ export function decodeObject(call: Call, sent: unknown, text?: string): Obj {
   object.metadata ??= {}
   const mode = call.query.get('fieldValidation') || 'Warn'
   if (mode !== 'Ignore' && mode !== 'Warn' && mode !== 'Strict') throw badRequest(`fieldValidation: Unsupported value: "${mode}": supported values: "Ignore", "Strict", "Warn"`)
-  warn(call, decode(def, object, { validation: mode, text }))
+  warn(call, decode(def, object, { validation: mode, text, found }))
   for (const field of ['labels', 'annotations', 'ownerReferences', 'finalizers'] as const) {
     const value = object.metadata[field]
     if (value !== undefined && value !== null && Object.keys(value).length === 0) delete object.metadata[field]

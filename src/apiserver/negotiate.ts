@@ -6,6 +6,8 @@ export type Shape = 'object' | 'table' | 'meta' | 'aggregated'
 export interface Accepted {
   readonly shape: Shape
   readonly yaml: boolean
+  /** For metadata only: of one object or of a list, as the caller named it. */
+  readonly partial?: 'one' | 'list'
 }
 
 const PROTOBUF = 'application/vnd.kubernetes.protobuf'
@@ -15,18 +17,22 @@ const ANY: Accepted = { shape: 'object', yaml: false }
 const known = new Map<string, Accepted>()
 const KNOWN_MAX = 100
 
-/** @throws ApiError 406 when none of the types asked for can be made */
-export function negotiate(accept: string | undefined): Accepted {
+/**
+ * @param tables whether the resource can be shown as a Table: reviews cannot
+ * @throws ApiError 406 when none of the types asked for can be made
+ */
+export function negotiate(accept: string | undefined, tables = true): Accepted {
   if (accept === undefined || accept === '' || accept === '*/*') return ANY
+  if (!tables) return negotiated(accept, false)
   let found = known.get(accept)
   if (found) return found
-  found = negotiated(accept)
+  found = negotiated(accept, true)
   if (known.size >= KNOWN_MAX) known.clear()
   known.set(accept, found)
   return found
 }
 
-function negotiated(accept: string): Accepted {
+function negotiated(accept: string, tables: boolean): Accepted {
   const options = accept
     .split(',')
     .map((text, order) => {
@@ -43,12 +49,17 @@ function negotiated(accept: string): Accepted {
     const as = params.get('as')
     if (as === undefined) return { shape: 'object', yaml }
     const v = params.get('v')
-    if (as === 'Table' && v === 'v1') return { shape: 'table', yaml }
-    if ((as === 'PartialObjectMetadata' || as === 'PartialObjectMetadataList') && v === 'v1') return { shape: 'meta', yaml }
+    if (as === 'Table' && v === 'v1' && tables) return { shape: 'table', yaml }
+    if (as === 'PartialObjectMetadata' && v === 'v1') return { shape: 'meta', yaml, partial: 'one' }
+    if (as === 'PartialObjectMetadataList' && v === 'v1') return { shape: 'meta', yaml, partial: 'list' }
     if (as === 'APIGroupDiscoveryList' && (v === 'v2' || v === 'v2beta1')) return { shape: 'aggregated', yaml }
   }
   // Clients of Kubernetes that speak protobuf decode what the answer says it is: JSON, which is all there is.
   if (options.some(({ type, params, q }) => type === PROTOBUF && q > 0 && !params.has('as'))) return ANY
-  const message = 'only the following media types are accepted: application/json, application/yaml, application/vnd.kubernetes.protobuf'
-  throw new ApiError({ kind: 'Status', apiVersion: 'v1', metadata: {}, status: 'Failure', message, reason: 'NotAcceptable', code: 406 })
+  throw notAcceptable('only the following media types are accepted: application/json, application/yaml, application/vnd.kubernetes.protobuf')
+}
+
+/** The 406 for an answer that cannot be made as it was asked for. */
+export function notAcceptable(message: string): ApiError {
+  return new ApiError({ kind: 'Status', apiVersion: 'v1', metadata: {}, status: 'Failure', message, reason: 'NotAcceptable', code: 406 })
 }

@@ -6,6 +6,7 @@ import { nodeName } from './authz/node.ts'
 import { readObject } from './body.ts'
 import { answer, type Call, type Core } from './core.ts'
 import { decodeObject } from './kind-rules.ts'
+import { negotiate } from './negotiate.ts'
 import type { Attributes } from './ports.ts'
 import { provide } from './provided.ts'
 import type { Obj } from './stored-text.ts'
@@ -30,6 +31,7 @@ export async function virtualCreate(core: Core, call: Call): Promise<ApiResponse
   const { def, info } = call
   if (def.kind === 'ComponentStatus') return await provide({ def, get: (name) => Promise.reject(notFound(def, name)), list: () => Promise.resolve([]) }, call, core.clock.now())
   if (info.verb !== 'create') throw methodNotAllowed(def, info.verb)
+  negotiate(call.headers.accept, false)
   const object = decodeObject(call, (await readObject(call)).sent)
   const done = (status: object): ApiResponse => answer(call, 201, JSON.stringify({ ...object, status }))
   switch (def.kind) {

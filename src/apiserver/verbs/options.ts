@@ -6,6 +6,7 @@ import { fieldForbidden, fieldInvalid, fieldRequired, fieldTooLong, badRequest, 
 import type { Call } from '../core.ts'
 import type { DeleteOptions } from '../deletion.ts'
 import { MAX_MANAGER } from '../managed-fields.ts'
+import { notAcceptable } from '../negotiate.ts'
 import { isTrue } from '../request-info.ts'
 
 const VALIDATION = ['Ignore', 'Warn', 'Strict', '']
@@ -69,8 +70,10 @@ function watchErrors(match: string, initial: string | null, query: URLSearchPara
   ]
 }
 
-/** @throws ApiError 400 for rows that cannot be made */
-export function checkTable({ accepted, query }: Pick<Call, 'accepted' | 'query'>): void {
+/** @throws ApiError 400 for rows that cannot be made, 406 for metadata of one where there is a list, or of a list where there is one */
+export function checkTable({ accepted, query, info, def }: Pick<Call, 'accepted' | 'query' | 'info' | 'def'>): void {
+  if (accepted.partial === 'one' && info.verb === 'list') throw notAcceptable(`you requested PartialObjectMetadata, but the requested object is a list (${goType(def, 'List')})`)
+  if (accepted.partial === 'list' && info.verb === 'get') throw notAcceptable(`you requested PartialObjectMetadataList, but the requested object is not a list (${goType(def)})`)
   if (accepted.shape !== 'table') return
   const asked = query.get('includeObject') ?? ''
   if (!['', 'None', 'Metadata', 'Object'].includes(asked)) throw badRequest(`unrecognized includeObject value: ${JSON.stringify(asked)}`)
@@ -87,6 +90,11 @@ export function wholeNumber(text: string | null): number | undefined {
 export function flag(query: URLSearchParams, name: string): boolean | undefined {
   const text = query.get(name)
   return text === null || text === '' ? undefined : isTrue(text)
+}
+
+/** What Kubernetes calls it in Go: the group's package and the type. */
+function goType({ custom, group, kind }: Call['def'], suffix = ''): string {
+  return custom ? `*unstructured.Unstructured${suffix}` : `*${group.split('.')[0] || 'core'}.${kind}${suffix}`
 }
 
 function managerErrors(manager: string): FieldError[] {

@@ -275,4 +275,14 @@ test('an Accept that cannot be met is refused; clients that ask for protobuf alo
     ['application/json;as=Table;v=v9;g=meta.k8s.io, */*', 'ConfigMapList'],
     ['text/html;q=1, application/json;q=0.5', 'ConfigMapList'],
   ] as const) assert.equal((await get(accept)).body.kind, kind, accept)
+  const partial = (kind: string): string => `application/json;as=${kind};v=v1;g=meta.k8s.io`
+  const list = await get(partial('PartialObjectMetadata'))
+  assert.deepEqual([list.status, list.body.message], [406, 'you requested PartialObjectMetadata, but the requested object is a list (*core.ConfigMapList)'])
+  const one = await h.call<Any>('GET', '/api/v1/nodes/n', undefined, { headers: { accept: partial('PartialObjectMetadataList') } })
+  assert.deepEqual([one.status, one.body.message], [406, 'you requested PartialObjectMetadataList, but the requested object is not a list (*core.Node)'])
+  // A review has no rows.
+  const ask = (accept: string): Promise<Answer<Any>> =>
+    h.call<Any>('POST', '/apis/authorization.k8s.io/v1/selfsubjectaccessreviews', { spec: { nonResourceAttributes: { verb: 'get', path: '/' } } }, { headers: { accept } })
+  assert.equal((await ask(table)).status, 406)
+  assert.equal((await ask(`${table},application/json`)).body.kind, 'SelfSubjectAccessReview')
 })

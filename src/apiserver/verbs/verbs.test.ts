@@ -33,6 +33,26 @@ test('an update needs the newest resourceVersion when it names one, and one that
   assert.equal(blind.body.metadata.uid, made.metadata.uid)
 })
 
+test('the same object with its keys in another order is no change', async () => {
+  await using h = await startHarness()
+  const made = (await h.call<Obj & { data: object }>('POST', CM, cm('a', { a: '1', b: '2' }, { x: '1', y: '2' }))).body
+  const turned = JSON.parse(JSON.stringify(made), (_, value: unknown) => (value && typeof value === 'object' && !Array.isArray(value) ? Object.fromEntries(Object.entries(value).reverse()) : value)) as typeof made
+  assert.notEqual(JSON.stringify(turned.data), JSON.stringify(made.data))
+  const put = await h.call('PUT', `${CM}/a`, turned)
+  const merged = await h.call('PATCH', `${CM}/a`, { metadata: { creationTimestamp: null } }, { headers: { 'content-type': 'application/merge-patch+json' } })
+  for (const { status, body } of [put, merged]) assert.deepEqual([status, body], [200, made])
+  // A swap of the values is as long, and a change.
+  const swapped = await h.call('PUT', `${CM}/a`, { ...made, data: { a: '2', b: '1' } })
+  assert.notEqual(swapped.body.metadata.resourceVersion, made.metadata.resourceVersion)
+})
+
+test('a strict create in YAML is told its doubled keys and its unknown fields at once', async () => {
+  await using h = await startHarness()
+  const body = 'apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\ndata:\n  a: b\n  a: c\nfoo: 1\n'
+  const refused = await h.call<{ message: string }>('POST', `${CM}?fieldValidation=Strict`, body, { headers: { 'content-type': 'application/yaml' } })
+  assert.deepEqual([refused.status, refused.body.message], [400, 'ConfigMap in version "v1" cannot be handled as a ConfigMap: strict decoding error: yaml: unmarshal errors:\n  line 6: key "a" already set in map, unknown field "foo"'])
+})
+
 test('merge, JSON and strategic patches change what they say', async () => {
   await using h = await startHarness()
   await h.call('POST', CM, cm('a', { x: '1', y: '2' }))

@@ -6,6 +6,7 @@
 import type { ApiResponse } from '../../api/contract.ts'
 import type { ManagedFieldsEntry } from '../../api/meta.ts'
 import { alreadyExists, ApiError, badRequest, conflict, fieldInvalid, invalid, notFound } from '../../api/status.ts'
+import { equal } from '../../api/patch/json-patch.ts'
 import { hasCode } from '../../base/errors.ts'
 import { cloneJson } from '../../base/json.ts'
 import type { ResourceDef } from '../../api/kinds.ts'
@@ -65,12 +66,10 @@ export async function create(core: Core, call: Call): Promise<ApiResponse> {
 /** The body of a write as an object of the call's kind. */
 async function sentObject(call: Call): Promise<Obj> {
   const { sent, text } = await readObject(call)
-  const { def, query, warnings } = call
+  const { query, warnings } = call
   if (mediaType(call.headers).endsWith('yaml') && query.get('fieldValidation') !== 'Ignore') {
     const doubled = await duplicateKeys(bodyText(call.body))
-    if (doubled !== undefined && query.get('fieldValidation') === 'Strict') {
-      throw badRequest(`${def.kind} in version "${def.version}" cannot be handled as a ${def.kind}: strict decoding error: ${doubled}`)
-    }
+    if (doubled !== undefined && query.get('fieldValidation') === 'Strict') return decodeObject(call, sent, text, [doubled])
     if (doubled !== undefined) warnings.push(doubled)
   }
   return decodeObject(call, sent, text)
@@ -185,7 +184,7 @@ export async function changeObject(core: Core, call: Call, change: Change, optio
       options.applied ? (sent.metadata.managedFields ?? []) : options.whole ? (old.metadata.managedFields ?? []) : managedAfterWrite(core, call, old, next, now)
     const next = await nextState(core, call, old, sent, options.whole ?? false, ownersOf)
     const { text, shown } = await boundedTexts(core, call, next)
-    if (text === current.text) return seen
+    if (text === current.text || isReordered(text, current.text)) return seen
     if (isDryRun(query)) return { text: shown, revision: current.revision }
     const event = { core, call, verb: 'update' as const, object: next, old }
     try {
@@ -203,6 +202,11 @@ export async function changeObject(core: Core, call: Call, change: Change, optio
       if (attempt >= WRITE_TRIES) throw conflict(def, name)
     }
   }
+}
+
+/** Whether two texts say the same in another order of keys: what other clients send is no change either. Neither text has spaces. */
+function isReordered(a: string, b: string): boolean {
+  return a.length === b.length && equal(JSON.parse(a), JSON.parse(b))
 }
 
 /** The state to store: server-owned fields from the old one, the part that the door (subresource) owns from the new one. */
