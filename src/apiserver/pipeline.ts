@@ -151,7 +151,12 @@ export function failure(error: unknown, request: Pick<ApiRequest, 'method' | 'pa
   const status = toStatus(error)
   const code = status.code ?? 500
   // A failure without a reason is the caller's, and only has this code because Kubernetes answers it so.
-  if (code >= 500 && code !== 504 && status.reason !== undefined && !isAbort(error)) log.error('request failed', { method: request.method, path: request.path, code, error: messageOf(error), stack: error instanceof Error ? error.stack : undefined })
+  if (code >= 500 && code !== 504 && status.reason !== undefined && !isAbort(error)) {
+    const told = { method: request.method, path: request.path, code, error: messageOf(error) }
+    // What is away (a node that is cut off, a full disk) is a state of the world: only what nobody thought of shows its stack.
+    if (code === 500) log.error('request failed', { ...told, stack: error instanceof Error ? error.stack : undefined })
+    else log.warn('request refused', told)
+  }
   const retry = status.details?.retryAfterSeconds
   return {
     status: code,
