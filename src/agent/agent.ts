@@ -23,6 +23,7 @@ import { Cgroups } from './node/cgroups.ts'
 import { refusedUnder } from './node/eviction.ts'
 import { Evictor } from './node/evictor.ts'
 import { readAbilities, readFacts } from './node/facts.ts'
+import { KnownImages } from './node/known-images.ts'
 import { kubeletSettings } from './node/kubelet-settings.ts'
 import { watchMemory } from './node/memory-watch.ts'
 import { NodeObject } from './node/node.ts'
@@ -160,8 +161,9 @@ export function createAgent(options: AgentOptions): Agent {
     if (!answered) await runtimeVersion().catch(() => undefined) // Away: asked again with the next look.
     const pressure = signals ? evictor.observe(signals) : seen.pressure
     relieve()
-    return { ...seen, pressure, capacity: { ...seen.capacity, ...offered }, allocatable: { ...seen.allocatable, ...offered } }
+    return { ...seen, pressure, images: await known.look(), features, capacity: { ...seen.capacity, ...offered }, allocatable: { ...seen.allocatable, ...offered } }
   }
+  const known = new KnownImages(runtime, clock)
   const node = new NodeObject({
     name: nodeName,
     client,
@@ -187,7 +189,7 @@ export function createAgent(options: AgentOptions): Agent {
     onChange: (kind, namespace, name) => manager?.objectChanged(kind, namespace, name),
   })
   const abilities = { ...readAbilities(), unsafeSysctls: options.unsafeSysctls ?? [] }
-  const images = new Images({ runtime, clock, parallel: settings.parallelPulls, online: options.online ?? (() => true) })
+  const images = new Images({ runtime, clock, parallel: settings.parallelPulls, online: options.online ?? (() => true), onPulled: () => known.changed() })
   const addedEnv = (): Record<string, string> => {
     const api = options.localApi?.()
     return {
@@ -255,6 +257,7 @@ export function createAgent(options: AgentOptions): Agent {
           policy: settings.images,
           // What ended pods named nobody needs.
           named: () => [...pods.list(), ...(fromFiles?.list() ?? [])].filter((p) => !isTerminal(statuses.now(p))).flatMap((p) => [...containersOf(p).map((c) => c.spec.image ?? ''), ...(p.spec?.volumes ?? []).map((v) => v.image?.reference ?? '')]),
+          onRemoved: () => known.changed(),
           pinned: () => [PAUSE_IMAGE, ...(options.pinnedImages?.() ?? [])],
           say: (reason, message) => sayOfNode(reason, message),
         })

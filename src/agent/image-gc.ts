@@ -81,6 +81,7 @@ export interface ImageCollectorOptions {
   readonly pinned: () => readonly string[]
   readonly policy?: ImagePolicy
   readonly say: (reason: string, message: string) => void
+  readonly onRemoved?: () => void
   /** @default the file system of `directory` */
   readonly disk?: () => Promise<Disk>
 }
@@ -116,6 +117,7 @@ export class ImageCollector {
     for (const image of remove) {
       try {
         await runtime.images.remove(image.id)
+        this.#o.onRemoved?.()
         log.info('unused image removed', { image: image.tags[0] ?? image.id, bytes: image.sizeBytes })
       } catch (error) {
         log.warn('unused image not removed', { image: image.tags[0] ?? image.id, why: messageOf(error) })

@@ -37,6 +37,8 @@ export interface ImagesOptions {
   readonly clock: Clock
   readonly parallel: number
   readonly online: () => boolean
+  /** An image has come. */
+  readonly onPulled?: () => void
 }
 
 export interface ImageRequest {
@@ -121,6 +123,7 @@ export class Images {
       const cut = AbortSignal.any([signal, limit.signal])
       const id = await this.#together(image, auth, cut)
       const info = await runtime.images.find(image)
+      this.#options.onPulled?.()
       const took = (ms: number): string => `${(ms / 1000).toFixed(3).replace(/\.?0+$/, '')}s`
       const end = clock.monotonic()
       say('Normal', 'Pulled', `Successfully pulled image "${image}" in ${took(end - began)} (${took(end - waited)} including waiting). Image size: ${info?.sizeBytes ?? 0} bytes.`)

@@ -2,8 +2,9 @@
  * What the agent needs from outside, as ports: network, mounts, sealing, and the facts of the machine. The
  * composition root gives real ones; tests give small fakes. Areas beside the agent satisfy these by shape.
  */
+import type { ContainerImage } from '../api/gen/types.ts'
 import type { CacheSet, Client, EventRecorder } from '../client/mod.ts'
-import type { MountSpec, Runtime } from '../cri/mod.ts'
+import type { MountSpec, Runtime, RuntimeFeatures } from '../cri/mod.ts'
 import type { Clock } from '../base/clock.ts'
 import type { Signals } from './node/eviction.ts'
 import type { KubeletSettings } from './node/kubelet-settings.ts'
@@ -31,6 +32,8 @@ export interface NodeNetwork {
 export interface Mounter {
   /** Mounts a tmpfs of at most `sizeBytes` (0: half of memory) unless one is there. */
   tmpfs(path: string, sizeBytes: number): Promise<void>
+  /** Mounts files made of pages of that size, unless something is mounted there. */
+  hugePages(path: string, pageBytes: number): Promise<void>
   /** Mounts something read-only, without devices or programs, unless a mount is there. */
   readOnly(path: string, what: MountSpec): Promise<void>
   /** Unmounts everything at or under `path`; nothing mounted is fine. */
@@ -55,6 +58,10 @@ export interface NodeFacts {
   readonly signals?: Signals
   /** The file system of the data directory takes no writes: mounted so, or turned so by the kernel after an error. @default false */
   readonly diskReadOnly?: boolean
+  /** As the status lists them. @default none are listed */
+  readonly images?: readonly ContainerImage[]
+  /** What the runtime says that it can do. */
+  readonly features?: RuntimeFeatures | undefined
 }
 
 export interface AgentOptions {

@@ -196,7 +196,7 @@ export async function testNode(images: Readonly<Record<string, FakeImage>> = { a
     agent: undefined as unknown as Agent,
     start() {
       over = new AbortController()
-      const mounter = { tmpfs: async () => {}, readOnly: async () => {}, unmountUnder: async () => {} }
+      const mounter = { tmpfs: async () => {}, hugePages: async () => {}, readOnly: async () => {}, unmountUnder: async () => {} }
       const network = { configure: async () => {}, setHostPorts: async (ports: readonly HostPort[]) => void hostPorts.push([...ports]) }
       node.agent = createAgent({
         nodeName: 'n1', client: api.client, caches: api.caches, runtime, dirs, clock, events, network, mounter, facts: async () => FACTS, ...extra,

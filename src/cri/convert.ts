@@ -79,7 +79,8 @@ export function toContainerConfig(c: ContainerConfig, sandbox: SandboxConfig): o
 
 /** CRI's LinuxContainerResources; what is 0 is left out, which is no limit for a new container and no change for one that runs. */
 export function toResources(r: LinuxResources): object {
-  return { cpuPeriod: r.cpuPeriodUs, cpuQuota: r.cpuQuotaUs, cpuShares: r.cpuShares, memoryLimitInBytes: r.memoryLimitBytes, oomScoreAdj: r.oomScoreAdj }
+  const hugepageLimits = (r.hugePages ?? []).map(({ pageSize, bytes }) => ({ pageSize, limit: bytes }))
+  return { cpuPeriod: r.cpuPeriodUs, cpuQuota: r.cpuQuotaUs, cpuShares: r.cpuShares, memoryLimitInBytes: r.memoryLimitBytes, oomScoreAdj: r.oomScoreAdj, hugepageLimits }
 }
 
 /** What a container may not see or change of /proc and /sys unless it says otherwise; Kubernetes' defaults. */

@@ -97,6 +97,8 @@ export interface LinuxResources {
   readonly cpuPeriodUs: number
   readonly memoryLimitBytes: number
   readonly oomScoreAdj: number
+  /** Most that may be used of pages of a size, e.g. `2MB`; of others there is no limit. Only when a container is made. @default none */
+  readonly hugePages?: readonly { readonly pageSize: string; readonly bytes: number }[]
 }
 
 export type SandboxState = 'ready' | 'not-ready'

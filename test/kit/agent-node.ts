@@ -68,7 +68,7 @@ export class AgentNode implements AsyncDisposable {
       dirs: { data: join(root, 'data'), run: join(root, 'run') },
       clock,
       network: { configure: async () => {}, setHostPorts: async () => {} },
-      mounter: { tmpfs: async () => {}, readOnly: async () => {}, unmountUnder: async () => {} },
+      mounter: { tmpfs: async () => {}, hugePages: async () => {}, readOnly: async () => {}, unmountUnder: async () => {} },
       online: () => !state.away,
       devices: (options.devices ?? []).map(parseDeviceRule),
       ...(options.labels === undefined ? {} : { nodeLabels: options.labels }),

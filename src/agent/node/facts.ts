@@ -1,10 +1,10 @@
 /** What this machine is: capacity, addresses, pressures and names, from /proc, the file system and the network interfaces. */
 import { readFileSync } from 'node:fs'
-import { open, readFile, statfs } from 'node:fs/promises'
+import { open, readdir, readFile, statfs } from 'node:fs/promises'
 import { arch, availableParallelism, freemem, networkInterfaces, release, totalmem } from 'node:os'
 import { join } from 'node:path'
 import type { NodeFacts } from '../ports.ts'
-import { amount } from '../pods/quantities.ts'
+import { amount, HUGE_PAGES } from '../pods/quantities.ts'
 import { SEAL_NOTE } from '../seal/sealing.ts'
 import { valueOf, type Signal, type Signals, type Threshold } from './eviction.ts'
 
@@ -34,7 +34,7 @@ export function machineArch(): string {
 /** Reads the machine once; takes a few milliseconds. What cannot be read is left empty. */
 export async function readFacts(options: FactsOptions): Promise<NodeFacts> {
   const text = (path: string): Promise<string> => readFile(path, 'utf8').then((s) => s.trim(), () => '')
-  const [machineID, systemUUID, bootID, os, disk, diskReadOnly, signals] = await Promise.all([
+  const [machineID, systemUUID, bootID, os, disk, diskReadOnly, signals, huge] = await Promise.all([
     text('/etc/machine-id'),
     text('/sys/class/dmi/id/product_uuid'),
     text('/proc/sys/kernel/random/boot_id'),
@@ -42,20 +42,22 @@ export async function readFacts(options: FactsOptions): Promise<NodeFacts> {
     statfs(options.dataDir).catch(() => undefined),
     isReadOnly(join(options.dataDir, SEAL_NOTE)),
     readSignals(options.dataDir, options.imageDir ?? options.dataDir),
+    readHugePages(),
   ])
   const cpus = availableParallelism()
   const memory = totalmem()
   const diskBytes = disk ? disk.blocks * disk.bsize : 0
-  const capacity = { cpu: String(cpus), memory: `${Math.floor(memory / 1024)}Ki`, pods: String(options.maxPods), 'ephemeral-storage': `${Math.floor(diskBytes / 1024)}Ki` }
+  const capacity = { cpu: String(cpus), memory: `${Math.floor(memory / 1024)}Ki`, pods: String(options.maxPods), 'ephemeral-storage': `${Math.floor(diskBytes / 1024)}Ki`, ...huge }
   const kept = (signal: Signal, capacity: number): number => {
     const hard = options.thresholds?.find((t) => t.signal === signal && t.graceMs === undefined)
     return hard ? valueOf(hard.limit, capacity) : 0
   }
+  const hugeBytes = Object.values(huge).reduce((sum, bytes) => sum + amount(bytes), 0)
   const cpuLeft = cpus - amount(options.reserved.cpu)
   const allocatable = {
     ...capacity,
     cpu: Number.isInteger(cpuLeft) ? String(cpuLeft) : `${Math.round(cpuLeft * 1000)}m`,
-    memory: `${Math.max(0, Math.floor((memory - amount(options.reserved.memory) - kept('memory.available', memory)) / 1024))}Ki`,
+    memory: `${Math.max(0, Math.floor((memory - hugeBytes - amount(options.reserved.memory) - kept('memory.available', memory)) / 1024))}Ki`,
     'ephemeral-storage': String(Math.max(0, diskBytes - kept('nodefs.available', diskBytes))),
   }
   return {
@@ -78,6 +80,24 @@ export async function readFacts(options: FactsOptions): Promise<NodeFacts> {
     signals,
     diskReadOnly,
   }
+}
+
+/** Memory set aside as pages of each size that the kernel knows, named and written as a kubelet does: `hugepages-2Mi: 0`. */
+async function readHugePages(root = '/sys/kernel/mm/hugepages'): Promise<Record<string, string>> {
+  const found: Record<string, string> = {}
+  for (const name of (await readdir(root).catch(() => [])).sort()) {
+    const kib = Number(/^hugepages-(\d+)kB$/.exec(name)?.[1] ?? NaN)
+    const pages = Number(await readFile(join(root, name, 'nr_hugepages'), 'utf8').catch(() => NaN))
+    if (Number.isNaN(kib + pages)) continue
+    found[HUGE_PAGES + binary(kib)] = pages === 0 ? '0' : binary(pages * kib)
+  }
+  return found
+}
+
+/** KiB with the largest unit that leaves a whole number. */
+function binary(kib: number): string {
+  const power = kib % 1_048_576 === 0 ? 2 : kib % 1024 === 0 ? 1 : 0
+  return `${kib / 1024 ** power}${['Ki', 'Mi', 'Gi'][power]}`
 }
 
 /** What is left of memory, disks and process ids; takes a few milliseconds. */

@@ -7,9 +7,10 @@ import { join } from 'node:path'
 import test from 'node:test'
 import type { Node, Pod } from '../../api/gen/types.ts'
 import { setLogSink } from '../../base/log.ts'
-import { testNode } from '../testing.ts'
+import { testNode, testPod } from '../testing.ts'
 import { Cgroups } from './cgroups.ts'
 import { readFacts } from './facts.ts'
+import { listed } from './known-images.ts'
 import { clockOff } from './node.ts'
 
 setLogSink(() => {})
@@ -19,6 +20,7 @@ test('facts of this machine have capacity, addresses and a Kubernetes architectu
   assert.match(facts.capacity['memory'] ?? '', /^\d+Ki$/)
   assert.match(facts.allocatable['cpu'] ?? '', /^\d+m$/)
   assert.equal(facts.capacity['pods'], '20')
+  for (const [name, bytes] of Object.entries(facts.capacity)) if (name.startsWith('hugepages-')) assert.match(`${name} ${bytes}`, /^hugepages-[1-9]\d*[KMG]i (0|[1-9]\d*[KMG]i)$/)
   assert.ok(['amd64', 'arm64'].includes(facts.nodeInfo['architecture'] ?? ''))
   assert.deepEqual(facts.addresses.at(-1), { type: 'Hostname', address: 'n1' })
 })
@@ -41,6 +43,47 @@ test('a Node that somebody deleted registers again', async () => {
   n.api.remove('nodes', undefined, 'n1')
   await n.pass(11_000)
   await n.until('there again', () => n.api.objects.has('nodes//n1'))
+})
+
+test('a status that the API has lost is written again, one that others add to is not', async () => {
+  await using n = await testNode()
+  const writes = (): number => n.api.calls.filter((c) => c === 'patch nodes n1 status').length
+  const node = (): Node => n.api.objects.get('nodes//n1') as Node
+  await n.until('ready', () => node()?.status?.conditions?.some((c) => c.type === 'Ready' && c.status === 'True') === true)
+  const whole = node()
+  const before = writes()
+  n.api.put('nodes', { ...whole, status: { ...whole.status, capacity: { ...whole.status?.capacity, 'example.com/dongle': '2' }, conditions: [...(whole.status?.conditions ?? []), { type: 'Other', status: 'True' }] } } as Node)
+  for (let i = 0; i < 6; i++) await n.pass(11_000)
+  assert.equal(writes(), before)
+  n.api.put('nodes', { ...node(), status: { ...node().status, addresses: [{ type: 'InternalIP', address: '192.0.2.77' }] } } as Node)
+  for (let i = 0; i < 6; i++) await n.pass(11_000)
+  await n.until('written again', () => node().status?.addresses?.[0]?.address !== '192.0.2.77')
+  assert.equal(writes(), before + 1)
+})
+
+test('the status lists the largest images, read again when one was pulled', async () => {
+  await using n = await testNode()
+  const images = (): unknown => (n.api.objects.get('nodes//n1') as Node | undefined)?.status?.images
+  await n.until('registered', () => images() !== undefined)
+  for (let i = 0; i < 60; i++) n.runtime.addImage(`x.test/i${i}:1`, { sizeBytes: 2 ** 30 + i, present: i !== 59 })
+  n.api.put('pods', testPod('p', { containers: [{ name: 'c', image: 'x.test/i59:1' }] }))
+  await n.until('pulled', () => n.runtime.calls.some((c) => c.startsWith('images.pull')))
+  await n.pass(11_000)
+  await n.until('listed', () => (images() as unknown[]).length === 50)
+  assert.deepEqual((images() as unknown[])[0], { names: ['x.test/i59:1'], sizeBytes: 2 ** 30 + 59 })
+  assert.deepEqual(listed([{ id: 'a', tags: ['t:1', 't:2', 't:3'], digests: ['d@1', 'd@2', 'd@3'], sizeBytes: 1, user: '', pinned: false }]), [{ names: ['d@1', 'd@2', 'd@3', 't:1', 't:2'], sizeBytes: 1 }])
+})
+
+test('the status says what the runtime says it can do, and nothing of one that says nothing', async () => {
+  await using n = await testNode()
+  const status = (): Node['status'] => (n.api.objects.get('nodes//n1') as Node | undefined)?.status
+  await n.until('written', () => status()?.conditions !== undefined)
+  assert.deepEqual([status()?.features, status()?.runtimeHandlers], [undefined, undefined])
+  await n.stop()
+  n.runtime.features = { handlers: new Map([['', { userNamespaces: true, recursiveReadOnly: false }]]), strictGroups: true }
+  n.start()
+  await n.until('said', () => status()?.features !== undefined)
+  assert.deepEqual([status()?.features, status()?.runtimeHandlers], [{ supplementalGroupsPolicy: true }, [{ name: '', features: { recursiveReadOnlyMounts: false, userNamespaces: true } }]])
 })
 
 test('the cgroup tree is made on v1 and v2, with limits, and removed', async () => {

@@ -1,6 +1,6 @@
 /**
  * This machine as a Node object: registered with labels and taints, its status written when something changed and every
- * five minutes. No heartbeats: the server renews the node's Lease from the link itself. The podCIDR comes from the Node
+ * few hours. No heartbeats: the server renews the node's Lease from the link itself. The podCIDR comes from the Node
  * and is remembered with the cache, so the pod network is there on a boot without server.
  */
 import { isDeepStrictEqual } from 'node:util'
@@ -11,17 +11,23 @@ import { AppError, hasCode, isAbort, messageOf } from '../../base/errors.ts'
 import { logger } from '../../base/log.ts'
 import { waitAfter, type RetrySchedule } from '../../base/retry.ts'
 import type { Cache, Client, EventRecorder } from '../../client/mod.ts'
+import type { RuntimeFeatures } from '../../cri/mod.ts'
 import type { NodeFacts, NodeNetwork } from '../ports.ts'
 import { NODES } from '../refs.ts'
 import { machineArch } from './facts.ts'
 
 const log = logger('agent.node')
 const SCHEDULE: RetrySchedule = { firstMs: 250, factor: 2, maxMs: 15_000, jitter: 0.5 }
-/** The status is written this often even when nothing changed, ms: the link tells that the node lives, and this costs its line 12 kB a time. */
-const REFRESH_MS = 1_800_000
+/**
+ * The status is written this often even when nothing changed, ms: the link tells that the node lives. It costs the line 12 kB a time and the
+ * server's disk 25 kB; half-hourly, that was most of what a server with 20 nodes at rest wrote.
+ */
+const REFRESH_MS = 21_600_000
 const READ_ONLY = 'the file system of the data directory is read-only, as after an error of the disk: pods run on, nothing new can be kept; repair it and mount it again'
 /** A clock that is off by more is told, ms; certificates are made for a day of it, so this is early. */
 const CLOCK_OFF_MS = 300_000
+/** Looks in a row in which the API has another status than was written before it is written again: its news may be on their way. */
+const LOOKS_ADRIFT = 3
 /** How often the machine is looked at for pressure and addresses, ms. */
 const LOOK_MS = 10_000
 
@@ -54,6 +60,9 @@ export class NodeObject {
   #cidr: string | undefined
   #written: NodeStatus | undefined
   #writtenAt = -Infinity
+  /** What the API made of it, as far as it is this node's. */
+  #accepted: unknown
+  #adrift = 0
   #registered = false
   #clockTold = ''
   #registriesTold: string | undefined
@@ -158,7 +167,7 @@ export class NodeObject {
     const nodes = client.resource<Node>(NODES)
     if (!this.#registered) await this.#register()
     const status = this.#status()
-    const due = clock.monotonic() - this.#writtenAt >= REFRESH_MS
+    const due = clock.monotonic() - this.#writtenAt >= REFRESH_MS || this.#isAdrift()
     if (!due && isDeepStrictEqual(timeless(status), timeless(this.#written))) return
     const answer = await nodes.patch(name, undefined, { status }, 'strategic', { subresource: 'status' }).catch(async (error: unknown) => {
       if (!hasCode(error, 'not-found')) throw error
@@ -170,8 +179,18 @@ export class NodeObject {
     this.#tellClock()
     this.#tellRegistries()
     this.#written = status
+    this.#accepted = ownPart(answer.status, status)
+    this.#adrift = 0
     this.#writtenAt = clock.monotonic()
     if (!this.#cidr && answer.spec?.podCIDR) this.#wake()
+  }
+
+  /** Whether the API has lost what was written, as after a restore from a backup, or somebody else has changed it. */
+  #isAdrift(): boolean {
+    const there = this.#o.cache.get(this.#o.name)?.status
+    const differs = this.#written !== undefined && there !== undefined && !isDeepStrictEqual(ownPart(there, this.#written), this.#accepted)
+    this.#adrift = differs ? this.#adrift + 1 : 0
+    return this.#adrift >= LOOKS_ADRIFT
   }
 
   /** Creates the Node, or brings the labels and annotations that are ours up to date on the one that is there. */
@@ -209,6 +228,8 @@ export class NodeObject {
       allocatable: { ...facts.allocatable },
       addresses: facts.addresses.map((a) => ({ ...a })),
       nodeInfo: facts.nodeInfo as unknown as NonNullable<NodeStatus['nodeInfo']>,
+      ...(facts.images && { images: facts.images.map((i) => ({ ...i })) }),
+      ...runtimeStatus(facts.features),
       daemonEndpoints: { kubeletEndpoint: { Port: this.#o.port } },
       conditions: [
         this.#condition('MemoryPressure', facts.pressure.memory, ['KubeletHasInsufficientMemory', 'kubelet has insufficient memory available'], ['KubeletHasSufficientMemory', 'kubelet has sufficient memory available']),
@@ -264,12 +285,27 @@ export class NodeObject {
   }
 }
 
+/** What the runtime can do, as a Node has it; older ones say nothing, and neither does the Node. */
+function runtimeStatus(features: RuntimeFeatures | undefined): Pick<NodeStatus, 'features' | 'runtimeHandlers'> {
+  if (!features) return {}
+  const runtimeHandlers = [...features.handlers].map(([name, h]) => ({ name, features: { recursiveReadOnlyMounts: h.recursiveReadOnly, userNamespaces: h.userNamespaces } }))
+  return { features: { supplementalGroupsPolicy: features.strictGroups }, ...(runtimeHandlers.length > 0 && { runtimeHandlers }) }
+}
+
 /** What to say of a clock that is so far ahead of the server's (behind when negative); empty when it is right. */
 export function clockOff(aheadMs: number): string {
   const off = Math.abs(aheadMs)
   if (off <= CLOCK_OFF_MS) return ''
   const [amount, unit] = off >= 2 * 86_400_000 ? [86_400_000, 'days'] : off >= 2 * 3_600_000 ? [3_600_000, 'hours'] : [60_000, 'minutes']
   return `clock of this node is ${Math.round(off / amount)} ${unit} ${aheadMs > 0 ? 'ahead of' : 'behind'} the server's: set it, or let NTP do so (timedatectl set-ntp true); pods and link go on`
+}
+
+/** Of a status what this node writes: others add conditions and extended resources of their own. */
+function ownPart(status: NodeStatus = {}, written: NodeStatus): unknown {
+  const own: NodeStatus = Object.fromEntries(Object.keys(written).map((key) => [key, status[key as keyof NodeStatus]]))
+  const named = (all: NodeStatus['capacity'], names: NodeStatus['capacity']): unknown => Object.keys(names ?? {}).map((name) => all?.[name])
+  const conditions = written.conditions?.map((c) => status.conditions?.find((o) => o.type === c.type) ?? { type: c.type, status: '' })
+  return { ...(timeless({ ...own, conditions: conditions ?? [] }) as object), capacity: named(status.capacity, written.capacity), allocatable: named(status.allocatable, written.allocatable) }
 }
 
 /** The status without the times that change by themselves. */

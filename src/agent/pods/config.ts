@@ -3,13 +3,12 @@ import { chmod, mkdir, readFile, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Container as ContainerSpec, Pod } from '../../api/gen/types.ts'
 import { AppError } from '../../base/errors.ts'
-import { amount } from './quantities.ts'
 import type { ContainerConfig, Mount, Protocol, SandboxConfig, UserNamespace } from '../../cri/mod.ts'
 import type { Volumes } from '../volumes/volumes.ts'
 import { expand, type Environment } from './env.ts'
 import { hostnameOf, hostsFile, type Dns } from './dns.ts'
 import * as names from './names.ts'
-import { linuxResources } from './quantities.ts'
+import { amount, hugePages, linuxResources } from './quantities.ts'
 import { containerSecurity, sandboxSecurity } from './security.ts'
 
 export interface SandboxInput {
@@ -116,7 +115,7 @@ export async function containerConfig(input: ContainerInput): Promise<ContainerC
     stdinOnce: spec.stdinOnce === true,
     tty: spec.tty === true,
     ...(input.target === undefined ? {} : { pidTarget: input.target }),
-    resources: linuxResources(pod, spec, amount(input.capacity['memory'])),
+    resources: { ...linuxResources(pod, spec, amount(input.capacity['memory'])), hugePages: hugePages(spec, input.capacity) },
     security: { ...security, seccomp: await seccompPath(security.seccomp, input.seccompDirs) },
   }
 }

@@ -5,7 +5,7 @@
 import type { Node, Pod } from '../../api/gen/types.ts'
 import { podHostPorts, portsClash, suitsNode, tolerates } from '../../api/node-match.ts'
 import { ANNOTATION_CONFIG_SOURCE } from './names.ts'
-import { amount, podRequest } from './quantities.ts'
+import { amount, HUGE_PAGES, hugePageSizes, podRequest } from './quantities.ts'
 import type { Pending } from './resize.ts'
 import type { Verdict } from './status.ts'
 
@@ -39,7 +39,7 @@ export interface Shortage {
 export function shortages(pod: Readonly<Pod>, room: Room): readonly Shortage[] {
   const most = amount(room.allocatable['pods'])
   const pods = { asked: 1, used: room.others.length, has: most > 0 ? most : Infinity }
-  const all = [{ resource: 'pods', ...pods }, ...[...COUNTED.keys()].map((resource) => ({ resource, ...balance(pod, room, resource) }))]
+  const all = [{ resource: 'pods', ...pods }, ...[...COUNTED.keys(), ...hugePageSizes(pod.spec).map((size) => HUGE_PAGES + size)].map((resource) => ({ resource, ...balance(pod, room, resource) }))]
   return all.filter((b) => b.asked > 0 && b.used + b.asked > b.has).map((b) => ({ ...b, short: b.used + b.asked - b.has }))
 }
 
@@ -77,9 +77,9 @@ export function cannotGrow(wanted: Readonly<Pod>, room: Room): Pending | undefin
   return all.find((p) => p.reason === 'Infeasible') ?? all[0]
 }
 
-/** What a pod asks for, what others have, and what there is; nothing is counted that the node does not say it has. */
+/** What a pod asks for, what others have, and what there is; of what the node does not name there are only huge pages none. */
 function balance(pod: Readonly<Pod>, { allocatable, others }: Room, resource: string): { asked: number; used: number; has: number } {
-  const has = allocatable[resource] === undefined ? Infinity : Math.floor(amount(allocatable[resource]) * (COUNTED.get(resource) ?? 1))
+  const has = allocatable[resource] === undefined ? (resource.startsWith(HUGE_PAGES) ? 0 : Infinity) : Math.floor(amount(allocatable[resource]) * (COUNTED.get(resource) ?? 1))
   return { asked: countOf(pod, resource), used: others.reduce((sum, p) => sum + countOf(p, resource), 0), has }
 }
 

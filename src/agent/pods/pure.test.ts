@@ -4,7 +4,8 @@ import type { Pod } from '../../api/gen/types.ts'
 import { check, portOf } from './checks.ts'
 import { hostsFile, parseResolv, podDns } from './dns.ts'
 import { environment, expand } from './env.ts'
-import { amount, linuxResources, podLimit, podRequest, qosOf } from './quantities.ts'
+import { misfit } from './fit.ts'
+import { amount, hugePages, linuxResources, podLimit, podRequest, qosOf } from './quantities.ts'
 import { containerSecurity } from './security.ts'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
@@ -42,6 +43,13 @@ test('quantities, QoS classes and Linux resources', () => {
   assert.equal(qosOf({ containers: [c({ cpu: '1' }, {})] }), 'Burstable')
   const r = linuxResources(pod({ containers: [c({ cpu: '250m', memory: '1Gi' }, { cpu: '500m' })] }), c({ cpu: '250m', memory: '1Gi' }, { cpu: '500m' }), 4 * 2 ** 30)
   assert.deepEqual(r, { cpuShares: 256, cpuQuotaUs: 50_000, cpuPeriodUs: 100_000, memoryLimitBytes: 0, oomScoreAdj: 750 })
+  const has = { cpu: '2', 'hugepages-1Gi': '0', 'hugepages-2Mi': '16Mi', 'hugepages-64Ki': '128Ki' }
+  assert.deepEqual(hugePages(c({}, { 'hugepages-2Mi': '4Mi' }), has), [{ pageSize: '2MB', bytes: 4_194_304 }, { pageSize: '64KB', bytes: 0 }])
+  const taken = pod({ containers: [c({}, { 'hugepages-2Mi': '14Mi' })] })
+  const misses = (asked: object): string | undefined => misfit(pod({ containers: [c({}, asked)] }), { allocatable: has, node: undefined, others: [taken] })?.message
+  assert.equal(misses({ 'hugepages-2Mi': '2Mi' }), undefined)
+  assert.equal(misses({ 'hugepages-2Mi': '4Mi' }), "Pod was rejected: Node didn't have enough resource: hugepages-2Mi, requested: 4194304, used: 14680064, capacity: 16777216")
+  assert.equal(misses({ 'hugepages-4Mi': '4Mi' }), "Pod was rejected: Node didn't have enough resource: hugepages-4Mi, requested: 4194304, used: 0, capacity: 0")
 })
 
 test('name resolution by policy, hosts with aliases', () => {

@@ -70,6 +70,21 @@ export function linuxResources(pod: Readonly<Pod>, spec: ContainerSpec, memoryCa
   }
 }
 
+/** What pages of a size larger than the machine's own are counted by: the prefix of `hugepages-2Mi`. */
+export const HUGE_PAGES = 'hugepages-'
+
+/** Sizes of huge pages that some container of a pod, or the pod itself, asks for, e.g. `2Mi`. */
+export function hugePageSizes(spec: PodSpec | undefined): string[] {
+  const asked = [spec, ...(spec?.initContainers ?? []), ...(spec?.containers ?? [])].flatMap((c) => Object.keys({ ...c?.resources?.requests, ...c?.resources?.limits }))
+  return [...new Set(asked.filter((name) => name.startsWith(HUGE_PAGES)).map((name) => name.slice(HUGE_PAGES.length)))]
+}
+
+/** What a container may use of the huge pages that this machine has, by size: nothing of those it does not name. */
+export function hugePages(spec: ContainerSpec, capacity: Readonly<Record<string, string>>): NonNullable<ContainerConfig['resources']['hugePages']> {
+  const sizes = new Set([...Object.keys(capacity).filter((name) => amount(capacity[name]) > 0), ...Object.keys(spec.resources?.limits ?? {})].filter((name) => name.startsWith(HUGE_PAGES)))
+  return [...sizes].map((name) => ({ pageSize: `${name.slice(HUGE_PAGES.length).replace('i', '')}B`, bytes: limitOf(spec, name) }))
+}
+
 /** The kubelet's formula: the more of the machine a container asked for, the later it is killed. */
 function oomScore(pod: Readonly<Pod>, spec: ContainerSpec, memoryCapacity: number): number {
   const qos = qosOf(pod.spec)

@@ -15,7 +15,7 @@ const spec = {
 test('an image volume is pulled, mounted read-only and released with its pod, also by an agent that did not mount it', async () => {
   const mounted: string[] = []
   const views = new Map<string, string>()
-  const mounter = { tmpfs: async () => {}, readOnly: async (path: string, what: MountSpec) => void mounted.push(`${what.source} ${path}`), unmountUnder: async () => {} }
+  const mounter = { tmpfs: async () => {}, hugePages: async () => {}, readOnly: async (path: string, what: MountSpec) => void mounted.push(`${what.source} ${path}`), unmountUnder: async () => {} }
   await using n = await testNode({ app: {}, model: { present: false } }, { mounter })
   Object.assign(n.runtime, {
     views: {

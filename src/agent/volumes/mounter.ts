@@ -13,6 +13,11 @@ export const systemMounter: Mounter = {
     const size = sizeBytes > 0 ? `,size=${Math.ceil(sizeBytes)}` : ''
     await run('mount', ['-t', 'tmpfs', '-o', `nosuid,nodev,mode=1777${size}`, 'tmpfs', path], { timeout: 10_000 })
   },
+  async hugePages(path, pageBytes) {
+    if ((await mountsUnder(path)).includes(path)) return
+    await mkdir(path, { recursive: true, mode: 0o777 })
+    await run('mount', ['-t', 'hugetlbfs', '-o', `nosuid,nodev,mode=1777,pagesize=${pageBytes}`, 'nodev', path], { timeout: 10_000 })
+  },
   async readOnly(path, { type, source, options }) {
     if ((await mountsUnder(path)).includes(path)) return
     await mkdir(path, { recursive: true, mode: 0o755 })

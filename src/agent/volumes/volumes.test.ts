@@ -18,7 +18,8 @@ import { Volumes } from './volumes.ts'
 const root = await mkdtemp(join(tmpdir(), 'skerry-volumes-'))
 after(() => rm(root, { recursive: true, force: true }))
 const tmpfs: string[] = []
-const mounter = { tmpfs: async (path: string, size: number) => void tmpfs.push(`${path} ${size}`), readOnly: async () => {}, unmountUnder: async () => {} }
+const huge: string[] = []
+const mounter = { tmpfs: async (path: string, size: number) => void tmpfs.push(`${path} ${size}`), hugePages: async (path: string, size: number) => void huge.push(`${path} ${size}`), readOnly: async () => {}, unmountUnder: async () => {} }
 const objects = new Map<string, KubeObject>()
 const volumes = new Volumes({ fetch: async (ref, _namespace, name) => objects.get(`${ref.kind}/${name}`) as never, dataDir: join(root, 'data'), runDir: join(root, 'run'), mounter, clock: new FakeClock() })
 
@@ -31,7 +32,7 @@ const context = (p: Pod): SourceContext => ({
   pod: p,
   hostIPs: ['192.0.2.1'],
   podIPs: ['10.0.0.2'],
-  allocatable: { cpu: '4' },
+  allocatable: { cpu: '4', memory: '2Gi' },
   config: { read: async (_kind, name) => (name === 'none' ? undefined : content) },
   token: async (r) => `token of ${r.serviceAccount} for ${r.audiences.join() || 'the API'}`,
 })
@@ -111,9 +112,24 @@ test('fsGroup makes volumes belong to the group', { skip: process.getuid?.() ===
   assert.deepEqual([file.gid, file.mode & 0o777], [1234, 0o440])
 })
 
-test('emptyDir in memory is a tmpfs of its size', async () => {
+test('emptyDir in memory is a tmpfs of its size, at most what the pod or else the node may have', async () => {
+  const limited = { containers: [{ name: 'main', resources: { limits: { memory: '64Mi' } } }, { name: 'side' }] }
   await prepare([{ name: 'm', emptyDir: { medium: 'Memory', sizeLimit: '1Mi' } }])
-  assert.ok(tmpfs.some((t) => t.endsWith('/m 1048576')))
+  await prepare([{ name: 'pod', emptyDir: { medium: 'Memory', sizeLimit: '1Gi' } }])
+  await prepare([{ name: 'node', emptyDir: { medium: 'Memory' } }], limited)
+  assert.deepEqual(tmpfs.map((t) => t.slice(t.lastIndexOf('/') + 1)), ['m 1048576', 'pod 67108864', 'node 2147483648'])
+})
+
+test('emptyDir of huge pages is made of those that the pod asks for', async () => {
+  const asks = (...sizes: string[]): object => ({ containers: [{ name: 'c', resources: { limits: { memory: '1Gi', ...Object.fromEntries(sizes.map((s) => [`hugepages-${s}`, '1Gi'])) } } }] })
+  const refused = (medium: string, spec: object, why: RegExp): Promise<void> => assert.rejects(prepare([{ name: 'h', emptyDir: { medium } }], spec), (e: Error) => why.test(String((e.cause as Error).message)))
+  await prepare([{ name: 'any', emptyDir: { medium: 'HugePages' } }, { name: 'said', emptyDir: { medium: 'HugePages-2Mi' } }], asks('2Mi'))
+  await prepare([{ name: 'large', emptyDir: { medium: 'HugePages-1Gi' } }], asks('2Mi', '1Gi'))
+  assert.deepEqual(huge.map((t) => t.slice(t.lastIndexOf('/') + 1)), ['any 2097152', 'said 2097152', 'large 1073741824'])
+  await refused('HugePages', asks(), /^medium "HugePages": no container asks for huge pages, give one a limit of hugepages-2Mi$/)
+  await refused('HugePages', asks('2Mi', '1Gi'), /asks for pages of 2Mi and 1Gi, say which as "HugePages-2Mi"$/)
+  await refused('HugePages-1Gi', asks('2Mi'), /asks for pages of 2Mi only, give a container a limit of hugepages-1Gi$/)
+  await refused('Disk', asks(), /medium "Disk" is not supported/)
 })
 
 test('hostPath types are checked and made', async () => {

@@ -12,7 +12,6 @@ import type { ContainerConfig, ImageViews, Mount } from '../../cri/mod.ts'
 import type { Mounter } from '../ports.ts'
 import { expand, type Environment } from '../pods/env.ts'
 import { uidOf } from '../pods/names.ts'
-import { amount } from '../pods/quantities.ts'
 import { writeAtomicDir, type Remembered } from './atomic-dir.ts'
 import { claimNameOf } from '../../api/volumes.ts'
 import { claimPlace, type Fetch, type Place } from './claims.ts'
@@ -21,6 +20,7 @@ import { readInside } from './inside.ts'
 import type { LocalPath } from './local-path.ts'
 import { mountImage, releaseImages } from './image-volumes.ts'
 import { setOwnership } from './ownership.ts'
+import { memorySize, pageSize } from './empty-dir.ts'
 import { volumeFiles, type SourceContext } from './sources.ts'
 
 export interface VolumesOptions {
@@ -78,7 +78,7 @@ export class Volumes {
 
   async #prepareOne(pod: Readonly<Pod>, volume: Volume, context: SourceContext): Promise<void> {
     if (volume.hostPath) return await checkHostPath(volume.hostPath.path, volume.hostPath.type)
-    if (volume.emptyDir) return await this.#emptyDir(pod, volume)
+    if (volume.emptyDir) return await this.#emptyDir(pod, volume, context)
     // Pulled and mounted with the first container that wants it, so that a missing image is told like a container's own.
     if (volume.image) return
     if (claimNameOf(pod, volume) !== undefined) return await this.#claim(pod, volume)
@@ -104,11 +104,12 @@ export class Volumes {
     return memory
   }
 
-  async #emptyDir(pod: Readonly<Pod>, volume: Volume): Promise<void> {
+  async #emptyDir(pod: Readonly<Pod>, volume: Volume, { allocatable }: SourceContext): Promise<void> {
     const path = this.#placeOf(pod, volume).path
     await mkdir(path, { recursive: true, mode: 0o777 })
-    if (volume.emptyDir?.medium === 'Memory') await this.#options.mounter.tmpfs(path, amount(volume.emptyDir.sizeLimit))
-    else if (volume.emptyDir?.medium) throw new AppError('unsupported', `medium "${volume.emptyDir.medium}" is not supported, use "" or "Memory"`)
+    const { medium = '', sizeLimit } = volume.emptyDir ?? {}
+    if (medium === 'Memory') await this.#options.mounter.tmpfs(path, memorySize(pod, sizeLimit, allocatable))
+    else if (medium !== '') await this.#options.mounter.hugePages(path, pageSize(pod, medium))
     const { fsGroup: gid } = pod.spec?.securityContext ?? {}
     if (gid !== undefined) await chown(path, 0, gid)
     await chmod(path, gid === undefined ? 0o777 : 0o2777)
