@@ -53,6 +53,18 @@ test('a pod waits for the pod network unless it is on the host network', () => {
   assert.deepEqual(decide(none, { hostNetwork: true }), ['sandbox'])
 })
 
+test('the containers of a pod start in the order of the spec, each when the one before has started or failed to', () => {
+  const two = { containers: [spec, { name: 'side', image: 'app' }, { name: 'third', image: 'app' }] }
+  const running = { observed: { sandboxes: [box], containers: [container()] } }
+  assert.deepEqual(decide({}, two), ['start main #0 0'])
+  assert.deepEqual(decide({ busy: new Set(['container:main']) }, two), [])
+  assert.deepEqual(decide({ ...running, busy: new Set(['container:main']) }, two), [], 'its postStart hook runs')
+  assert.deepEqual(decide(running, two), ['start side #0 0'])
+  assert.deepEqual(decide({ holds: new Map([['container:main', NOW + 1]]) }, two), ['start side #0 0'])
+  const ended = container({ state: 'exited', exitCode: 1, finishedAtMs: NOW })
+  assert.deepEqual(decide({ observed: { sandboxes: [box], containers: [ended] }, busy: new Set(['container:side']) }, two), ['start main #1 10000'], 'a later one that pulls its image holds up nothing before it')
+})
+
 test('a running container is adopted: nothing to do', () => {
   assert.deepEqual(decide({ observed: { sandboxes: [box], containers: [container()] } }), [])
 })

@@ -111,6 +111,8 @@ class Draft {
   readonly #input: PlanInput
   readonly #actions: Action[] = []
   readonly crashing = new Map<string, number>()
+  /** A main container starts, or is to: those after it in the spec wait until it has, its postStart hook included, or has failed to. */
+  starting = false
   #wake: number | undefined
 
   constructor(input: PlanInput) {
@@ -119,9 +121,12 @@ class Draft {
 
   add(action: Action): void {
     const step = stepOf(action)
-    if (this.#input.busy.has(step)) return
+    const inTurn = action.type === 'start' && action.kind === 'main'
+    if (inTurn && this.starting) return
+    if (this.#input.busy.has(step)) return void (this.starting ||= inTurn)
     const hold = this.#input.holds.get(step)
     if (hold !== undefined && hold > this.#input.now) return this.wake(hold)
+    this.starting ||= inTurn
     this.#actions.push(action)
   }
 
@@ -213,6 +218,8 @@ function planContainers(input: PlanInput, sandbox: Sandbox, draft: Draft): void 
       keep(input, sandbox, item, c, draft)
       if (!begun) allowed = c !== undefined && alive(c) && input.started(c.id)
     } else {
+      // Its hook runs: seen as alive, though its start has not ended.
+      draft.starting ||= input.busy.has(`container:${item.spec.name}`)
       keep(input, sandbox, item, c, draft)
     }
   }

@@ -24,7 +24,8 @@ export interface ProbedContainer {
   readonly former: ContainerStatus | undefined
   /** Readiness, startup or liveness changed. */
   readonly onChange: () => void
-  readonly onFailure: (kind: Kind, output: string) => void
+  /** A check failed, warns, or could not be made. */
+  readonly onFailure: (kind: Kind, result: CheckResult) => void
 }
 
 interface Prober {
@@ -90,6 +91,15 @@ export class Probes {
     else this.#beginOthers(c, p)
   }
 
+  /** Its pod ends: whether it is alive is asked no more, whether it is ready still is. */
+  ending(id: string): void {
+    const timers = this.#probers.get(id)?.timers
+    for (const kind of ['startup', 'liveness'] as const) {
+      timers?.get(kind)?.cancel()
+      timers?.delete(kind)
+    }
+  }
+
   end(id: string): void {
     const p = this.#probers.get(id)
     if (!p) return
@@ -112,8 +122,8 @@ export class Probes {
     if (c.spec.livenessProbe) this.#schedule(c, p, 'liveness', c.spec.livenessProbe, 0, 0)
   }
 
-  #schedule(c: ProbedContainer, p: Prober, kind: Kind, probe: Probe, successes: number, failures: number): void {
-    const first = successes === 0 && failures === 0
+  #schedule(c: ProbedContainer, p: Prober, kind: Kind, probe: Probe, successes: number, failures: number, again = false): void {
+    const first = !again && successes === 0 && failures === 0
     const left = (probe.initialDelaySeconds ?? 0) * 1000 - (this.#clock.now() - c.startedAtMs)
     const wait = first ? Math.min(Math.max(0, left), (probe.initialDelaySeconds ?? 0) * 1000) : (probe.periodSeconds ?? 10) * 1000
     p.timers.set(kind, this.#clock.timer(`${kind} probe`, wait, () => void this.#probe(c, p, kind, probe, successes, failures)))
@@ -121,8 +131,10 @@ export class Probes {
 
   async #probe(c: ProbedContainer, p: Prober, kind: Kind, probe: Probe, successes: number, failures: number): Promise<void> {
     const result: CheckResult = await this.#check(probe, { ...c.target, timeoutSeconds: probe.timeoutSeconds ?? 1 })
-    if (p.over) return
-    if (!result.ok) c.onFailure(kind, result.output)
+    if (p.over || !p.timers.has(kind)) return
+    if (!result.ok || result.warning) c.onFailure(kind, result)
+    // Not made: it counts for nothing, and the next one comes in its time.
+    if (result.unknown) return this.#schedule(c, p, kind, probe, successes, failures, true)
     const good = result.ok ? successes + 1 : 0
     const bad = result.ok ? 0 : failures + 1
     const passed = good >= (probe.successThreshold ?? 1)

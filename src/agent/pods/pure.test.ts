@@ -10,7 +10,10 @@ import { containerSecurity } from './security.ts'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { createServer as createH2 } from 'node:http2'
+import { systemClock } from '../../base/clock.ts'
+import { AppError } from '../../base/errors.ts'
 import { FakeRuntime } from '../../cri/mod.ts'
+import { runHook } from './hooks.ts'
 
 const pod = (spec: object): Pod => ({ metadata: { name: 'web', namespace: 'shop', uid: 'u' }, spec: { containers: [], ...spec } })
 
@@ -75,7 +78,11 @@ test('non-root rules are kept or refused in Kubernetes words', () => {
 })
 
 test('checks by HTTP, TCP and gRPC', async () => {
-  const web = createServer((req, res) => res.writeHead(req.url === '/ok' ? 200 : 500).end())
+  const web = createServer((req, res) => {
+    const [path, to = '/round'] = req.url?.split('?') ?? []
+    if (path === '/to' || path === '/round') return void res.writeHead(302, { location: to }).end('moved')
+    res.writeHead(path === '/ok' ? 200 : 500).end()
+  })
   await new Promise<void>((resolve) => web.listen(0, '127.0.0.1', resolve))
   const health = createH2()
   health.on('stream', (stream) => {
@@ -89,9 +96,21 @@ test('checks by HTTP, TCP and gRPC', async () => {
   const target = { streams: new FakeRuntime().streams, containerId: 'c', spec, host: '127.0.0.1', timeoutSeconds: 1 }
   assert.deepEqual(await check({ httpGet: { path: '/ok', port: 'web' } }, target), { ok: true, output: '' })
   assert.deepEqual(await check({ httpGet: { path: '/no', port } }, target), { ok: false, output: 'HTTP probe failed with statuscode: 500' })
+  assert.deepEqual(await check({ httpGet: { path: '/to?/ok', port } }, target), { ok: true, output: '' })
+  assert.deepEqual(await check({ httpGet: { path: '/to?/no', port } }, target), { ok: false, output: 'HTTP probe failed with statuscode: 500' }, 'a redirect on the same host is followed')
+  assert.deepEqual(await check({ httpGet: { path: '/to?http://elsewhere.test/', port } }, target), { ok: true, output: 'Probe terminated redirects, Response body: moved', warning: true })
+  assert.deepEqual(await check({ httpGet: { path: '/round', port } }, target), { ok: false, output: `Get "http://127.0.0.1:${port}/round": stopped after 10 redirects` })
+  assert.deepEqual(await check({ httpGet: { path: '/', port: 1 } }, target), { ok: false, output: 'Get "http://127.0.0.1:1/": dial tcp 127.0.0.1:1: connect: connection refused' })
   assert.equal((await check({ tcpSocket: { port } }, target)).ok, true)
   assert.equal((await check({ tcpSocket: { port: 1 } }, target)).ok, false)
   assert.deepEqual(await check({ grpc: { port: (health.address() as AddressInfo).port } }, target), { ok: true, output: '' })
+  const streams = (code: 'timeout' | 'internal') => ({ execSync: async () => { throw new AppError(code, 'no such file') } }) as unknown as typeof target.streams
+  assert.deepEqual(await check({ exec: { command: ['sleep', '9'] } }, { ...target, streams: streams('timeout') }), { ok: false, output: 'command timed out: "sleep 9" timed out after 1s' })
+  assert.deepEqual(await check({ exec: { command: ['none'] } }, { ...target, streams: streams('internal') }), { ok: false, output: 'no such file', unknown: true })
+  const hook = (httpGet: object): Promise<void> => runHook({ httpGet: { port, ...httpGet } }, { ...target, timeoutSeconds: 0 }, systemClock)
+  await hook({ path: '/no' })
+  await hook({ path: '/ok', scheme: 'HTTPS' })
+  await assert.rejects(hook({ path: '/ok', port: 1 }), /run hook: Get .*connection refused/)
   assert.throws(() => portOf(spec, 'none'), /has none named "none"/)
   web.closeAllConnections()
   web.close()

@@ -171,7 +171,7 @@ export class Steps {
     say('Normal', 'Started', `Container started: ${spec.name}`)
     if (!hook) return
     await this.#c.view.refresh()
-    await runHook(hook, this.#target(id, spec, podIPs, graceOf(pod)), clock, signal).then(
+    await runHook(hook, this.#target(id, spec, podIPs, 0), clock, signal).then(
       () => probes.hookEnded(id),
       (error: unknown) => {
         say('Warning', 'FailedPostStartHook', `PostStartHook failed: ${messageOf(error)}`)
@@ -213,7 +213,8 @@ export class Steps {
     const pod = this.#pod
     const spec = containersOf(pod).find((c) => c.spec.name === action.name)?.spec
     this.#o.say('Normal', 'Killing', action.why, spec)
-    const grace = this.#c.probes.graceOf(action.id) ?? action.graceSeconds
+    // A failed probe's own grace is for its restart; who deletes the pod has said another.
+    const grace = (pod.metadata?.deletionTimestamp === undefined ? this.#c.probes.graceOf(action.id) : undefined) ?? action.graceSeconds
     const hook = action.preStop ? spec?.lifecycle?.preStop : undefined
     if (!hook || !spec || grace <= 0) return await this.#c.runtime.containers.stop(action.id, Math.max(0, grace))
     const began = this.#c.clock.monotonic()
@@ -266,7 +267,7 @@ export class Steps {
 
   #target(id: string, spec: ContainerSpec, podIPs: readonly string[], timeoutSeconds: number): CheckTarget {
     const host = (this.#pod.spec?.hostNetwork ? this.#c.node.hostIPs()[0] : podIPs[0]) ?? '127.0.0.1'
-    return { streams: this.#c.runtime.streams, containerId: id, spec, host, timeoutSeconds: Math.max(1, timeoutSeconds) }
+    return { streams: this.#c.runtime.streams, containerId: id, spec, host, timeoutSeconds }
   }
 
   #logDir(): string {

@@ -1,6 +1,7 @@
 /** What Events and statuses say of a pod: whom they are about, and the kubelet's sentence of a crash backoff. Pure. */
 import type { Container as ContainerSpec, Pod } from '../../api/gen/types.ts'
 import type { InvolvedObject } from '../../client/mod.ts'
+import type { CheckResult } from './checks.ts'
 import { containersOf } from './names.ts'
 
 /** The pod, or one container of it, as an Event names it. */
@@ -10,6 +11,13 @@ export function aboutPod(pod: Readonly<Pod>, container: ContainerSpec | undefine
   const list = kind === 'main' || kind === undefined ? 'containers' : kind === 'ephemeral' ? 'ephemeralContainers' : 'initContainers'
   const fieldPath = container ? `spec.${list}{${container.name}}` : undefined
   return { apiVersion: 'v1', kind: 'Pod', namespace, name, uid, ...(fieldPath === undefined ? {} : { fieldPath }) }
+}
+
+/** Reason and message of the Event that tells what a probe has seen. */
+export function probeWords(kind: string, seen: CheckResult): [reason: string, message: string] {
+  const which = `${kind[0]?.toUpperCase()}${kind.slice(1)} probe`
+  if (seen.unknown) return ['Unhealthy', `${which} errored and resulted in unknown state: ${seen.output}`]
+  return seen.warning ? ['ProbeWarning', `${which} warning: ${seen.output}`] : ['Unhealthy', `${which} failed: ${seen.output}`]
 }
 
 /** A pod as the kubelet writes it in messages: `name_namespace(uid)`. */

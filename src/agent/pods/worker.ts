@@ -17,7 +17,7 @@ import { podStatus, type Verdict } from './status.ts'
 import { Steps } from './steps.ts'
 import { hasStorageLimits, overStorage, STORAGE_LOOK_MS } from './storage-limits.ts'
 import { RETRY_FIRST_MS, Troubles, type WorkerPart } from './troubles.ts'
-import { aboutPod } from './words.ts'
+import { aboutPod, probeWords } from './words.ts'
 
 const log = logger('agent.pods')
 /** How often a pod that others make room for looks whether they have gone, ms. */
@@ -236,6 +236,7 @@ export class PodWorker {
     }
     for (const c of running) {
       const spec = containersOf(this.#pod).find((x) => x.spec.name === c.name)?.spec
+      if (this.ending) this.#c.probes.ending(c.id)
       if (!spec || this.#probing.has(c.id) || this.ending) continue
       this.#probing.add(c.id)
       this.#troubles.waiting.delete(c.name)
@@ -246,7 +247,7 @@ export class PodWorker {
         target: this.#steps.target(c.id, spec, c.sandboxId),
         former: formerStatus(this.#pod, c.name),
         onChange: () => this.poke(),
-        onFailure: (kind, output) => this.#say('Warning', 'Unhealthy', `${kind[0]?.toUpperCase()}${kind.slice(1)} probe failed: ${output}`, spec),
+        onFailure: (kind, result) => this.#say('Warning', ...probeWords(kind, result), spec),
       })
     }
   }
