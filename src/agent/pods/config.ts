@@ -17,7 +17,7 @@ export interface SandboxInput {
   readonly logDirectory: string
   readonly dns: Dns
   readonly cgroupParent: string
-  readonly clusterDomain: string | undefined
+  readonly clusterDomain: string
   /** Of the pod's RuntimeClass; empty is the default one. */
   readonly runtimeHandler: string
   /** Users of its own. @default the machine's */
@@ -77,7 +77,7 @@ export interface ContainerInput {
   /** The runtime can make what is mounted below a read-only mount read-only too. */
   readonly recursiveReadOnly: boolean
   readonly capacity: Readonly<Record<string, string>>
-  readonly clusterDomain: string | undefined
+  readonly clusterDomain: string
   /** Where `localhostProfile` of seccomp is looked for. */
   readonly seccompDirs: readonly string[]
   /** Container whose process namespace this one joins. */

@@ -5,6 +5,8 @@ import { AppError } from '../../base/errors.ts'
 import type { SandboxConfig } from '../../cri/mod.ts'
 
 export type Dns = NonNullable<SandboxConfig['dns']>
+/** What whole names of pods end in where no cluster DNS says otherwise. */
+export const DEFAULT_DOMAIN = 'cluster.local'
 /** systemd's stub listens on the node's loopback, which a pod does not see; the real servers stand in the second file. */
 const FILES = ['/etc/resolv.conf', '/run/systemd/resolve/resolv.conf']
 
@@ -50,10 +52,10 @@ export function podDns(pod: Readonly<Pod>, host: Dns, cluster: { readonly server
 }
 
 /** Host name a pod's processes see; at most 63 characters, whole names as the pod asks 64. @throws AppError `invalid` when a whole name is longer */
-export function hostnameOf(pod: Readonly<Pod>, domain: string | undefined): string {
+export function hostnameOf(pod: Readonly<Pod>, domain: string): string {
   if (pod.spec?.hostnameOverride) return pod.spec.hostnameOverride
   const short = shortName(pod)
-  const full = pod.spec?.setHostnameAsFQDN && pod.spec.subdomain && domain ? `${short}.${pod.spec.subdomain}.${pod.metadata?.namespace}.svc.${domain}` : short
+  const full = pod.spec?.setHostnameAsFQDN && pod.spec.subdomain ? `${short}.${pod.spec.subdomain}.${pod.metadata?.namespace}.svc.${domain}` : short
   if (full.length > 64) throw new AppError('invalid', `Failed to construct FQDN from Pod hostname and cluster domain, FQDN ${full} is too long (64 characters is the max, ${full.length} characters requested)`)
   return full
 }
@@ -63,10 +65,10 @@ function shortName(pod: Readonly<Pod>): string {
 }
 
 /** The managed hosts file. On the host network the node's own content stands first. */
-export function hostsFile(pod: Readonly<Pod>, podIPs: readonly string[], nodeHosts: string | undefined, domain: string | undefined): string {
+export function hostsFile(pod: Readonly<Pod>, podIPs: readonly string[], nodeHosts: string | undefined, domain: string): string {
   const hostname = pod.spec?.hostnameOverride || shortName(pod)
   const sub = pod.spec?.subdomain
-  const fqdn = sub && domain ? `${hostname}.${sub}.${pod.metadata?.namespace}.svc.${domain}\t` : ''
+  const fqdn = sub ? `${hostname}.${sub}.${pod.metadata?.namespace}.svc.${domain}\t` : ''
   const head =
     nodeHosts !== undefined
       ? `# Kubernetes-managed hosts file (host network).\n${nodeHosts}`

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import test from 'node:test'
 import type { Pod } from '../../api/gen/types.ts'
 import { check, portOf } from './checks.ts'
-import { hostsFile, parseResolv, podDns } from './dns.ts'
+import { DEFAULT_DOMAIN, hostsFile, parseResolv, podDns } from './dns.ts'
 import { environment, expand } from './env.ts'
 import { misfit } from './fit.ts'
 import { amount, hugePages, linuxResources, podLimit, podRequest, qosOf } from './quantities.ts'
@@ -63,7 +63,7 @@ test('name resolution by policy, hosts with aliases', () => {
   assert.deepEqual(podDns(pod({}), host, undefined), host)
   const own = { dnsPolicy: 'None', dnsConfig: { nameservers: ['1.1.1.1'], options: [{ name: 'ndots', value: '2' }] } }
   assert.deepEqual(podDns(pod(own), host, cluster), { servers: ['1.1.1.1'], searches: [], options: ['ndots:2'] })
-  const text = hostsFile(pod({ hostAliases: [{ ip: '192.0.2.9', hostnames: ['db', 'cache'] }] }), ['10.0.0.2'], undefined, undefined)
+  const text = hostsFile(pod({ hostAliases: [{ ip: '192.0.2.9', hostnames: ['db', 'cache'] }] }), ['10.0.0.2'], undefined, DEFAULT_DOMAIN)
   assert.match(text, /10\.0\.0\.2\tweb\n/)
   assert.match(text, /192\.0\.2\.9\tdb\tcache\n/)
 })

@@ -12,7 +12,7 @@ import { ImageFailure } from '../images.ts'
 import type { ObjectKind } from '../objects.ts'
 import { containerConfig, sandboxConfig } from './config.ts'
 import type { PodContext } from './context.ts'
-import { podDns } from './dns.ts'
+import { DEFAULT_DOMAIN, podDns } from './dns.ts'
 import { environment } from './env.ts'
 import { runHook } from './hooks.ts'
 import { containersOf, keyOf, uidOf } from './names.ts'
@@ -101,7 +101,7 @@ export class Steps {
   async #sandboxConfig(pod: Readonly<Pod>, attempt: number): Promise<ReturnType<typeof sandboxConfig>> {
     const dns = podDns(pod, await this.#c.node.hostDns(), this.#c.node.clusterDns())
     const cgroupParent = this.#c.cgroups?.parentOf(uidOf(pod), qosOf(pod.spec)) ?? ''
-    const clusterDomain = this.#c.node.clusterDns()?.domain
+    const clusterDomain = this.#c.node.clusterDns()?.domain ?? DEFAULT_DOMAIN
     const runtimeHandler = await this.#runtimeHandler(pod)
     const userNamespace = pod.spec?.hostUsers === false ? await this.#users(uidOf(pod), runtimeHandler) : undefined
     return sandboxConfig({ pod, attempt, logDirectory: this.#logDir(), dns, cgroupParent, clusterDomain, runtimeHandler, userNamespace })
@@ -156,7 +156,7 @@ export class Steps {
       const access = this.#c.devices.accessOf(pod, spec)
       const env = await environment(spec, this.#fields(podIPs), config, { ...(await node.serviceEnv(pod)), ...node.addedEnv(), ...access.env }, (volume, path) => this.#c.volumes.read(pod, volume, path))
       const { attempt, delayMs } = action
-      const clusterDomain = node.clusterDns()?.domain
+      const clusterDomain = node.clusterDns()?.domain ?? DEFAULT_DOMAIN
       const image = { id: spec.image ?? '', user: info.user }
       return await containerConfig({ pod, spec, attempt, delayMs, image, env, podIPs, devices: access.devices, recursiveReadOnly: this.#handler(await this.#runtimeHandler(pod))?.recursiveReadOnly === true, volumes: this.#c.volumes, capacity: node.capacity(), clusterDomain, seccompDirs: node.seccompDirs, target: this.#targetOf(item.target) })
     })
