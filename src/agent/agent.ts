@@ -218,6 +218,7 @@ export function createAgent(options: AgentOptions): Agent {
       capacity: () => node.facts?.capacity ?? {},
       allocatable: () => node.facts?.allocatable ?? {},
       networkReady: () => node.networkReady,
+      inNetwork: (address) => node.inNetwork(address),
       hostDns: () => hostDns(),
       abilities: () => ({ ...abilities, runtime: features }),
       cannotGrow: (wanted) => cannotGrow(wanted, { allocatable: node.facts?.allocatable ?? {}, node: undefined, others: (manager?.occupying() ?? []).filter((p) => uidOf(p) !== uidOf(wanted)) }),

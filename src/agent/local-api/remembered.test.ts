@@ -53,6 +53,18 @@ describe('what the server said is remembered', () => {
     assert.equal(await known(`${SLICES}?labelSelector=app%3Dy`), '')
   })
 
+  test('a list in pages is known when the last one has come', async () => {
+    const page = (next: string, ...items: KubeObject[]): string => JSON.stringify({ ...(JSON.parse(list(...items)) as object), metadata: { resourceVersion: '5', ...(next === '' ? {} : { continue: next }) } })
+    answer(`${SLICES}?limit=1`, page('t1', slice('a')))
+    assert.equal(await known(SLICES), undefined)
+    answer(`${SLICES}?limit=1&continue=t1`, page('t2', slice('b')))
+    answer(`${SLICES}?limit=1&continue=other`, page('', slice('z')))
+    assert.equal(await known(SLICES), undefined, 'the last page of a list whose first was not seen')
+    answer(`${SLICES}?limit=1&continue=t2`, page('', slice('c')))
+    assert.equal(await known(SLICES), 'a=x b=x c=x')
+    assert.equal(await known(`${SLICES}?limit=1`), 'a=x b=x c=x')
+  })
+
   test('one object answers for itself until the server says that it is gone', async () => {
     answer(`${SLICES}/web`, JSON.stringify(slice('web')))
     assert.equal(await known(`${SLICES}/web`), 'web=x')

@@ -23,6 +23,8 @@ const MOST_FILES = 64
 const MOST_BYTES = 16 << 20
 const LARGEST = 2 << 20
 const GATHER_MS = 10_000
+/** Lists that are being read in pages at once; of others, the first page is forgotten. */
+const MOST_PAGED = 4
 /** Written many times a minute by whoever has them, and of no use to a reader that is cut off. */
 const PASSING = new Set(['coordination.k8s.io/leases', '/events', 'events.k8s.io/events'])
 
@@ -53,6 +55,12 @@ interface Pending {
   bytes: number
 }
 
+/** A list so far that is read in pages. */
+interface Pages {
+  readonly objects: readonly KubeObject[]
+  readonly bytes: number
+}
+
 /** Takes the bytes of an answer as they pass. */
 export interface Follower {
   add(chunk: Uint8Array): void
@@ -72,6 +80,8 @@ export class Remembered {
   readonly #pending = new Map<string, Pending>()
   /** Hash of what is on disk, and when it was last known to be so; bounded as the files are. */
   readonly #files = new Map<string, { hash: string; at: number }>()
+  /** By the token that leads to the next page; at most MOST_PAGED, each LARGEST. */
+  readonly #pages = new Map<string, Pages>()
   #timer: Timer | undefined
   #writing: Promise<void> = Promise.resolve()
 
@@ -85,8 +95,11 @@ export class Remembered {
     if (request.method !== 'GET' || !resource || resource.subresource !== undefined || PASSING.has(`${resource.group}/${resource.resource}`)) return undefined
     const scope = scopeOf(resource, query)
     if (status === 404 && resource.verb === 'get') this.#forget(fileOf(scope))
-    if (status !== 200 || !/^application\/json(;|$)/.test(contentType) || query.has('continue') || query.get('resourceVersionMatch') === 'Exact') return undefined
-    return resource.verb === 'watch' ? this.#followWatch(scope, query) : this.#followAnswer(scope)
+    if (status !== 200 || !/^application\/json(;|$)/.test(contentType) || query.get('resourceVersionMatch') === 'Exact') return undefined
+    const token = query.get('continue') ?? ''
+    const pages = token === '' ? undefined : this.#pages.get(token)
+    if (token !== '' && !pages) return undefined
+    return resource.verb === 'watch' ? this.#followWatch(scope, query) : this.#followAnswer(scope, token, pages)
   }
 
   /** What was told of all that a request can ask for, the newest such answer; empty when there is none. */
@@ -129,9 +142,10 @@ export class Remembered {
     await this.#writing
   }
 
-  #followAnswer(scope: Scope): Follower {
+  /** @param before what the pages before this one had, by the token that leads to it */
+  #followAnswer(scope: Scope, token: string, before: Pages = { objects: [], bytes: 0 }): Follower {
     const parts: Uint8Array[] = []
-    let size = 0
+    let size = before.bytes
     return {
       add: (chunk) => {
         if ((size += chunk.length) <= LARGEST) parts.push(chunk)
@@ -144,8 +158,12 @@ export class Remembered {
         if (kind === undefined) return
         if (scope.name !== undefined) return this.#replace(scope, kind, [value as KubeObject], size)
         const { items, metadata } = value as { items?: unknown; metadata?: { continue?: string } }
-        if (!kind.endsWith('List') || !Array.isArray(items) || (metadata?.continue ?? '') !== '') return
-        this.#replace(scope, kind.slice(0, -4), items as KubeObject[], size)
+        if (!kind.endsWith('List') || !Array.isArray(items)) return
+        const objects = [...before.objects, ...(items as KubeObject[])]
+        this.#pages.delete(token)
+        if (!metadata?.continue) return this.#replace(scope, kind.slice(0, -4), objects, size)
+        for (const [first] of [...this.#pages].slice(0, 1 - MOST_PAGED)) this.#pages.delete(first)
+        this.#pages.set(metadata.continue, { objects, bytes: size })
       },
     }
   }

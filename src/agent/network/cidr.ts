@@ -22,6 +22,11 @@ export function parseCidr(text: string): Cidr {
   return { text: `${dotted(base)}/${bits}`, bits, gateway: dotted(base + 1) }
 }
 
+/** Whether a plain IPv4 address is one of the prefix. */
+export function contains(cidr: Cidr, address: string): boolean {
+  return isIPv4(address) && parseCidr(`${address}/${cidr.bits}`).text === cidr.text
+}
+
 /** True for a plain IPv4 address. */
 export function isIPv4(text: string): boolean {
   const octets = text.split('.')

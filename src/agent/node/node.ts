@@ -13,6 +13,7 @@ import { waitAfter, type RetrySchedule } from '../../base/retry.ts'
 import type { Cache, Client, EventRecorder } from '../../client/mod.ts'
 import type { RuntimeFeatures } from '../../cri/mod.ts'
 import type { NodeFacts, NodeNetwork } from '../ports.ts'
+import { contains, isIPv4, parseCidr } from '../network/cidr.ts'
 import { NODES } from '../refs.ts'
 import { machineArch } from './facts.ts'
 
@@ -85,6 +86,11 @@ export class NodeObject {
   /** True once the pod network is configured. */
   get networkReady(): boolean {
     return this.#cidr !== undefined
+  }
+
+  /** False for an address of a pod network that this node no longer has. */
+  inNetwork(address: string): boolean {
+    return this.#cidr === undefined || !isIPv4(address) || contains(parseCidr(this.#cidr), address)
   }
 
   /** True once the API has this node. */

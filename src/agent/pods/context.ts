@@ -26,6 +26,8 @@ export interface NodeContext {
   readonly allocatable: () => Readonly<Record<string, string>>
   /** A pod network is configured. */
   readonly networkReady: () => boolean
+  /** False for an address of a pod network that the node no longer has. */
+  readonly inNetwork: (address: string) => boolean
   readonly hostDns: () => Promise<Dns>
   readonly clusterDns: () => { readonly server: string; readonly domain: string } | undefined
   /** Directories of seccomp profiles on this machine. */

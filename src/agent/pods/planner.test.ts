@@ -65,6 +65,15 @@ test('the containers of a pod start in the order of the spec, each when the one 
   assert.deepEqual(decide({ observed: { sandboxes: [box], containers: [ended] }, busy: new Set(['container:side']) }, two), ['start main #1 10000'], 'a later one that pulls its image holds up nothing before it')
 })
 
+test('a sandbox of a former pod network is replaced with all that runs in it', () => {
+  const moved = (): boolean => true
+  const running = { observed: { sandboxes: [box], containers: [container()] } }
+  assert.deepEqual(decide({ ...running, moved }), ['kill:c1'])
+  assert.deepEqual(decide({ moved, busy: new Set(['container:main']) }), [], 'a start may yet bring one to life')
+  assert.deepEqual(decide({ moved }), ['stop:s1'])
+  assert.deepEqual(decide({ moved, observed: { sandboxes: [{ ...box, state: 'not-ready' }], containers: [] } }), ['sandbox'])
+})
+
 test('a running container is adopted: nothing to do', () => {
   assert.deepEqual(decide({ observed: { sandboxes: [box], containers: [container()] } }), [])
 })

@@ -32,6 +32,8 @@ export interface PlanInput {
   readonly placed?: boolean
   /** A pod network exists; pods on the host network do not wait for it. */
   readonly networkReady: boolean
+  /** The sandbox has addresses of a pod network that the node no longer has: nobody reaches it. @default never */
+  readonly moved?: (sandboxId: string) => boolean
   /** The container passed its startup probe and postStart hook (or has none). */
   readonly started: (containerId: string) => boolean
   /** The pod is to end though the API does not say so: its deadline passed, or it is evicted. `graceSeconds` replaces the pod's own. */
@@ -168,20 +170,32 @@ function planRun(input: PlanInput, draft: Draft): void {
   const sandboxes = byAttempt(observed.sandboxes)
   const current = sandboxes.find((s) => s.state === 'ready')
   clean(input, current, draft)
+  if (current && input.moved?.(current.id)) return replace(input, current, draft)
   if (!input.prepared) draft.add({ type: 'prepare' })
   if (!input.prepared && (current || !input.placed)) return
   if (!current) {
     if (finished(input)) return
     // Containers of a dead sandbox share nothing with the next one: they end before it begins.
-    const leftovers = observed.containers.filter(alive)
-    for (const c of leftovers) draft.add({ type: 'kill', id: c.id, name: c.name, graceSeconds: graceOf(pod), why: 'Pod sandbox changed', preStop: false })
-    if (leftovers.length > 0) return
+    if (endLeftovers(input, draft)) return
     if (input.networkReady || pod.spec?.hostNetwork) {
       draft.add({ type: 'sandbox', attempt: sandboxes[0] ? sandboxes[0].attempt + 1 : 0, replaces: sandboxes.length > 0 })
     }
     return
   }
   planContainers(input, current, draft)
+}
+
+/** True when there are containers that run, which are ended. */
+function endLeftovers({ pod, observed }: PlanInput, draft: Draft): boolean {
+  const leftovers = observed.containers.filter(alive)
+  for (const c of leftovers) draft.add({ type: 'kill', id: c.id, name: c.name, graceSeconds: graceOf(pod), why: 'Pod sandbox changed', preStop: false })
+  return leftovers.length > 0
+}
+
+/** Ends a sandbox with all that runs in it; the next one follows when it is seen to have gone. */
+function replace(input: PlanInput, sandbox: Sandbox, draft: Draft): void {
+  const starting = [...input.busy].some((step) => step.startsWith('container:'))
+  if (!endLeftovers(input, draft) && !starting) draft.add({ type: 'stop-sandbox', id: sandbox.id })
 }
 
 /** Whether every container has ended for good, so that a lost sandbox need not come back. */

@@ -151,6 +151,7 @@ export class PodWorker {
       prepared: this.#prepared,
       placed: this.#placed && this.#troubles.count('prepare') === 0 && this.#steps.ownVolumes(),
       networkReady: this.#c.node.networkReady(),
+      moved: (id) => !this.#pod.spec?.hostNetwork && !this.#c.view.ips(id).every((ip) => this.#c.node.inNetwork(ip)),
       doomed: this.#verdict,
       endingSeconds: this.#endingSince === undefined ? 0 : Math.floor((this.#c.clock.monotonic() - this.#endingSince) / 1000),
       started: (id) => probes.started(id),

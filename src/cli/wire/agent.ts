@@ -186,8 +186,7 @@ async function runNode(settings: AgentSettings, signal: AbortSignal): Promise<vo
   const local = wireLocalApi({ nodeName: settings.nodeName, dataDir: paths.data, seal, clock, identity: () => identity, servers: () => servers.preferred(), proxy, client, caches, agent, online: () => online, port: settings.localApiPort })
   scope.onClose(() => local.session[Symbol.asyncDispose]())
   // The bus listens on the bridge, so devices begin when the node knows its pod network: from disk at once, else from the server.
-  network.onConfigured = (gateway) => {
-    if (devices) return
+  const onNetwork = async (gateway: string, s: AbortSignal): Promise<void> => {
     const layer = createDeviceLayer({
       nodeName: settings.nodeName,
       client,
@@ -205,8 +204,24 @@ async function runNode(settings: AgentSettings, signal: AbortSignal): Promise<vo
       metrics,
     })
     devices = layer
-    scope.run('devices', (s) => layer.run(s))
-    scope.run('local API', (s) => local.api.run(gateway, s))
+    await using both = new Scope('bus and local API', s)
+    both.run('devices', (signal) => layer.run(signal))
+    both.run('local API', (signal) => local.api.run(gateway, signal))
+    await both.done()
+  }
+  // Another pod network, as when the Node was deleted and made anew: both begin again on its address.
+  let placed: { readonly gateway: string; readonly over: AbortController; readonly ended: Promise<void> } | undefined
+  network.onConfigured = (gateway) => {
+    if (placed?.gateway === gateway) return
+    const former = placed
+    former?.over.abort()
+    const over = new AbortController()
+    const ended = Promise.withResolvers<void>()
+    placed = { gateway, over, ended: ended.promise }
+    scope.run('bus and local API', async (s) => {
+      await former?.ended
+      await onNetwork(gateway, AbortSignal.any([s, over.signal])).finally(() => ended.resolve())
+    })
   }
 
   const upgrade = await wireUpgrade({ nodeName: settings.nodeName, client, caches, clock, session, online: () => online, env: settings.env, trialSeconds: settings.upgradeTrialSeconds }, scope)
