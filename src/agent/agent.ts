@@ -1,6 +1,7 @@
 /**
  * The node agent: composes its parts and runs them. Boot is local first: runtime, then pods from what the node last knew,
  * then whatever the server says. Stopping the agent leaves every container running; the next agent adopts them.
+ * Long because: it is the one place where all parts meet.
  */
 import { mkdir } from 'node:fs/promises'
 import { totalmem } from 'node:os'
