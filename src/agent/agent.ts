@@ -59,6 +59,8 @@ import { Volumes } from './volumes/volumes.ts'
 
 /** How long a first start waits to hear of Services, ms. */
 const SERVICES_WAIT_MS = 2_000
+/** The kubelet's figure. */
+const MAX_PODS = 110
 
 const NO_PRESSURES = { memory: false, disk: false, pid: false }
 
@@ -140,7 +142,7 @@ export function createAgent(options: AgentOptions): Agent {
       readFacts({
         nodeName,
         dataDir: dirs.data,
-        maxPods: options.maxPods ?? 110,
+        maxPods: options.maxPods ?? MAX_PODS,
         reserved: options.reserved ?? {},
         imageDir: options.imageDirectory,
         thresholds: settings.eviction.thresholds,
@@ -198,6 +200,7 @@ export function createAgent(options: AgentOptions): Agent {
       ...options.podEnv?.(),
     }
   }
+  const probes = new Probes({ clock })
   const context = (scope: Scope): PodContext => ({
     clock,
     scope,
@@ -209,7 +212,7 @@ export function createAgent(options: AgentOptions): Agent {
     images,
     devices,
     users,
-    probes: new Probes({ clock }),
+    probes,
     statuses,
     events,
     cgroups,
@@ -309,6 +312,13 @@ export function createAgent(options: AgentOptions): Agent {
   let setReady: () => void = () => {}
   const ready = new Promise<void>((resolve) => (setReady = resolve))
   const running = metrics.gauge('kubelet_running_pods', 'Pods this node works on.')
+  const containers = metrics.gauge('kubelet_running_containers', 'Containers of this node by state.')
+  metrics.gauge('kubelet_node_name', "The node's name. The count is always 1.").set(1, { node: nodeName })
+  const containerStates = (): Record<string, number> => {
+    const states: Record<string, number> = { created: 0, running: 0, exited: 0, unknown: 0 }
+    for (const uid of view.uids()) for (const c of view.pod(uid).containers) states[c.state] = (states[c.state] ?? 0) + 1
+    return states
+  }
   const pending = metrics.gauge('skerry_agent_pending_status_writes', 'Pod statuses waiting to be written to the API.')
   return {
     ready,
@@ -322,8 +332,15 @@ export function createAgent(options: AgentOptions): Agent {
       hostIPs: () => node.hostIPs,
       metrics: () => {
         running.set(manager?.count ?? 0)
+        for (const [state, n] of Object.entries(containerStates())) containers.set(n, { container_state: state })
         pending.set(statuses.pending)
         return metrics.text()
+      },
+      pages: {
+        pods: () => (manager?.list() ?? []).map((p) => statuses.now(p)),
+        running: runningNow,
+        probes: () => probes.counts(),
+        settings: () => ({ ...settings.configz, maxPods: options.maxPods ?? MAX_PODS, staticPodPath: options.manifestDirectory, allowedUnsafeSysctls: options.unsafeSysctls }),
       },
       usage: async (page) => {
         const summary = await stats.summary()

@@ -18,7 +18,7 @@ import { get } from './verbs/read.ts'
 import { changeObject, update } from './verbs/write.ts'
 
 const STATUS_LIKE = new Set(['status', 'ephemeralcontainers', 'resize', 'approval', 'finalize'])
-const NODE_PAGES = new Set(['/metrics', '/metrics/resource', '/metrics/cadvisor', '/stats/summary', '/healthz'])
+const NODE_PAGES = new Set(['/metrics', '/metrics/resource', '/metrics/cadvisor', '/metrics/probes', '/stats/summary', '/pods', '/runningpods', '/configz', '/healthz'])
 /** A kubelet's port, which clients name by heart. */
 const AGENT_PORT = 10250
 const STREAMS = new Set(['log', 'exec', 'attach', 'portforward'])

@@ -14,6 +14,8 @@ export interface KubeletSettings {
   readonly parallelPulls: number
   /** Time for pods to end when the machine goes down, and the part of it kept for critical ones, ms; 0: the agent leaves them running. */
   readonly shutdown: { readonly graceMs: number; readonly criticalMs: number }
+  /** As a KubeletConfiguration has them. */
+  readonly configz: Readonly<Record<string, unknown>>
   /** What was given and does not count, for the log. */
   readonly notes: readonly string[]
 }
@@ -102,8 +104,46 @@ export function kubeletSettings(given: Readonly<Record<string, string | undefine
     logMaxFiles: whole('container-log-max-files', 2, 1000),
     parallelPulls: serial === 'true' ? 1 : whole('max-parallel-image-pulls', 1, 100),
     shutdown,
+    configz: configuration(of),
     notes,
   }
+}
+
+/** The names of the settings in a KubeletConfiguration, and their form there. */
+const CONFIGURATION: Readonly<Record<string, readonly [field: string, form: 'pairs' | 'number' | 'boolean' | 'time' | 'text']>> = {
+  'eviction-hard': ['evictionHard', 'pairs'],
+  'eviction-soft': ['evictionSoft', 'pairs'],
+  'eviction-soft-grace-period': ['evictionSoftGracePeriod', 'pairs'],
+  'eviction-max-pod-grace-period': ['evictionMaxPodGracePeriod', 'number'],
+  'eviction-minimum-reclaim': ['evictionMinimumReclaim', 'pairs'],
+  'eviction-pressure-transition-period': ['evictionPressureTransitionPeriod', 'time'],
+  'image-gc-high-threshold': ['imageGCHighThresholdPercent', 'number'],
+  'image-gc-low-threshold': ['imageGCLowThresholdPercent', 'number'],
+  'minimum-image-ttl-duration': ['imageMinimumGCAge', 'time'],
+  'image-maximum-gc-age': ['imageMaximumGCAge', 'time'],
+  'container-log-max-size': ['containerLogMaxSize', 'text'],
+  'container-log-max-files': ['containerLogMaxFiles', 'number'],
+  'serialize-image-pulls': ['serializeImagePulls', 'boolean'],
+  'max-parallel-image-pulls': ['maxParallelImagePulls', 'number'],
+  'shutdown-grace-period': ['shutdownGracePeriod', 'time'],
+  'shutdown-grace-period-critical-pods': ['shutdownGracePeriodCriticalPods', 'time'],
+}
+
+function configuration(of: (name: string) => string): Record<string, unknown> {
+  const forms = {
+    pairs: (text: string) => (text === '' ? undefined : Object.fromEntries(text.split(',').map((part) => part.trim().split(/[<=]/, 2)))),
+    number: Number,
+    boolean: (text: string) => text === 'true',
+    time: (text: string) => goTime(durationMs(text) ?? 0),
+    text: String,
+  }
+  return Object.fromEntries(Object.entries(CONFIGURATION).map(([name, [field, form]]) => [field, forms[form](of(name))]))
+}
+
+/** A time as Go prints it: `5m0s`. */
+function goTime(ms: number): string {
+  const [h, m, s] = [Math.floor(ms / 3_600_000), Math.floor(ms / 60_000) % 60, (ms % 60_000) / 1000]
+  return `${h > 0 ? `${h}h` : ''}${h > 0 || m > 0 ? `${m}m` : ''}${s}s`
 }
 
 /** Go's form of a time: `1h30m`, `90s`, `500ms`, and a plain 0. Undefined when it is none. */

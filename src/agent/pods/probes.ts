@@ -17,6 +17,7 @@ export interface ProbeOptions {
 
 export interface ProbedContainer {
   readonly id: string
+  readonly pod: ProbeCount['pod']
   readonly spec: ContainerSpec
   readonly startedAtMs: number
   readonly target: Omit<CheckTarget, 'timeoutSeconds'>
@@ -37,6 +38,17 @@ interface Prober {
   hookDone: boolean
   timers: Map<Kind, Timer>
   over: boolean
+  /** Whose it is; undefined before it begins. */
+  of: ProbedContainer | undefined
+  counts: Map<Kind, { successful: number; failed: number; unknown: number }>
+}
+
+/** How often a probe of a container that runs ended how. */
+export interface ProbeCount {
+  readonly pod: { readonly namespace: string; readonly name: string; readonly uid: string }
+  readonly container: string
+  readonly kind: Kind
+  readonly results: { readonly successful: number; readonly failed: number; readonly unknown: number }
 }
 
 /** The probers of one node's containers, by container id. */
@@ -69,6 +81,10 @@ export class Probes {
     return this.#probers.get(id)?.failedGraceSeconds
   }
 
+  counts(): ProbeCount[] {
+    return [...this.#probers.values()].flatMap(({ of, counts }) => (of ? [...counts].map(([kind, results]) => ({ pod: of.pod, container: of.spec.name, kind, results })) : []))
+  }
+
   /** A postStart hook is under way: the container is not started before {@link hookEnded}. */
   hookBegan(id: string): void {
     this.#of(id).hookDone = false
@@ -84,6 +100,7 @@ export class Probes {
   begin(c: ProbedContainer): void {
     const p = this.#of(c.id)
     if (p.timers.size > 0 || p.over) return
+    p.of = c
     const adopted = c.former?.containerID?.endsWith(`/${c.id}`) ? c.former : undefined
     p.started = c.spec.startupProbe === undefined || adopted?.started === true
     p.ready = c.spec.readinessProbe === undefined || adopted?.ready === true
@@ -111,7 +128,7 @@ export class Probes {
   #of(id: string): Prober {
     let p = this.#probers.get(id)
     if (!p) {
-      p = { started: false, ready: false, failed: undefined, failedGraceSeconds: undefined, hookDone: true, timers: new Map(), over: false }
+      p = { started: false, ready: false, failed: undefined, failedGraceSeconds: undefined, hookDone: true, timers: new Map(), over: false, of: undefined, counts: new Map() }
       this.#probers.set(id, p)
     }
     return p
@@ -132,6 +149,9 @@ export class Probes {
   async #probe(c: ProbedContainer, p: Prober, kind: Kind, probe: Probe, successes: number, failures: number): Promise<void> {
     const result: CheckResult = await this.#check(probe, { ...c.target, timeoutSeconds: probe.timeoutSeconds ?? 1 })
     if (p.over || !p.timers.has(kind)) return
+    const counts = p.counts.get(kind) ?? { successful: 0, failed: 0, unknown: 0 }
+    p.counts.set(kind, counts)
+    counts[result.unknown ? 'unknown' : result.ok ? 'successful' : 'failed']++
     if (!result.ok || result.warning) c.onFailure(kind, result)
     // Not made: it counts for nothing, and the next one comes in its time.
     if (result.unknown) return this.#schedule(c, p, kind, probe, successes, failures, true)

@@ -200,6 +200,11 @@ export class PodWorker {
     return true
   }
 
+  get #names(): { namespace: string; name: string; uid: string } {
+    const { namespace = '', name = '' } = this.#pod.metadata ?? {}
+    return { namespace, name, uid: this.uid }
+  }
+
   #withoutDevices(): Verdict | undefined {
     const why = this.#c.devices.admit(this.#pod)
     return why === undefined ? undefined : { reason: 'UnexpectedAdmissionError', message: `Pod was rejected: ${why}`, refused: true }
@@ -243,6 +248,7 @@ export class PodWorker {
       this.#troubles.waiting.delete(c.name)
       this.#c.probes.begin({
         id: c.id,
+        pod: this.#names,
         spec,
         startedAtMs: c.startedAtMs,
         target: this.#steps.target(c.id, spec, c.sandboxId),

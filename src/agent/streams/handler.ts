@@ -17,6 +17,7 @@ import { containersOf, uidOf } from '../pods/names.ts'
 import { byAttempt } from '../pods/planner.ts'
 import type { RuntimeView } from '../pods/view.ts'
 import { parseLogQuery, readLog } from './log-reader.ts'
+import { kubeletPage, type PageSources } from './pages.ts'
 import { bridge, endWith } from './bridge.ts'
 
 const log = logger('agent.streams')
@@ -35,6 +36,7 @@ export interface HandlerOptions {
   readonly metrics: () => string
   /** What node and containers use, as one of the kubelet's pages. */
   readonly usage: (page: 'summary' | 'resource' | 'cadvisor') => Promise<string>
+  readonly pages: PageSources
 }
 
 /** How long a request waits for an agent that has just started, ms. */
@@ -71,7 +73,9 @@ async function route(options: HandlerOptions, url: URL, respond: Respond): Promi
   for (const page of ['resource', 'cadvisor'] as const) {
     if (url.pathname === `/metrics/${page}`) return void respond(200, { 'content-type': 'text/plain; version=0.0.4' }).end(await options.usage(page))
   }
-  if (kind === 'metrics') return void respond(200, { 'content-type': 'text/plain; version=0.0.4' }).end(options.metrics())
+  const page = kubeletPage(url.pathname, options.pages)
+  if (page) return void respond(200, { 'content-type': page.contentType }).end(page.body)
+  if (url.pathname === '/metrics') return void respond(200, { 'content-type': 'text/plain; version=0.0.4' }).end(options.metrics())
   if (url.pathname === '/stats/summary') return void respond(200, { 'content-type': 'application/json' }).end(await options.usage('summary'))
   if (kind === 'healthz') return void respond(200, { 'content-type': 'text/plain' }).end('ok')
   if (kind === 'nodeForward') return await nodeForward(options, url.searchParams, respond)

@@ -211,6 +211,27 @@ test('logs come through the handler, port-forward carries raw bytes, metrics are
   assert.equal(await forward.status, 200)
 })
 
+test('the pages of a kubelet: its pods, what runs, how probes went, its settings', async () => {
+  await using n = await testNode({ app: { exec: ([word]) => ({ exitCode: word === 'ready' ? 0 : 1 }) } })
+  const probe = (word: string) => ({ exec: { command: [word] }, periodSeconds: 1, failureThreshold: 100 })
+  n.api.put('pods', testPod('web', { containers: [{ name: 'main', image: 'app', readinessProbe: probe('ready'), livenessProbe: probe('live') }] }))
+  await n.until('ready', () => n.api.pod('web').status?.containerStatuses?.[0]?.ready === true)
+  await n.pass(2000)
+  const read = async (path: string): Promise<string> => (await ask(n, path)).text
+  const list = async (path: string) => JSON.parse(await read(path)) as { kind: string; items: { metadata: object; spec: { containers: object[] }; status: { phase?: string } }[] }
+  const pods = await list('/pods')
+  assert.deepEqual([pods.kind, pods.items.length, pods.items[0]?.status.phase], ['PodList', 1, 'Running'])
+  const running = await list('/runningpods/')
+  assert.deepEqual(running.items[0], { metadata: { name: 'web', namespace: 'default', uid: 'uid-web', creationTimestamp: null }, spec: { containers: [{ name: 'main', image: 'app', resources: {} }] }, status: {} })
+  const labels = 'container="main",namespace="default",pod="web",pod_uid="uid-web",probe_type'
+  assert.match(await read('/metrics/probes'), new RegExp(`prober_probe_total{${labels}="Liveness",result="failed"} [1-9]`))
+  assert.match(await read('/metrics/probes'), new RegExp(`prober_probe_total{${labels}="Readiness",result="successful"} [1-9]`))
+  const { kubeletconfig: c } = JSON.parse(await read('/configz')) as { kubeletconfig: Record<string, unknown> }
+  assert.deepEqual([c['kind'], c['maxPods'], c['evictionPressureTransitionPeriod'], c['imageGCHighThresholdPercent']], ['KubeletConfiguration', 110, '5m0s', 85])
+  assert.deepEqual((c['evictionHard'] as Record<string, string>)['memory.available'], '100Mi')
+  assert.match(await read('/metrics'), /kubelet_running_containers\{container_state="running"\} 1/)
+})
+
 test('a port of the node is dialled by the address that the cluster knows, and what cannot be reached is told', async () => {
   const echo = createServer((socket) => socket.pipe(socket))
   await new Promise<void>((resolve) => echo.listen(0, '127.0.0.2', resolve))
