@@ -10,9 +10,11 @@ export interface TableRow {
   readonly object?: KubeObject
 }
 
+export type MetaVersion = 'meta.k8s.io/v1' | 'meta.k8s.io/v1beta1'
+
 export interface Table {
   kind: 'Table'
-  apiVersion: 'meta.k8s.io/v1'
+  apiVersion: MetaVersion
   metadata: ListMeta
   columnDefinitions: readonly ColumnDef[]
   rows: TableRow[]
@@ -23,24 +25,26 @@ export interface TableOptions {
   readonly now: number
   /** What each row carries. @default 'Metadata' */
   readonly includeObject?: 'None' | 'Metadata' | 'Object'
+  /** @default meta.k8s.io/v1 */
+  readonly version?: MetaVersion
 }
 
 /** A Table of objects of one resource; its `metadata` is the caller's to fill in. */
 export function tableOf(def: ResourceDef, objects: readonly KubeObject[], options: TableOptions): Table {
-  const include = options.includeObject ?? 'Metadata'
+  const { includeObject: include = 'Metadata', version: apiVersion = 'meta.k8s.io/v1' } = options
   return {
     kind: 'Table',
-    apiVersion: 'meta.k8s.io/v1',
+    apiVersion,
     metadata: {},
     columnDefinitions: def.printer.columns,
     rows: (def.printer.order ? objects.toSorted(def.printer.order) : objects).map((o) => {
       const cells = def.printer.cells(o, options.now)
       const conditions = def.printer.conditions?.(o)
-      return { cells, ...(conditions && { conditions }), ...(include !== 'None' && { object: include === 'Object' ? o : partial(o) }) }
+      return { cells, ...(conditions && { conditions }), ...(include !== 'None' && { object: include === 'Object' ? o : partial(o, apiVersion) }) }
     }),
   }
 }
 
-function partial(o: KubeObject): KubeObject {
-  return { kind: 'PartialObjectMetadata', apiVersion: 'meta.k8s.io/v1', ...(o.metadata && { metadata: o.metadata }) }
+function partial(o: KubeObject, apiVersion: MetaVersion): KubeObject {
+  return { kind: 'PartialObjectMetadata', apiVersion, ...(o.metadata && { metadata: o.metadata }) }
 }

@@ -2,6 +2,7 @@
 import { fromStored as inShapeOf, isConverted, toStored as inStoredShape } from '../api/convert.ts'
 import type { ResourceDef } from '../api/kinds.ts'
 import { tableOf } from '../api/table.ts'
+import { metaVersion } from './negotiate.ts'
 import type { Call } from './core.ts'
 import { customText, settledText } from './custom-text.ts'
 import { ListText } from './list-text.ts'
@@ -35,12 +36,12 @@ export function encodeOne(call: Pick<Call, 'def' | 'accepted' | 'query'>, stored
   const { def, accepted } = call
   switch (accepted.shape) {
     case 'table': {
-      const table = tableOf(def, [storedShape(def, stored)], { now, includeObject: includeObject(call.query) })
+      const table = tableOf(def, [storedShape(def, stored)], { now, includeObject: includeObject(call.query), version: metaVersion(accepted) })
       table.metadata = { resourceVersion: String(stored.revision) }
       return JSON.stringify(first ? table : { ...table, columnDefinitions: null })
     }
     case 'meta':
-      return JSON.stringify({ kind: 'PartialObjectMetadata', apiVersion: 'meta.k8s.io/v1', metadata: objectOf(def, stored).metadata })
+      return JSON.stringify({ kind: 'PartialObjectMetadata', apiVersion: metaVersion(accepted), metadata: objectOf(def, stored).metadata })
     default:
       // A dry run of a create has no revision to show.
       if (isConverted(def) || stored.revision === 0) return JSON.stringify(objectOf(def, stored))
@@ -67,12 +68,12 @@ export function encodeList(call: Pick<Call, 'def' | 'accepted' | 'query'>, items
   }
   if (accepted.shape === 'table') {
     const objects = items.map((i) => storedShape(def, i))
-    const table = tableOf(def, objects, { now, includeObject: includeObject(call.query) })
+    const table = tableOf(def, objects, { now, includeObject: includeObject(call.query), version: metaVersion(accepted) })
     return JSON.stringify({ ...table, metadata })
   }
   if (accepted.shape === 'meta') {
-    const partial = items.map((i) => ({ kind: 'PartialObjectMetadata', apiVersion: 'meta.k8s.io/v1', metadata: objectOf(def, i).metadata }))
-    return JSON.stringify({ kind: 'PartialObjectMetadataList', apiVersion: 'meta.k8s.io/v1', metadata, items: partial })
+    const partial = items.map((i) => ({ kind: 'PartialObjectMetadata', apiVersion: metaVersion(accepted), metadata: objectOf(def, i).metadata }))
+    return JSON.stringify({ kind: 'PartialObjectMetadataList', apiVersion: metaVersion(accepted), metadata, items: partial })
   }
   const apiVersion = apiVersionOf(def)
   const text = isConverted(def) ? (i: Stored) => JSON.stringify(objectOf(def, i)) : def.custom ? (i: Stored) => wireText(settledText(def, i).text, i.revision, def.kind, apiVersion) : (i: Stored) => itemText(i.text, i.revision)

@@ -1,5 +1,6 @@
 /** Which shape the caller wants: whole objects, a Table, or only metadata; pure. Used by the read and write verbs. */
 import { ApiError } from '../api/status.ts'
+import type { MetaVersion } from '../api/table.ts'
 
 export type Shape = 'object' | 'table' | 'meta' | 'aggregated'
 
@@ -8,8 +9,16 @@ export interface Accepted {
   readonly yaml: boolean
   /** For metadata only: of one object or of a list, as the caller named it. */
   readonly partial?: 'one' | 'list'
+  /** Of a Table or of metadata: the older version, for those who ask for it. @default v1 */
+  readonly beta?: true
 }
 
+/** The apiVersion of a Table or of metadata that goes to this caller. */
+export function metaVersion({ beta }: Accepted): MetaVersion {
+  return beta ? 'meta.k8s.io/v1beta1' : 'meta.k8s.io/v1'
+}
+
+const META = 'meta.k8s.io'
 const PROTOBUF = 'application/vnd.kubernetes.protobuf'
 const ANY: Accepted = { shape: 'object', yaml: false }
 
@@ -49,9 +58,12 @@ function negotiated(accept: string, tables: boolean): Accepted {
     const as = params.get('as')
     if (as === undefined) return { shape: 'object', yaml }
     const v = params.get('v')
-    if (as === 'Table' && v === 'v1' && tables) return { shape: 'table', yaml }
-    if (as === 'PartialObjectMetadata' && v === 'v1') return { shape: 'meta', yaml, partial: 'one' }
-    if (as === 'PartialObjectMetadataList' && v === 'v1') return { shape: 'meta', yaml, partial: 'list' }
+    const version = v === 'v1' ? {} : v === 'v1beta1' ? { beta: true as const } : undefined
+    if (version && (params.get('g') ?? META) === META) {
+      if (as === 'Table' && tables) return { shape: 'table', yaml, ...version }
+      if (as === 'PartialObjectMetadata') return { shape: 'meta', yaml, partial: 'one', ...version }
+      if (as === 'PartialObjectMetadataList') return { shape: 'meta', yaml, partial: 'list', ...version }
+    }
     if (as === 'APIGroupDiscoveryList' && (v === 'v2' || v === 'v2beta1')) return { shape: 'aggregated', yaml }
   }
   // Clients of Kubernetes that speak protobuf decode what the answer says it is: JSON, which is all there is.

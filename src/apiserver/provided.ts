@@ -2,6 +2,7 @@
 import type { ApiResponse } from '../api/contract.ts'
 import { methodNotAllowed } from '../api/status.ts'
 import { tableOf } from '../api/table.ts'
+import { metaVersion } from './negotiate.ts'
 import { answer, type Call } from './core.ts'
 import type { ProvidedResource } from './ports.ts'
 import { apiVersionOf } from './resources.ts'
@@ -14,7 +15,7 @@ export async function provide(provided: ProvidedResource, call: Call, now: numbe
   const items = one
     ? [one]
     : await provided.list({ namespace: info.namespace, labelSelector: query.get('labelSelector') ?? undefined, fieldSelector: query.get('fieldSelector') ?? undefined }, signal)
-  if (accepted.shape === 'table') return answer(call, 200, JSON.stringify(tableOf(def, items, { now })))
+  if (accepted.shape === 'table') return answer(call, 200, JSON.stringify(tableOf(def, items, { now, version: metaVersion(accepted) })))
   if (one) return answer(call, 200, JSON.stringify(one))
   return answer(call, 200, JSON.stringify({ kind: def.listKind, apiVersion: apiVersionOf(def), metadata: {}, items }))
 }

@@ -12,6 +12,7 @@ import { badRequest, fieldInvalid, invalid, notFound } from '../api/status.ts'
 import { labelSelectorText } from '../api/selectors.ts'
 import { since } from '../api/columns/column.ts'
 import { cloneJson } from '../base/json.ts'
+import { metaVersion } from './negotiate.ts'
 import { mediaType, readObject } from './body.ts'
 import { answer, stamp, type Call, type Core } from './core.ts'
 import { inVersion } from './conversion.ts'
@@ -147,11 +148,11 @@ const COLUMNS = [
 function scaleAnswer(core: Core, call: Call, stored: Stored): ApiResponse {
   const scale = scaleObject(objectOf(call.def, stored), pathsOf(call), call.def.group, call.def.kind)
   if (call.accepted.shape === 'object') return answer(call, 200, JSON.stringify(scale))
-  const partial = { kind: 'PartialObjectMetadata', apiVersion: 'meta.k8s.io/v1', metadata: scale.metadata }
+  const partial = { kind: 'PartialObjectMetadata', apiVersion: metaVersion(call.accepted), metadata: scale.metadata }
   if (call.accepted.shape === 'meta') return answer(call, 200, JSON.stringify(partial))
   const { spec, status } = scale as unknown as { spec: { replicas: number }; status: { replicas: number } }
   const cells = [scale.metadata.name, spec.replicas, status.replicas, since(scale.metadata.creationTimestamp, core.clock.now())]
-  return answer(call, 200, JSON.stringify({ kind: 'Table', apiVersion: 'meta.k8s.io/v1', metadata: { resourceVersion: scale.metadata.resourceVersion }, columnDefinitions: COLUMNS, rows: [{ cells, object: partial }] }))
+  return answer(call, 200, JSON.stringify({ kind: 'Table', apiVersion: metaVersion(call.accepted), metadata: { resourceVersion: scale.metadata.resourceVersion }, columnDefinitions: COLUMNS, rows: [{ cells, object: partial }] }))
 }
 
 function scaleObject(object: Obj, paths: ScalePaths, group: string, kind: string): Obj {

@@ -44,7 +44,11 @@ export async function subresourceCall(core: Core, call: Call): Promise<ApiRespon
   else if (name === 'eviction' && verb === 'create') return (await import('./eviction.ts')).evict(core, call)
   else if (name === 'log' && verb === 'get') return podLog(core, call)
   else if (name === 'proxy') return (await nodePage(core, call)) ?? proxy(core, call)
-  else if (STREAMS.has(name)) throw badRequest('Upgrade request required')
+  else if (STREAMS.has(name)) {
+    // What is missing is told before how it is to be asked for.
+    if (def.resource === 'pods') await podTarget(core, call, name as PodTarget['kind'])
+    throw badRequest('Upgrade request required')
+  }
   throw methodNotAllowed(def, verb)
 }
 

@@ -212,6 +212,10 @@ test('PUT creates the kinds that Kubernetes creates so, and insists on a resourc
   assert.equal((await h.call('PUT', rbac, role)).status, 201)
   assert.equal((await h.call('PUT', rbac, role)).status, 200)
   assert.equal((await h.call('PUT', `${CM}/a`, { metadata: { name: 'a' } })).status, 404)
+  const gone = await h.call<Any>('PUT', `${CM}/a`, { metadata: { name: 'a', uid: 'u' } })
+  assert.deepEqual([gone.status, gone.body.message], [409, 'Operation cannot be fulfilled on configmaps "a": Precondition failed: UID in precondition: u, UID in object meta: '])
+  assert.equal((await h.call('PUT', '/api/v1/namespaces/default/services/s', { metadata: { name: 's', uid: 'u' }, spec: { ports: [{ port: 80 }] } })).status, 409)
+  assert.deepEqual([(await h.call('POST', '/api/v1/namespaces/default/pods/none/exec?command=ls')).status, (await h.call('GET', '/api/v1/namespaces/default/pods/none/portforward')).status], [404, 404])
   const lease = '/apis/coordination.k8s.io/v1/namespaces/default/leases/l'
   assert.equal((await h.call('PUT', lease, { metadata: { name: 'l' } })).status, 201)
   const blind = await h.call<Any>('PUT', lease, { metadata: { name: 'l' } })
@@ -280,6 +284,11 @@ test('an Accept that cannot be met is refused; clients that ask for protobuf alo
   assert.deepEqual([list.status, list.body.message], [406, 'you requested PartialObjectMetadata, but the requested object is a list (*core.ConfigMapList)'])
   const one = await h.call<Any>('GET', '/api/v1/nodes/n', undefined, { headers: { accept: partial('PartialObjectMetadataList') } })
   assert.deepEqual([one.status, one.body.message], [406, 'you requested PartialObjectMetadataList, but the requested object is not a list (*core.Node)'])
+  for (const [as, path, kind] of [['Table', CM, 'Table'], ['PartialObjectMetadataList', CM, 'PartialObjectMetadataList'], ['PartialObjectMetadata', '/api/v1/nodes/n', 'PartialObjectMetadata']] as const) {
+    const older = await h.call<Any>('GET', path, undefined, { headers: { accept: `application/json;as=${as};v=v1beta1;g=meta.k8s.io` } })
+    assert.deepEqual([older.body.kind, older.body.apiVersion], [kind, 'meta.k8s.io/v1beta1'])
+  }
+  assert.equal((await h.call('GET', CM, undefined, { headers: { accept: 'application/json;as=Table;v=v1;g=other.k8s.io' } })).status, 406)
   // A review has no rows.
   const ask = (accept: string): Promise<Answer<Any>> =>
     h.call<Any>('POST', '/apis/authorization.k8s.io/v1/selfsubjectaccessreviews', { spec: { nonResourceAttributes: { verb: 'get', path: '/' } } }, { headers: { accept } })

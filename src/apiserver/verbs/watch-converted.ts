@@ -2,6 +2,7 @@
  * A watch of custom objects whose versions a webhook converts: the events of the stored objects, each converted in its turn,
  * so that their order stays. Selectors on fields are judged on what the webhook made. Used by `watch.ts`.
  */
+import { metaVersion } from '../negotiate.ts'
 import type { ApiResponse } from '../../api/contract.ts'
 import { apiVersionOf } from '../../api/kinds.ts'
 import { toStatus } from '../../api/status.ts'
@@ -31,7 +32,7 @@ export async function watchConverted(core: Core, call: Call, plain: Watch): Prom
   let first = true
   const line = async ({ type, object }: Event): Promise<string> => {
     if (type === 'BOOKMARK' || type === 'ERROR') {
-      const head = accepted.shape === 'meta' ? { kind: 'PartialObjectMetadata', apiVersion: 'meta.k8s.io/v1' } : { kind: def.kind, apiVersion: apiVersionOf(def) }
+      const head = accepted.shape === 'meta' ? { kind: 'PartialObjectMetadata', apiVersion: metaVersion(accepted) } : { kind: def.kind, apiVersion: apiVersionOf(def) }
       return `${JSON.stringify({ type, object: type === 'ERROR' ? object : { ...object, ...head } })}\n`
     }
     const revision = Number(object.metadata.resourceVersion)

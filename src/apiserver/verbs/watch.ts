@@ -4,6 +4,7 @@
  * Bounds: {@link QUEUE_BYTES} wait for a slow reader, then the watch ends and the client resumes; `timeoutSeconds` ends it
  * cleanly (default: 30 to 60 minutes, spread so that a fleet does not come back at once).
  */
+import { metaVersion } from '../negotiate.ts'
 import type { ApiResponse } from '../../api/contract.ts'
 import { expired, toStatus } from '../../api/status.ts'
 import { AppError } from '../../base/errors.ts'
@@ -57,7 +58,7 @@ export async function watch(core: Core, call: Call): Promise<ApiResponse> {
   if (!replay) return failed(call, expired(`too old resource version: ${asked} (${start})`))
   const first = state ? [...cache.scan(info.name === undefined ? key : key)].filter((e) => inScope(e.key) && (!select || select.matches(e))) : []
 
-  const shape = `${accepted.shape}:${query.get('includeObject') ?? ''}:${apiVersionOf(def)}`
+  const shape = `${accepted.shape}${accepted.beta ? 'beta' : ''}:${query.get('includeObject') ?? ''}:${apiVersionOf(def)}`
   const memoKeys = { ADDED: `ADDED:${shape}`, MODIFIED: `MODIFIED:${shape}`, DELETED: `DELETED:${shape}` }
   let columnsSent = false
   const encode = (type: string, stored: Stored): Uint8Array => {
@@ -70,9 +71,9 @@ export async function watch(core: Core, call: Call): Promise<ApiResponse> {
   const bookmark = (revision: number, end = false): Uint8Array => {
     told = revision
     const metadata = { resourceVersion: String(revision), creationTimestamp: null, ...(end ? { annotations: { 'k8s.io/initial-events-end': 'true' } } : {}) }
-    const object = { kind: accepted.shape === 'meta' ? 'PartialObjectMetadata' : def.kind, apiVersion: accepted.shape === 'meta' ? 'meta.k8s.io/v1' : apiVersionOf(def), metadata }
+    const object = { kind: accepted.shape === 'meta' ? 'PartialObjectMetadata' : def.kind, apiVersion: accepted.shape === 'meta' ? metaVersion(accepted) : apiVersionOf(def), metadata }
     if (accepted.shape !== 'table') return Buffer.from(`${JSON.stringify({ type: 'BOOKMARK', object })}\n`)
-    const table = { kind: 'Table', apiVersion: 'meta.k8s.io/v1', metadata, columnDefinitions: null, rows: [] }
+    const table = { kind: 'Table', apiVersion: metaVersion(accepted), metadata, columnDefinitions: null, rows: [] }
     return Buffer.from(`${JSON.stringify({ type: 'BOOKMARK', object: table })}\n`)
   }
   const deliver = (event: CacheEvent): void => {

@@ -151,6 +151,8 @@ export async function update(core: Core, call: Call): Promise<ApiResponse> {
     return answer(call, 200, encodeOne(call, stored, core.clock.now()))
   } catch (error) {
     const absent = error instanceof ApiError && error.status.reason === 'NotFound' && error.status.details?.name === info.name
+    // As if there were one without a uid.
+    if (absent && sent.metadata.uid) throw conflict(def, info.name as string, `Precondition failed: UID in precondition: ${sent.metadata.uid}, UID in object meta: `)
     if (!absent || def.custom || info.subresource !== undefined || !CREATED_BY_UPDATE.has(def.schema) || !blind) throw error
   }
   const { uid: _uid, ...metadata } = sent.metadata
