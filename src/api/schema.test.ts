@@ -127,8 +127,14 @@ test('zeros that say nothing are left out of built-in kinds, those that say some
   const claim = { spec: { storageClassName: '', volumeName: '' } }
   walk(schemaOf('PersistentVolumeClaim'), claim)
   assert.deepEqual(claim, { spec: { storageClassName: '' } })
+  const deployment = { status: { replicas: 0, readyReplicas: 0, observedGeneration: 1, conditions: [{ type: 'Available', status: 'False', message: '' }] } }
+  walk(schemaOf('Deployment'), deployment)
+  assert.deepEqual(deployment, { status: { observedGeneration: 1, conditions: [{ type: 'Available', status: 'False' }] } })
+  const set = { status: { replicas: 0, readyReplicas: 0 } }
+  walk(schemaOf('StatefulSet'), set)
+  assert.deepEqual(set, { status: { replicas: 0 } })
   for (const [type, field] of zeroFields()) {
-    const of = schemaOf(type)
+    const of = schemaOf({ Subject: 'RbacSubject', HorizontalPodAutoscalerCondition: 'V2HorizontalPodAutoscalerCondition' }[type] ?? type)
     assert.ok(of.properties?.[field] && !of.required?.includes(field), `${type}.${field} is an optional field`)
   }
 })
