@@ -5,34 +5,20 @@ import type {
 } from '../gen/types.ts'
 import { dnsLabelErrors, dnsSubdomainErrors, labelKeyErrors, labelValueErrors } from '../names.ts'
 import type { FieldError } from '../status.ts'
-import { findings, NOT_POSITIVE } from './field.ts'
-import type { Findings } from './field.ts'
+import { bindingConditions, requestPolicy } from './device-capacity.ts'
+import { each, findings, NOT_POSITIVE, type Findings } from './field.ts'
 import { annotationErrors, immutable, labelErrors } from './meta.ts'
 import { nodeSelector } from './placement.ts'
 import { isNative } from './quantities.ts'
 import { csiName } from './storage.ts'
 
 /** How many of each a claim, class, slice or device may have. */
-const MAX = {
+export const MAX = {
   requests: 32, constraints: 32, config: 32, firstAvailable: 8, selectors: 32, reservedFor: 256, results: 32, devices: 128, taintedDevices: 64,
   counterSets: 8, counters: 32, attributes: 32, taints: 16, consumptions: 2, expression: 10 * 1024, parameters: 10 * 1024, id: 32, value: 64,
 } as const
 const SEMVER = /^(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)(-(0|[1-9]\d*|\d*[a-zA-Z-][0-9a-zA-Z-]*)(\.(0|[1-9]\d*|\d*[a-zA-Z-][0-9a-zA-Z-]*))*)?(\+[0-9a-zA-Z-]+(\.[0-9a-zA-Z-]+)*)?$/
 const REFERENCE_TEXT = "must be the name of a request in the claim or the name of a request and a subrequest separated by '/'"
-
-/** Each item of a list that is not too long; with `key`, no two alike. */
-function each<T>(e: Findings, at: string, list: readonly T[] | undefined, max: number, rule: (item: T, at: string) => void, key?: (item: T) => string): void {
-  const items = list ?? []
-  if (items.length > max) return e.tooMany(at, items.length, max)
-  const seen = new Set<string>()
-  for (const [i, item] of items.entries()) {
-    rule(item, `${at}[${i}]`)
-    const k = key?.(item)
-    if (k === undefined) continue
-    if (seen.has(k)) e.duplicate(`${at}[${i}]`, k)
-    seen.add(k)
-  }
-}
 
 /** DeviceClass: which devices it means, and how they are set up. */
 export function deviceClassErrors(c: DeviceClass): FieldError[] {
@@ -61,12 +47,15 @@ export const claimTemplateErrors = (t: ResourceClaimTemplate): FieldError[] =>
 
 export const claimTemplateUpdateErrors = (next: ResourceClaimTemplate, old: ResourceClaimTemplate): FieldError[] => immutable('spec', next.spec, old.spec)
 
+/** What other parts of a claim may name: its requests, and the ways of each. */
+export const requestNames = (c: DeviceClaim | undefined): Set<string> => new Set((c?.requests ?? []).flatMap((r) => [r.name, ...(r.firstAvailable ?? []).map((s) => `${r.name}/${s.name}`)]))
+
 function claim(e: Findings, at: string, c: DeviceClaim | undefined): void {
-  const names = new Set((c?.requests ?? []).flatMap((r) => [r.name, ...(r.firstAvailable ?? []).map((s) => `${r.name}/${s.name}`)]))
+  const names = requestNames(c)
   each(e, `${at}.requests`, c?.requests, MAX.requests, (r, path) => request(e, path, r), (r) => r.name)
   each(e, `${at}.constraints`, c?.constraints, MAX.constraints, (x, path) => constraint(e, path, x, names))
   each(e, `${at}.config`, c?.config, MAX.config, (x, path) => {
-    references(e, `${path}.requests`, x.requests, names)
+    allReferences(e, `${path}.requests`, x.requests, names)
     opaque(e, path, x.opaque)
   })
 }
@@ -102,7 +91,6 @@ function toleration(e: Findings, at: string, t: DeviceToleration): void {
   if (t.operator === 'Exists') {
     if (t.value) e.invalid(`${at}.value`, t.value, "must be empty for operator `Exists`")
   } else if (t.operator === 'Equal') {
-    if (!t.key) e.required(`${at}.key`)
     e.text(`${at}.value`, t.value ?? '', labelValueErrors)
   } else e.choice(`${at}.operator`, t.operator, ['Equal', 'Exists'])
   e.chosen(`${at}.effect`, t.effect || undefined, ['NoExecute', 'NoSchedule', 'None'])
@@ -117,21 +105,25 @@ function selectorList(e: Findings, at: string, list: readonly DeviceSelector[] |
 }
 
 function constraint(e: Findings, at: string, c: DeviceConstraint, names: ReadonlySet<string>): void {
-  references(e, `${at}.requests`, c.requests, names)
+  allReferences(e, `${at}.requests`, c.requests, names)
   if (c.matchAttribute !== undefined) attributeName(e, `${at}.matchAttribute`, c.matchAttribute, true)
   else if (c.distinctAttribute !== undefined) attributeName(e, `${at}.distinctAttribute`, c.distinctAttribute, true)
   else e.required(at, 'exactly one of "matchAttribute" or "distinctAttribute" is required, but multiple fields are set')
 }
 
-function references(e: Findings, at: string, list: readonly string[] | undefined, names: ReadonlySet<string>): void {
-  each(e, at, list, MAX.requests, (name, path) => {
-    const parts = name.split('/')
-    if (parts.length <= 2) for (const part of parts) e.text(path, part, dnsLabelErrors)
-    if (!names.has(name)) e.invalid(path, name, REFERENCE_TEXT)
-  }, (name) => name)
+/** A request of the claim, or one of the ways of one. */
+export function references(e: Findings, path: string, name: string, names: ReadonlySet<string>): void {
+  const parts = name.split('/')
+  if (parts.length <= 2) for (const part of parts) e.text(path, part, dnsLabelErrors)
+  if (!names.has(name)) e.invalid(path, name, REFERENCE_TEXT)
 }
 
-function opaque(e: Findings, at: string, config: OpaqueDeviceConfiguration | undefined): void {
+function allReferences(e: Findings, at: string, list: readonly string[] | undefined, names: ReadonlySet<string>): void {
+  each(e, at, list, MAX.requests, (name, path) => references(e, path, name, names), (name) => name)
+}
+
+/** How a driver is told to set devices up. */
+export function opaque(e: Findings, at: string, config: OpaqueDeviceConfiguration | undefined): void {
   if (!config) return e.required(`${at}.opaque`)
   csiName(e, `${at}.opaque.driver`, config.driver)
   const { parameters } = config as { parameters?: unknown }
@@ -157,32 +149,8 @@ function attributeName(e: Findings, at: string, text: string, full = false): voi
   if (full && domain === undefined) e.invalid(at, text, 'a fully qualified name must be a domain and a name separated by a slash')
 }
 
-/** Through the status door: what was allocated, and for whom. */
-export function claimStatusErrors(next: ResourceResourceClaim, old: ResourceResourceClaim): FieldError[] {
-  return findings((e) => {
-    const { reservedFor, allocation } = next.status ?? {}
-    each(e, 'status.reservedFor', reservedFor, MAX.reservedFor, (r, at) => {
-      for (const key of ['resource', 'name', 'uid'] as const) if (!r[key]) e.required(`${at}.${key}`)
-    }, (r) => r.uid)
-    if (reservedFor?.length && !allocation) e.forbidden('status.reservedFor', 'may not be specified when `allocated` is not set')
-    if (reservedFor?.length && next.metadata?.deletionTimestamp) {
-      const before = new Set((old.status?.reservedFor ?? []).map((r) => r.uid))
-      if (reservedFor.some((r) => !before.has(r.uid))) {
-        e.forbidden('status.reservedFor', 'new entries may not be added while `deallocationRequested` or `deletionTimestamp` are set')
-      }
-    }
-    if (allocation && old.status?.allocation) e.add(immutable('status.allocation', allocation, old.status.allocation))
-    else if (allocation) {
-      each(e, 'status.allocation.devices.results', allocation.devices?.results, MAX.results, (r, at) => {
-        csiName(e, `${at}.driver`, r.driver)
-        poolName(e, `${at}.pool`, r.pool)
-        e.text(`${at}.device`, r.device ?? '', dnsLabelErrors)
-      })
-    }
-  })
-}
-
-function poolName(e: Findings, at: string, name: string | undefined): void {
+/** Names of a pool, by parts. */
+export function poolName(e: Findings, at: string, name: string | undefined): void {
   if (!name) return e.required(at)
   if (name.length > 253) e.tooLong(at, 253)
   for (const part of name.split('/')) e.text(at, part, dnsSubdomainErrors)
@@ -250,7 +218,10 @@ function device(e: Findings, at: string, d: Device, perDevice: boolean): void {
   }
   for (const [name, value] of capacity) {
     attributeName(e, `${at}.capacity[${name}]`, name)
-    if (value.requestPolicy && !d.allowMultipleAllocations) e.forbidden(`${at}.capacity[${name}].requestPolicy`, 'allowMultipleAllocations must be true')
+    if (!value.requestPolicy) continue
+    const path = `${at}.capacity[${name}].requestPolicy`
+    if (d.allowMultipleAllocations) requestPolicy(e, path, value.requestPolicy, value.value)
+    else e.forbidden(path, 'allowMultipleAllocations must be true')
   }
   each(e, `${at}.taints`, d.taints, MAX.taints, (t, path) => {
     e.text(`${path}.key`, t.key ?? '', labelKeyErrors)
@@ -268,4 +239,6 @@ function device(e: Findings, at: string, d: Device, perDevice: boolean): void {
   const one = 'exactly one of `nodeName`, `nodeSelector`, or `allNodes` is required when `perDeviceNodeSelection` is set to true in the ResourceSlice spec'
   if (perDevice && where.length === 0) e.required(at, one)
   if (perDevice && where.length > 1) e.invalid(at, `{${where.map((w) => `\`${w}\``).join(', ')}}`, one)
+  if (perDevice && d.nodeSelector) nodeSelector(e, `${at}.nodeSelector`, d.nodeSelector)
+  bindingConditions(e, at, d)
 }

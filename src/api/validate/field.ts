@@ -110,6 +110,20 @@ export function findings(rules: (e: Findings) => void): FieldError[] {
   return e.list
 }
 
+/** Each item of a list that is not too long; with `key`, no two alike. */
+export function each<T>(e: Findings, at: string, list: readonly T[] | undefined, max: number, rule: (item: T, at: string) => void, key?: (item: T) => string): void {
+  const items = list ?? []
+  if (items.length > max) return e.tooMany(at, items.length, max)
+  for (const [i, item] of items.entries()) rule(item, `${at}[${i}]`)
+  if (!key) return
+  const seen = new Set<string>()
+  for (const [i, item] of items.entries()) {
+    const k = key(item)
+    if (seen.has(k)) e.duplicate(`${at}[${i}]`, k)
+    seen.add(k)
+  }
+}
+
 export const isPort = (n: unknown): boolean => typeof n === 'number' && n >= 1 && n <= 65535
 export const isIp = (text: string | undefined): boolean => text !== undefined && (isIpv4(text) || isIpv6(text))
 

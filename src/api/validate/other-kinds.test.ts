@@ -38,6 +38,8 @@ const LIMITED = { type: 'Limited', limited: { limitResponse: { type: 'Queue', qu
 const FLOW = { spec: { priorityLevelConfiguration: { name: 'p' }, rules: [{ subjects: [{ kind: 'User', user: { name: '*' } }], resourceRules: [{ verbs: ['*'], apiGroups: ['*'], resources: ['*'], namespaces: ['*'] }] }] } }
 const CLAIM = { spec: { devices: { requests: [{ name: 'r', exactly: { deviceClassName: 'gpu' } }] } } }
 const DEVICES = { spec: { driver: 'd.io', nodeName: 'n', pool: { name: 'p', resourceSliceCount: 1, generation: 0 }, devices: [{ name: 'a', attributes: { model: { string: 'm' } } }] } }
+const POLICIED = 'spec.devices[0].capacity[memory].requestPolicy'
+const sharing = (requestPolicy: object, more: object = {}): Body => ({ spec: { ...DEVICES.spec, devices: [{ name: 'a', allowMultipleAllocations: true, capacity: { memory: { value: '8Gi', requestPolicy } }, ...more }] } })
 const SERVICE = { spec: { group: 'g.io', version: 'v1', groupPriorityMinimum: 100, versionPriority: 100 } }
 const EVENT = { regarding: { namespace: 'default' }, eventTime: '2026-01-01T00:00:00.000000Z', reportingController: 'c.io/x', reportingInstance: 'i', action: 'a', reason: 'r', type: 'Normal' }
 
@@ -149,6 +151,19 @@ const CREATES: readonly (readonly [Kind, Body, ...string[]])[] = [
   ['ResourceSlice', { spec: { ...DEVICES.spec, allNodes: true, devices: [{ name: 'a', attributes: { v: { version: '1' }, w: {} } }] } },
     'spec: Invalid value: "{`nodeName`, `allNodes`}": exactly one of `nodeName`, `nodeSelector`, `allNodes`, `perDeviceNodeSelection` is required, but multiple fields are set',
     'spec.devices[0].attributes[v].version: Invalid value: "1": must be a string compatible with semver.org spec 2.0.0', 'spec.devices[0].attributes[w]: Invalid value: "": exactly one value must be specified'],
+  ['ResourceSlice', sharing({ default: '1Gi', validValues: ['1Gi', '2Gi'] })],
+  ['ResourceSlice', sharing({ default: '2Gi', validRange: { min: '1Gi', max: '4Gi', step: '1Gi' } })],
+  ['ResourceSlice', sharing({ default: '3Gi', validValues: ['2Gi', '1Gi', '1Gi', '9Gi'] }), `${POLICIED}.validValues[1]: Invalid value: "1Gi": values must be sorted in ascending order`,
+    `${POLICIED}.validValues[3]: Invalid value: "9Gi": option is larger than capacity value: 8Gi`, `${POLICIED}.validValues[2]: Duplicate value: "1073741824"`, `${POLICIED}.validValues: Invalid value: "3Gi": default value is not valid according to the requestPolicy`],
+  ['ResourceSlice', sharing({ validValues: ['1Gi'] }), `${POLICIED}.default: Required value: required when validValues is defined`],
+  ['ResourceSlice', sharing({ default: '1Gi', validRange: { step: '1Gi' } }), `${POLICIED}.validRange.min: Required value: required when validRange is defined`],
+  ['ResourceSlice', sharing({ default: '500Mi', validRange: { min: '1Gi', max: '9Gi', step: '8Gi' } }), `${POLICIED}.validRange.min: Invalid value: "500Mi": default is less than min: 1Gi`,
+    `${POLICIED}.validRange.max: Invalid value: "9Gi": max is larger than capacity value: 8Gi`, `${POLICIED}.validRange.step: Invalid value: "8Gi": one step 9Gi is larger than capacity value: 8Gi`,
+    `${POLICIED}.validRange.step: Invalid value: "500Mi": value is not a multiple of a given step (8Gi) from (1Gi)`],
+  ['ResourceSlice', sharing({ default: '1Gi', validValues: ['1Gi'], validRange: { min: '1Gi' } }), `${POLICIED}: Forbidden: exactly one policy can be specified, cannot specify "validValues" and "validRange" at the same time`],
+  ['ResourceSlice', sharing({}, { allowMultipleAllocations: false, bindingConditions: ['a', 'a'], bindingFailureConditions: ['a'] }), `${POLICIED}: Forbidden: allowMultipleAllocations must be true`,
+    'spec.devices[0].bindingConditions[1]: Duplicate value: "a"', 'spec.devices[0].bindingFailureConditions[0]: Invalid value: "a": bindingFailureConditions must not overlap with bindingConditions'],
+  ['ResourceSlice', sharing({}, { bindingConditions: ['a'] }), 'spec.devices[0].bindingFailureConditions: Invalid value: []: bindingFailureConditions are required to use bindingConditions'],
   ['FlowSchema', FLOW],
   ['FlowSchema', { spec: { matchingPrecedence: 1, priorityLevelConfiguration: {}, rules: [{ subjects: [{ kind: 'User' }] }] } },
     "spec.matchingPrecedence: Invalid value: 1: only the schema named 'exempt' may have matchingPrecedence 1", 'spec.priorityLevelConfiguration.name: Required value: must reference a priority level',
@@ -184,6 +199,31 @@ const UPDATES: readonly (readonly [Kind, Body, Body, ...string[]])[] = [
 
 test('updates are judged by kind', () => {
   for (const [kind, next, old, ...said] of UPDATES) assert.deepEqual(updated(kind, next, old), said, kind)
+})
+
+test('what drivers say of allocated devices is judged through the status', () => {
+  const allocation = { devices: { results: [{ request: 'r', driver: 'd.io', pool: 'p', device: 'one' }], config: [] } }
+  const named = { driver: 'd.io', pool: 'p', device: 'one' }
+  const ready = { type: 'Ready', status: 'True', reason: 'Up', message: '', lastTransitionTime: '2026-01-01T00:00:00Z' }
+  const said = (status: object): string[] => updated('ResourceResourceClaim', { ...CLAIM, status }, CLAIM, 'status')
+  assert.deepEqual(said({ allocation, devices: [{ ...named, conditions: [ready], data: { a: 1 }, networkData: { interfaceName: 'eth1', ips: ['10.9.8.7/24', '2001:db8::1/64'] } }] }), [])
+  assert.deepEqual(said({ allocation, devices: [named, { ...named, device: 'two' }, named] }), ['status.devices[1]: Invalid value: d.io/p/two: must be an allocated device in the claim', 'status.devices[2]: Duplicate value: "d.io/p/one"'])
+  assert.deepEqual(said({ allocation, devices: [{ ...named, conditions: [{ type: 'Ready', status: 'Maybe', reason: '1' }, { ...ready, reason: '' }], data: [1], networkData: { interfaceName: 'x'.repeat(257), ips: ['10.9.8.7'] } }] }).map((text) => text.slice(0, 100)), [
+    'status.devices[0].conditions[0].status: Unsupported value: "Maybe": supported values: "False", "True", "Unknown"'.slice(0, 100),
+    'status.devices[0].conditions[0].lastTransitionTime: Required value: must be set',
+    'status.devices[0].conditions[0].reason: Invalid value: "1": a condition reason must start with alphabetic character'.slice(0, 100),
+    'status.devices[0].conditions[1].reason: Required value: must be set',
+    'status.devices[0].conditions[1].type: Duplicate value: "Ready"',
+    'status.devices[0].data: Invalid value: "<value omitted>": must be a valid JSON object',
+    'status.devices[0].networkData.interfaceName: Too long: may not be more than 256 bytes',
+    'status.devices[0].networkData.ips[0]: Invalid value: "10.9.8.7": must be a valid address in CIDR form, (e.g. 10.9.8.7/24 or 2001:db8::1/64)'.slice(0, 100),
+  ])
+  const odd = { devices: { results: [{ ...allocation.devices.results[0], request: 'q', shareID: 'X' }], config: [{ source: 'Else', opaque: { driver: 'd.io', parameters: {} } }] } }
+  assert.deepEqual(said({ allocation: odd }), [
+    `status.allocation.devices.results[0].request: Invalid value: "q": must be the name of a request in the claim or the name of a request and a subrequest separated by '/'`,
+    'status.allocation.devices.results[0].shareID: Invalid value: "X": uid must be in RFC 4122 normalized form, `xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx` with lowercase hexadecimal characters',
+    'status.allocation.devices.config[0].source: Unsupported value: "Else": supported values: "FromClaim", "FromClass"',
+  ])
 })
 
 test('each door of a certificate request writes its own part, once', () => {

@@ -3,6 +3,7 @@ import * as policy from './admission-policy.ts'
 import * as apiService from './api-service.ts'
 import * as certificates from './certificates.ts'
 import * as crd from './crd.ts'
+import { claimStatusErrors } from './device-status.ts'
 import * as devices from './devices.ts'
 import * as discovery from './discovery.ts'
 import * as events from './events.ts'
@@ -51,7 +52,7 @@ export const OTHER_RULES: Readonly<Record<string, Rules>> = {
   EventsEvent: { create: events.eventsEventErrors, update: events.eventsEventUpdateErrors },
   // Devices, flow control.
   DeviceClass: { always: devices.deviceClassErrors },
-  ResourceResourceClaim: { create: devices.claimSpecErrors, update: devices.claimSpecUpdateErrors, sub: { status: devices.claimStatusErrors } },
+  ResourceResourceClaim: { create: devices.claimSpecErrors, update: devices.claimSpecUpdateErrors, sub: { status: claimStatusErrors } },
   ResourceClaimTemplate: { create: devices.claimTemplateErrors, update: devices.claimTemplateUpdateErrors },
   ResourceSlice: { always: devices.sliceErrors, update: devices.sliceUpdateErrors },
   FlowSchema: { always: flow.flowSchemaErrors },
