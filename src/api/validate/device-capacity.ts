@@ -55,10 +55,11 @@ function range(e: Findings, at: string, { min, max, step }: CapacityRequestPolic
 }
 
 /** What a binding waits for, and what makes it give up: both or none, and nothing is both. */
-export function bindingConditions(e: Findings, at: string, { bindingConditions: wanted = [], bindingFailureConditions: failing = [] }: { bindingConditions?: readonly string[]; bindingFailureConditions?: readonly string[] }): void {
+export function bindingConditions(e: Findings, at: string, given: { readonly bindingConditions?: readonly string[]; readonly bindingFailureConditions?: readonly string[] }): void {
+  const { bindingConditions: wanted = [], bindingFailureConditions: failing = [] } = given
   const fields = { bindingConditions: wanted, bindingFailureConditions: failing }
   for (const [name, list] of Object.entries(fields)) each(e, `${at}.${name}`, list, MOST_CONDITIONS, (type, where) => e.text(where, type, labelKeyErrors), (type) => type)
   for (const [i, type] of failing.entries()) if (wanted.includes(type)) e.invalid(`${at}.bindingFailureConditions[${i}]`, type, 'bindingFailureConditions must not overlap with bindingConditions')
-  if (wanted.length === 0 && failing.length > 0) e.invalid(`${at}.bindingConditions`, wanted, 'bindingConditions are required to use bindingFailureConditions')
-  if (failing.length === 0 && wanted.length > 0) e.invalid(`${at}.bindingFailureConditions`, failing, 'bindingFailureConditions are required to use bindingConditions')
+  if (wanted.length === 0 && failing.length > 0) e.invalid(`${at}.bindingConditions`, given.bindingConditions ?? null, 'bindingConditions are required to use bindingFailureConditions')
+  if (failing.length === 0 && wanted.length > 0) e.invalid(`${at}.bindingFailureConditions`, given.bindingFailureConditions ?? null, 'bindingFailureConditions are required to use bindingConditions')
 }

@@ -163,7 +163,7 @@ const CREATES: readonly (readonly [Kind, Body, ...string[]])[] = [
   ['ResourceSlice', sharing({ default: '1Gi', validValues: ['1Gi'], validRange: { min: '1Gi' } }), `${POLICIED}: Forbidden: exactly one policy can be specified, cannot specify "validValues" and "validRange" at the same time`],
   ['ResourceSlice', sharing({}, { allowMultipleAllocations: false, bindingConditions: ['a', 'a'], bindingFailureConditions: ['a'] }), `${POLICIED}: Forbidden: allowMultipleAllocations must be true`,
     'spec.devices[0].bindingConditions[1]: Duplicate value: "a"', 'spec.devices[0].bindingFailureConditions[0]: Invalid value: "a": bindingFailureConditions must not overlap with bindingConditions'],
-  ['ResourceSlice', sharing({}, { bindingConditions: ['a'] }), 'spec.devices[0].bindingFailureConditions: Invalid value: []: bindingFailureConditions are required to use bindingConditions'],
+  ['ResourceSlice', sharing({}, { bindingConditions: ['a'] }), 'spec.devices[0].bindingFailureConditions: Invalid value: null: bindingFailureConditions are required to use bindingConditions'],
   ['FlowSchema', FLOW],
   ['FlowSchema', { spec: { matchingPrecedence: 1, priorityLevelConfiguration: {}, rules: [{ subjects: [{ kind: 'User' }] }] } },
     "spec.matchingPrecedence: Invalid value: 1: only the schema named 'exempt' may have matchingPrecedence 1", 'spec.priorityLevelConfiguration.name: Required value: must reference a priority level',

@@ -7,6 +7,7 @@ import { forbidden } from '../../api/status.ts'
 import type { Obj } from '../stored-text.ts'
 import type { AdmissionEvent, AdmissionPlugin } from './chain.ts'
 import { podResources } from './quota-usage.ts'
+import { isResize } from './resource-quota.ts'
 
 type Amounts = Record<string, string>
 interface Limit {
@@ -41,7 +42,8 @@ export const limitRanger: AdmissionPlugin = {
   validate(event) {
     const { call, verb, object } = event
     const isClaim = call.def === KINDS.PersistentVolumeClaim
-    if (verb === 'delete' || (verb === 'update' && !isClaim) || call.info.subresource !== undefined || (call.def !== KINDS.Pod && !isClaim)) return
+    const looked = isResize(event) || (call.info.subresource === undefined && (isClaim ? verb !== 'delete' : call.def === KINDS.Pod && verb === 'create'))
+    if (!looked) return
     const found = limitsOf(event).flatMap((l) => (isClaim ? claimFaults(l, object) : podFaults(l, object.spec as PodSpec)))
     if (found.length === 0) return
     const unique = [...new Set(found)]

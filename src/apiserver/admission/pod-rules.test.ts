@@ -77,6 +77,34 @@ test('a quota holds for writes at the same time, frees what goes, and shows its 
   assert.match(deployment.body.message, /exceeded quota: q, requested: count\/deployments\.apps=1/)
 })
 
+test('a quota counts pods as a whole, ports that a Service will get, and holds for a resize; what came and went at once is not counted', async () => {
+  await using h = await withDemo()
+  const quota = '/api/v1/namespaces/demo/resourcequotas'
+  const hard = { 'requests.cpu': '1', 'services.nodeports': '2', services: '5', 'hugepages-2Mi': '4Mi' }
+  await h.call('POST', quota, { metadata: { name: 'q' }, spec: { hard } })
+  await h.call('POST', quota, { metadata: { name: 'elsewhere' }, spec: { hard: { pods: '5' }, scopes: ['CrossNamespacePodAffinity'] } })
+  const used = async (name: string): Promise<Record<string, string> | undefined> => (await h.call<Obj & { status?: { used?: Record<string, string> } }>('GET', `${quota}/${name}`)).body.status?.used
+  const services = '/api/v1/namespaces/demo/services'
+  const balanced = { type: 'LoadBalancer', allocateLoadBalancerNodePorts: false, ports: [{ name: 'a', port: 80, nodePort: 30_111 }, { name: 'b', port: 81 }] }
+  assert.equal((await h.call('POST', services, { metadata: { name: 'lb' }, spec: balanced })).status, 201)
+  assert.equal((await h.call('POST', services, { metadata: { name: 'brief' }, spec: { ports: [{ port: 80 }] } })).status, 201)
+  assert.equal((await h.call('DELETE', `${services}/brief`)).status, 200)
+  const term = { topologyKey: 'zone', labelSelector: { matchLabels: { a: 'b' } }, namespaces: ['other'] }
+  const whole = { resources: { requests: { cpu: '700m', 'hugepages-2Mi': '2Mi' }, limits: { 'hugepages-2Mi': '2Mi' } }, affinity: { podAffinity: { requiredDuringSchedulingIgnoredDuringExecution: [term] } } }
+  const made = await h.call<Said>('POST', PODS, pod('a', { requests: { cpu: '600m' } }, whole))
+  assert.equal(made.status, 201, made.body.message)
+  await until('the use to be shown', async () => JSON.stringify(await used('q')) === JSON.stringify({ 'requests.cpu': '700m', 'services.nodeports': '1', services: '1', 'hugepages-2Mi': '2Mi' }))
+  await until('the use to be shown', async () => (await used('elsewhere'))?.['pods'] === '1')
+  assert.equal((await h.call('POST', PODS, pod('b', { requests: { cpu: '100m' } }))).status, 201)
+  const grow = (cpu: string): Promise<{ status: number; body: Said }> => h.call<Said>('PATCH', `${PODS}/b/resize`, { spec: { containers: [{ name: 'c', resources: { requests: { cpu } } }] } }, { headers: { 'content-type': 'application/strategic-merge-patch+json' } })
+  assert.equal((await grow('500m')).body.message, 'pods "b" is forbidden: exceeded quota: q, requested: requests.cpu=400m, used: requests.cpu=800m, limited: requests.cpu=1')
+  await h.call('POST', '/api/v1/namespaces/demo/limitranges', { metadata: { name: 'l' }, spec: { limits: [{ type: 'Pod', min: { cpu: '150m' } }] } })
+  assert.equal((await grow('120m')).body.message, 'pods "b" is forbidden: minimum cpu usage per Pod is 150m, but request is 120m')
+  const grown = await grow('300m')
+  assert.equal(grown.status, 200, grown.body.message)
+  await until('the use to be shown', async () => (await used('q'))?.['requests.cpu'] === '1')
+})
+
 test('a class gives a pod its priority and a claim its storage; unknown ones are refused', async () => {
   await using h = await withDemo()
   await h.call('POST', '/apis/scheduling.k8s.io/v1/priorityclasses', { metadata: { name: 'high' }, value: 1000, preemptionPolicy: 'Never' })

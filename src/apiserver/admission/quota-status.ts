@@ -12,16 +12,28 @@ import { quotasIn, quotaState, usedOf } from './resource-quota.ts'
 const log = logger('apiserver.quota')
 /** Writes come in bursts; their count is shown at most this often, ms. */
 const PAUSE_MS = 200
+/** All are counted again this often, ms, as by Kubernetes: what others wrote into a status is put right then. */
+const RESYNC_MS = 300_000
 
 /** Runs until the signal aborts. */
 export async function keepQuotaStatus(core: Core, signal: AbortSignal): Promise<void> {
   const state = quotaState(core)
-  for (const entry of core.cache.resource('resourcequotas').scan()) state.dirty.add(entry.namespace)
+  const all = (): void => {
+    for (const entry of core.cache.resource('resourcequotas').scan()) state.dirty.add(entry.namespace)
+  }
+  all()
   const end = (): void => state.wake()
   signal.addEventListener('abort', end, { once: true })
   try {
     while (!signal.aborted) {
-      if (state.dirty.size === 0) await new Promise<void>((resolve) => (state.wake = resolve))
+      if (state.dirty.size === 0) {
+        const timer = core.clock.timer('quotas counted again', RESYNC_MS, () => {
+          all()
+          state.wake()
+        })
+        await new Promise<void>((resolve) => (state.wake = resolve))
+        timer.cancel()
+      }
       if (signal.aborted) return
       await core.cache.refresh()
       const namespaces = [...state.dirty]
@@ -39,7 +51,7 @@ export async function keepQuotaStatus(core: Core, signal: AbortSignal): Promise<
 async function count(core: Core, namespace: string, signal: AbortSignal): Promise<void> {
   for (const quota of quotasIn(core, namespace)) {
     const spec = (quota.spec ?? {}) as QuotaSpec
-    const used = Object.fromEntries(Object.entries(usedOf(core, namespace, spec)).map(([name, q]) => [name, quantityText(q)]))
+    const used = Object.fromEntries(Object.entries(usedOf(core, namespace, spec, 'none')).map(([name, q]) => [name, quantityText(q)]))
     const status = { hard: { ...spec.hard }, used }
     if (JSON.stringify(quota.status) === JSON.stringify(status)) continue
     const def = KINDS.ResourceQuota

@@ -26,7 +26,7 @@ export function addQuantities(a: Quantity, b: Quantity): Quantity {
   return { nano: a.nano + b.nano, format: a.nano === 0n ? b.format : a.format }
 }
 
-/** What one pod asks for as a whole: its containers together, or its largest init container where that is more; and its overhead. */
+/** What one pod asks for as a whole: its containers together, or its largest init container where that is more, or what it says for all of them; and its overhead. */
 export function podResources(spec: PodSpec): { requests: Record<string, string>; limits: Record<string, string> } {
   const total = (which: 'requests' | 'limits'): Record<string, string> => {
     const sum = new Map<string, Quantity>()
@@ -50,6 +50,9 @@ export function podResources(spec: PodSpec): { requests: Record<string, string>;
       for (const [name, q] of at) if (compareQuantities(q, peak.get(name) ?? ZERO) > 0) peak.set(name, q)
     }
     for (const [name, q] of peak) if (compareQuantities(q, sum.get(name) ?? ZERO) > 0) sum.set(name, q)
+    const whole = (spec as { resources?: Amounts }).resources?.[which] ?? {}
+    for (const name of Object.keys(whole)) sum.delete(name)
+    add(sum, whole)
     if (which === 'requests' || sum.size > 0) add(sum, spec.overhead as Record<string, string> | undefined)
     return Object.fromEntries([...sum].map(([name, q]) => [name, quantityText(q)]))
   }
@@ -77,7 +80,7 @@ export function usageOf(def: ResourceDef, object: Obj): Usage {
       const { requests, limits } = podResources(object.spec as PodSpec)
       for (const [name, text] of Object.entries(requests)) {
         put(`requests.${name}`, text)
-        if (COMPUTE.includes(name)) put(name, text)
+        if (COMPUTE.includes(name) || name.startsWith('hugepages-')) put(name, text)
       }
       for (const [name, text] of Object.entries(limits)) put(`limits.${name}`, text)
       break
@@ -85,8 +88,11 @@ export function usageOf(def: ResourceDef, object: Obj): Usage {
     case KINDS.Service: {
       usage.set('services', ONE)
       const ports = (spec['ports'] as { nodePort?: number }[] | undefined) ?? []
-      if (spec['type'] === 'LoadBalancer') usage.set('services.loadbalancers', ONE)
-      if (spec['type'] === 'NodePort' || (spec['type'] === 'LoadBalancer' && spec['allocateLoadBalancerNodePorts'] !== false)) usage.set('services.nodeports', { ...ONE, nano: ONE.nano * BigInt(ports.length) })
+      const balanced = spec['type'] === 'LoadBalancer'
+      if (balanced) usage.set('services.loadbalancers', ONE)
+      // A port without a number gets one later, unless the Service says that it wants none.
+      const counted = balanced && spec['allocateLoadBalancerNodePorts'] === false ? ports.filter((port) => port.nodePort) : ports
+      if (balanced || spec['type'] === 'NodePort') usage.set('services.nodeports', { ...ONE, nano: ONE.nano * BigInt(counted.length) })
       break
     }
     case KINDS.PersistentVolumeClaim: {
@@ -132,10 +138,22 @@ export function inScope(quota: QuotaSpec, def: ResourceDef, object: Obj): boolea
         if (operator === 'DoesNotExist') return name === ''
         return operator === 'In' ? (values ?? []).includes(name) : !(values ?? []).includes(name)
       }
+      case 'CrossNamespacePodAffinity':
+        return looksElsewhere(spec)
       default:
         return false
     }
   })
+}
+
+/** True for a pod whose (anti-)affinity is to pods of namespaces that it names or selects. */
+function looksElsewhere(spec: PodSpec): boolean {
+  const { podAffinity, podAntiAffinity } = spec.affinity ?? {}
+  return [podAffinity, podAntiAffinity].some((a) =>
+    [...(a?.requiredDuringSchedulingIgnoredDuringExecution ?? []), ...(a?.preferredDuringSchedulingIgnoredDuringExecution ?? []).map((p) => p.podAffinityTerm)].some(
+      (term) => (term.namespaces ?? []).length > 0 || term.namespaceSelector !== undefined,
+    ),
+  )
 }
 
 /** Names of `hard` that a pod must say itself, container by container, and does not. */

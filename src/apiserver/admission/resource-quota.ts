@@ -45,13 +45,20 @@ export function quotasIn(core: Core, namespace: string): Obj[] {
   return [...cache.scan(`${cache.prefix}${namespace}/`)].map((e) => e.parsed() as Obj)
 }
 
+/** The one update of pods that changes what they use. */
+export function isResize({ call, verb }: AdmissionEvent): boolean {
+  return verb === 'update' && call.def === KINDS.Pod && call.info.subresource === 'resize'
+}
+
 export const resourceQuota: AdmissionPlugin = {
   name: 'ResourceQuota',
   async validate(event) {
     const { core, call, verb, object, old } = event
     const { namespace, name = '' } = object.metadata
-    if (verb === 'delete' || !namespace || call.info.subresource !== undefined || call.def === KINDS.Event) return
-    if (verb === 'update' && call.def !== KINDS.PersistentVolumeClaim && call.def !== KINDS.Service) return
+    if (verb === 'delete' || !namespace || call.def === KINDS.Event) return
+    const resize = isResize(event)
+    if (call.info.subresource !== undefined && !resize) return
+    if (verb === 'update' && !resize && call.def !== KINDS.PersistentVolumeClaim && call.def !== KINDS.Service) return
     const quotas = quotasIn(core, namespace)
     if (quotas.length === 0) return
     const now = usageOf(call.def, object)
@@ -78,6 +85,7 @@ export const resourceQuota: AdmissionPlugin = {
     if (!namespace || (call.def !== KINDS.ResourceQuota && quotasIn(core, namespace).length === 0)) return
     if (call.def === KINDS.ResourceQuota && call.info.subresource === 'status') return
     const state = quotaState(core)
+    if (verb === 'delete') state.pending.delete(keyOf(call.def, namespace, object.metadata.name as string))
     state.dirty.add(namespace)
     state.wake()
     const last = call.def === KINDS.ResourceQuota && verb === 'delete' && quotasIn(core, namespace).every((q) => q.metadata.name === object.metadata.name)
@@ -95,7 +103,7 @@ function refuseExcess({ core, call, object }: AdmissionEvent, quota: Obj, spec: 
     const wanted = now.get(name) ?? ZERO
     const requested = { ...wanted, nano: wanted.nano - (before.get(name)?.nano ?? 0n) }
     if (requested.nano <= 0n) continue
-    used ??= usedOf(core, object.metadata.namespace as string, spec)
+    used ??= usedOf(core, object.metadata.namespace as string, spec, 'pending')
     const noted = others.flatMap((amounts) => amounts[quota.metadata.name as string]?.[name] ?? [])
     const has = noted.reduce((sum, text) => addQuantities(sum, parseQuantity(text)), used[name] ?? ZERO)
     added[name] = quantityText(requested)
@@ -107,8 +115,8 @@ function refuseExcess({ core, call, object }: AdmissionEvent, quota: Obj, spec: 
   throw forbidden(call.def, object.metadata.name ?? '', `exceeded quota: ${quota.metadata.name}, requested: ${list((e) => quantityText(e.requested))}, used: ${list((e) => quantityText(e.used))}, limited: ${list((e) => e.hard)}`)
 }
 
-/** What the objects of a namespace use of one quota, writes on the way included. */
-export function usedOf(core: Core, namespace: string, spec: QuotaSpec): Record<string, Quantity> {
+/** What the objects of a namespace use of one quota; to admission with the writes on their way, which a status does not count. */
+export function usedOf(core: Core, namespace: string, spec: QuotaSpec, also: 'pending' | 'none'): Record<string, Quantity> {
   const names = Object.keys(spec.hard ?? {})
   const used: Record<string, Quantity> = Object.fromEntries(names.map((n) => [n, ZERO]))
   const count = (def: ResourceDef, object: Obj): void => {
@@ -129,6 +137,7 @@ export function usedOf(core: Core, namespace: string, spec: QuotaSpec): Record<s
     }
   }
   const time = core.clock.monotonic()
+  if (also === 'none') return used
   for (const [key, { def, object, until }] of pending) {
     if (time > until || core.cache.resource(storageName(def)).get(key)) pending.delete(key)
     else if (object.metadata.namespace === namespace && defs.has(def)) count(def, object)

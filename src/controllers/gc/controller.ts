@@ -5,7 +5,7 @@
 import type { CustomResourceDefinition } from '../../api/gen/types.ts'
 import type { KubeObject, OwnerReference } from '../../api/meta.ts'
 import { KINDS } from '../../api/kinds.ts'
-import { parseApiVersion } from '../../api/resource.ts'
+import { apiVersionOf, parseApiVersion } from '../../api/resource.ts'
 import { hasCode } from '../../base/errors.ts'
 import { logger } from '../../base/log.ts'
 import { Scope } from '../../base/scope.ts'
@@ -23,22 +23,40 @@ const DISCOVER_MS = 60_000
 const IGNORED = new Set(['/events', 'events.k8s.io/events'])
 
 /** Its watches live and end with its `run`; new CRDs are followed within a second. */
-export function createGarbageCollector({ client, caches, clock }: ControllerContext): Controller {
+export function createGarbageCollector({ client, caches, clock, recorder }: ControllerContext): Controller {
   const crds = caches.cache<CustomResourceDefinition>(KINDS.CustomResourceDefinition)
   const metadata = createClient(metadataOnly(client.transport))
-  const graph = new OwnerGraph()
+  const graph = new OwnerGraph((owner) => resourceOf(owner)?.namespaced === true)
+  const events = recorder('garbage-collector-controller')
   const watched = new Map<string, { resource: DiscoveredResource; scope: Scope; synced: boolean }>()
   let resources: readonly DiscoveredResource[] = []
   let enqueue: Enqueue = () => {}
   let root: Scope | undefined
 
-  /** Whom a change of this object concerns: itself, what it owns, and owners that wait for it. */
-  const touch = (node: GraphNode): void => {
+  const resourceOf = (owner: OwnerReference): DiscoveredResource | undefined => {
+    const { group } = parseApiVersion(owner.apiVersion)
+    return resources.find((r) => r.group === group && r.kind === owner.kind)
+  }
+  /** Whom a change of this object concerns: itself, what it owns, owners that wait for it, and those that need not any more. */
+  const put = (resource: DiscoveredResource, object: KubeObject): void => {
+    const before = graph.get(object.metadata?.uid ?? '')?.owners ?? []
+    const node = graph.put(resource, object)
     enqueue(node.uid)
+    for (const owner of before) if (graph.get(owner.uid)?.leaving) enqueue(owner.uid)
+    for (const owner of node.owners) if (!before.some((b) => b.uid === owner.uid) && isMisplaced(node, owner)) complain(node, owner)
     if (node.leaving) {
       for (const owner of node.owners) enqueue(owner.uid)
       for (const dependent of graph.dependentsOf(node.uid)) enqueue(dependent.uid)
     }
+  }
+  const isMisplaced = (node: GraphNode, { uid }: OwnerReference): boolean => {
+    const there = graph.get(uid)?.namespace
+    return there !== undefined && there !== node.namespace
+  }
+  const complain = ({ uid, ref, name, namespace = '' }: GraphNode, owner: OwnerReference): void => {
+    const told = `[${owner.apiVersion}/${owner.kind}, namespace: ${namespace}, name: ${owner.name}, uid: ${owner.uid}]`
+    const object = { apiVersion: apiVersionOf(ref), kind: ref.kind, metadata: { uid, name, ...(namespace && { namespace }) } }
+    events.event(object, 'Warning', 'OwnerRefInvalidNamespace', `ownerRef ${told} does not exist in namespace "${namespace}"`)
   }
   const drop = (uid: string): void => {
     const { owners, dependents } = graph.remove(uid)
@@ -54,12 +72,12 @@ export function createGarbageCollector({ client, caches, clock }: ControllerCont
       replace(objects) {
         const now = new Set(objects.map((o) => o.metadata?.uid))
         for (const node of graph.of(resource)) if (!now.has(node.uid)) drop(node.uid)
-        for (const object of objects) touch(graph.put(resource, object))
+        for (const object of objects) put(resource, object)
         entry.synced = true
       },
       apply(type, object) {
         if (type === 'DELETED') drop(object.metadata?.uid ?? '')
-        else touch(graph.put(resource, object))
+        else put(resource, object)
       },
       progress() {},
     }
@@ -93,6 +111,7 @@ export function createGarbageCollector({ client, caches, clock }: ControllerCont
         await verify(node, step.owners)
         return enqueue(key)
       case 'delete':
+        if (step.unblock) await change(node, (m) => ({ ownerReferences: m.ownerReferences?.map((o) => ({ ...o, blockOwnerDeletion: false })) }))
         return await remove(node, step.policy)
       case 'unlink':
         return await unlink(node, new Set(step.uids))
@@ -110,8 +129,7 @@ export function createGarbageCollector({ client, caches, clock }: ControllerCont
   /** Asks the API for owners that no watch has shown. An owner of an unknown kind is left alone: its CRD may come back. */
   const verify = async (node: GraphNode, owners: readonly OwnerReference[]): Promise<void> => {
     for (const owner of owners) {
-      const { group } = parseApiVersion(owner.apiVersion)
-      const resource = resources.find((r) => r.group === group && r.kind === owner.kind)
+      const resource = resourceOf(owner)
       if (!resource) throw new Error(`look up owner: no resource of kind "${owner.kind}" in "${owner.apiVersion}", named by ${node.ref.resource} "${node.name}"`)
       try {
         const found = await metadata.resource(resource).get(owner.name, resource.namespaced ? node.namespace : undefined)

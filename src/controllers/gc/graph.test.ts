@@ -49,3 +49,23 @@ test('an orphaning owner names those who lose their reference', () => {
   const step = graph({ uid: 'a', leaving: true, finalizers: ['orphan'] }, { uid: 'b', owners: [owner('a')] }).step('a')
   assert.deepEqual(step.do === 'orphan' && step.dependents.map((d) => d.uid), ['b'])
 })
+
+test('in a circle that goes in the foreground one ceases to block', () => {
+  const leaving = { leaving: true, finalizers: ['foregroundDeletion'] }
+  const g = graph({ uid: 'a', owners: [owner('c')], ...leaving }, { uid: 'b', owners: [owner('a')], ...leaving }, { uid: 'c', owners: [owner('b')] })
+  assert.deepEqual(g.step('c'), { do: 'delete', policy: 'Foreground', unblock: true })
+  g.put(KINDS.ConfigMap, { metadata: { uid: 'c', name: 'c', namespace: 'd', ownerReferences: [owner('b', false)] } })
+  assert.deepEqual(g.step('c'), { do: 'delete', policy: 'Foreground' })
+})
+
+test('an owner in another namespace, or of another name, is none; what is in no namespace is left alone when its owner is in one', () => {
+  const g = new OwnerGraph((o) => o.kind === 'ConfigMap')
+  g.put(KINDS.ConfigMap, { metadata: { uid: 'a', name: 'a', namespace: 'd' } })
+  g.put(KINDS.ConfigMap, { metadata: { uid: 'b', name: 'b', namespace: 'e', ownerReferences: [owner('a')] } })
+  g.put(KINDS.ConfigMap, { metadata: { uid: 'c', name: 'c', namespace: 'd', ownerReferences: [{ ...owner('a'), name: 'other' }] } })
+  for (const uid of ['b', 'c']) assert.deepEqual(g.step(uid), { do: 'delete', policy: 'Background' })
+  g.put(KINDS.ClusterRole, { metadata: { uid: 'r', name: 'r', ownerReferences: [owner('a')] } })
+  assert.deepEqual(g.step('r'), { do: 'nothing' })
+  g.remove('a')
+  assert.deepEqual(g.step('r'), { do: 'nothing' })
+})

@@ -21,8 +21,11 @@ export type GcStep =
   | { readonly do: 'nothing' }
   /** Owners that the graph does not know must be looked up: they may be gone, or not yet seen. */
   | { readonly do: 'verify'; readonly owners: readonly OwnerReference[] }
-  /** No owner is left: delete, in the foreground when an owner waits for it. */
-  | { readonly do: 'delete'; readonly policy: 'Background' | 'Foreground' | 'Orphan' }
+  /**
+   * No owner is left: delete, in the foreground when an owner waits for it. `unblock`: what it owns waits in the foreground too, perhaps for it
+   * (a circle), so nobody is to wait for this one: its references cease to block first.
+   */
+  | { readonly do: 'delete'; readonly policy: 'Background' | 'Foreground' | 'Orphan'; readonly unblock?: true }
   /** Some owners are gone: take their references off. */
   | { readonly do: 'unlink'; readonly uids: readonly string[] }
   /** It is leaving and its dependents are to stay: take its reference off them, then the finalizer. */
@@ -35,6 +38,12 @@ export class OwnerGraph {
   readonly #nodes = new Map<string, GraphNode>()
   readonly #dependents = new Map<string, Set<string>>()
   readonly #absent = new Set<string>()
+  readonly #isNamespaced: (owner: OwnerReference) => boolean
+
+  /** @param isNamespaced true for a reference to a kind that is known to live in namespaces */
+  constructor(isNamespaced: (owner: OwnerReference) => boolean = () => false) {
+    this.#isNamespaced = isNamespaced
+  }
 
   get(uid: string): GraphNode | undefined {
     return this.#nodes.get(uid)
@@ -91,18 +100,35 @@ export class OwnerGraph {
       return { do: 'foreground', dependents: dependents.filter((d) => !d.leaving), blocked }
     }
     if (node.owners.length === 0) return { do: 'nothing' }
+    // Nothing in a namespace can own what is in none: such an object is left alone, as in Kubernetes.
+    if (node.owners.some((o) => this.#isOutOfReach(node, o))) return { do: 'nothing' }
     const unknown = node.owners.filter((o) => !this.#nodes.has(o.uid) && !this.#absent.has(o.uid))
     if (unknown.length > 0) return { do: 'verify', owners: unknown }
-    const absent = node.owners.filter((o) => this.#absent.has(o.uid) && !this.#nodes.has(o.uid))
-    const waiting = node.owners.filter((o) => this.#waitsForDependents(o.uid))
+    const absent = node.owners.filter((o) => this.misses(node, o))
+    const waiting = node.owners.filter((o) => !absent.includes(o) && this.#waitsForDependents(o.uid))
     const solid = node.owners.length - absent.length - waiting.length
     if (solid > 0) {
       const uids = [...absent, ...waiting].map((o) => o.uid)
       return uids.length === 0 ? { do: 'nothing' } : { do: 'unlink', uids }
     }
     // An owner that waits in the foreground wants the whole tree below it gone before itself.
-    if (waiting.length > 0) return { do: 'delete', policy: this.dependentsOf(uid).length > 0 ? 'Foreground' : 'Background' }
+    if (waiting.length > 0) {
+      const dependents = this.dependentsOf(uid)
+      const circle = dependents.some((d) => this.#waitsForDependents(d.uid)) && node.owners.some((o) => o.blockOwnerDeletion === true)
+      return { do: 'delete', policy: dependents.length > 0 ? 'Foreground' : 'Background', ...(circle && { unblock: true as const }) }
+    }
     return { do: 'delete', policy: node.finalizers.includes(FINALIZER_ORPHAN) ? 'Orphan' : 'Background' }
+  }
+
+  /** True when a reference leads nowhere: its owner is gone, or is not what the reference names, in the object's namespace or in none. */
+  misses(node: GraphNode, owner: OwnerReference): boolean {
+    const known = this.#nodes.get(owner.uid)
+    if (!known) return this.#absent.has(owner.uid)
+    return known.name !== owner.name || (known.namespace !== undefined && known.namespace !== node.namespace)
+  }
+
+  #isOutOfReach(node: GraphNode, owner: OwnerReference): boolean {
+    return node.namespace === undefined && (this.#nodes.get(owner.uid)?.namespace !== undefined || this.#isNamespaced(owner))
   }
 
   #waitsForDependents(uid: string): boolean {

@@ -35,7 +35,10 @@ export function createNamespaceController({ client, caches, clock }: ControllerC
     if (!namespace || namespace.metadata?.deletionTimestamp === undefined || !namespace.spec?.finalizers?.includes(FINALIZER)) return
     const { resources, failed } = await discover(transport)
     const found: Findings = { failed, problems: [], remaining: [], finalizers: new Map() }
-    for (const resource of resources) {
+    // Pods go first: what guards them (policies, secrets, claims) stays until the last has ended.
+    const isPods = (r: DiscoveredResource): boolean => r.group === '' && r.resource === 'pods'
+    for (const resource of [...resources.filter(isPods), ...resources.filter((r) => !isPods(r))]) {
+      if (!isPods(resource) && (found.problems.length > 0 || found.remaining[0]?.startsWith('pods. '))) break
       if (!resource.namespaced || !resource.verbs.includes('delete') || !resource.verbs.includes('list')) continue
       try {
         const { items } = await empty(resource, name)
