@@ -172,7 +172,7 @@ export function sliceErrors(s: ResourceSlice): FieldError[] {
       where.push('`nodeSelector`')
       nodeSelector(e, 'spec.nodeSelector', spec.nodeSelector)
       const terms = spec.nodeSelector.nodeSelectorTerms ?? []
-      if (terms.length !== 1) e.invalid('spec.nodeSelector.nodeSelectorTerms', terms, 'must have exactly one node selector term')
+      if (terms.length !== 1) e.invalid('spec.nodeSelector.nodeSelectorTerms', spec.nodeSelector.nodeSelectorTerms ?? null, 'must have exactly one node selector term')
     }
     for (const key of ['allNodes', 'perDeviceNodeSelection'] as const) {
       if (spec[key] === false) e.invalid(`spec.${key}`, false, 'must be either unset or set to true')

@@ -142,7 +142,7 @@ function exitCodes(e: Findings, at: string, codes: NonNullable<PodFailurePolicyR
     e.invalid(`${at}.containerName`, codes.containerName, 'must be one of the container or initContainer names in the pod template')
   }
   const { values = [] } = codes
-  if (values.length === 0) e.invalid(`${at}.values`, values, 'at least one value is required')
+  if (values.length === 0) e.invalid(`${at}.values`, codes.values ?? null, 'at least one value is required')
   else if (values.length > MAX_EXIT_CODES) e.tooMany(`${at}.values`, values.length, MAX_EXIT_CODES)
   for (const [i, value] of values.entries()) {
     if (codes.operator === 'In' && value === 0) e.invalid(`${at}.values[${i}]`, value, 'must not be 0 for the In operator')
