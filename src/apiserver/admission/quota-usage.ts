@@ -1,5 +1,5 @@
 /** What an object counts against a ResourceQuota, and which quotas it falls under. Pure; used by admission and by the status of quotas. */
-import type { PodSpec } from '../../api/gen/types.ts'
+import type { PersistentVolumeClaimSpec, PersistentVolumeClaimStatus, PodSpec, ResourceClaimSpec } from '../../api/gen/types.ts'
 import { KINDS, type ResourceDef } from '../../api/kinds.ts'
 import { compareQuantities, quantityText, tryParseQuantity, type Quantity } from '../../api/quantity.ts'
 import type { Obj } from '../stored-text.ts'
@@ -97,15 +97,19 @@ export function usageOf(def: ResourceDef, object: Obj): Usage {
     }
     case KINDS.PersistentVolumeClaim: {
       usage.set('persistentvolumeclaims', ONE)
-      const asked = (spec['resources'] as Amounts | undefined)?.requests?.['storage']
+      const granted = (object.status as { allocatedResources?: Record<string, string> } | undefined)?.allocatedResources?.['storage']
+      const asked = larger((spec['resources'] as Amounts | undefined)?.requests?.['storage'], granted)
       put('requests.storage', asked)
-      const storageClass = spec['storageClassName']
+      const storageClass = object.metadata.annotations?.['volume.beta.kubernetes.io/storage-class'] ?? spec['storageClassName']
       if (typeof storageClass === 'string' && storageClass !== '') {
         usage.set(`${storageClass}.storageclass.storage.k8s.io/persistentvolumeclaims`, ONE)
         put(`${storageClass}.storageclass.storage.k8s.io/requests.storage`, asked)
       }
       break
     }
+    case KINDS.ResourceResourceClaim:
+      for (const [name, n] of devicesOf(object.spec as ResourceClaimSpec | undefined)) usage.set(`${name}.deviceclass.resource.k8s.io/devices`, { ...ONE, nano: ONE.nano * BigInt(n) })
+      break
     case KINDS.ConfigMap:
     case KINDS.Secret:
     case KINDS.ReplicationController:
@@ -115,10 +119,46 @@ export function usageOf(def: ResourceDef, object: Obj): Usage {
   return usage
 }
 
-/** True when the quota's scopes take the object in; only pods (and claims, by nothing here) have scopes. */
+/** The larger of two amounts, of which the second may be unknown: a claim that did not get what it asked for later holds what it was given. */
+function larger(asked: string | undefined, granted: string | undefined): string | undefined {
+  const [a, b] = [asked, granted].map((text) => (text === undefined ? undefined : tryParseQuantity(text)))
+  return a && b && compareQuantities(b, a) > 0 ? granted : asked
+}
+
+/** What a request for all devices of a class counts: as many as one claim may be given. */
+const ALL_DEVICES = 32
+
+/** Devices that a claim asks for, by class; of a request with several ways, the most of each class. */
+function devicesOf(spec: ResourceClaimSpec | undefined): Map<string, number> {
+  const sum = new Map<string, number>()
+  for (const { exactly, firstAvailable } of spec?.devices?.requests ?? []) {
+    const most = new Map<string, number>()
+    for (const { deviceClassName, allocationMode, count } of exactly ? [exactly] : (firstAvailable ?? [])) {
+      most.set(deviceClassName, Math.max(most.get(deviceClassName) ?? 0, allocationMode === 'All' ? ALL_DEVICES : (count ?? 1)))
+    }
+    for (const [name, n] of most) sum.set(name, n + (sum.get(name) ?? 0))
+  }
+  return sum
+}
+
+/** Classes of attributes that a claim has or is to have. */
+function attributesClasses({ spec = {}, status = {} }: { spec?: PersistentVolumeClaimSpec; status?: PersistentVolumeClaimStatus }): Set<string> {
+  const names = [spec.volumeAttributesClassName, status.currentVolumeAttributesClassName, status.modifyVolumeStatus?.targetVolumeAttributesClassName]
+  return new Set(names.filter((name) => name !== undefined && name !== '') as string[])
+}
+
+/** Whether one of the names an object has is meant. */
+function isMeant(names: ReadonlySet<string>, operator: string, values: readonly string[] = []): boolean {
+  if (operator === 'Exists') return names.size > 0
+  if (operator === 'DoesNotExist') return names.size === 0
+  return values.some((v) => names.has(v)) === (operator === 'In')
+}
+
+/** True when the quota's scopes take the object in; only pods have scopes, and claims that of their attributes. */
 export function inScope(quota: QuotaSpec, def: ResourceDef, object: Obj): boolean {
   const wanted = [...(quota.scopes ?? []).map((scopeName) => ({ scopeName, operator: 'Exists', values: [] as string[] })), ...(quota.scopeSelector?.matchExpressions ?? [])]
   if (wanted.length === 0) return true
+  if (def === KINDS.PersistentVolumeClaim) return wanted.every((w) => w.scopeName === 'VolumeAttributesClass' && isMeant(attributesClasses(object as object), w.operator, w.values))
   if (def !== KINDS.Pod) return false
   const spec = object.spec as PodSpec
   const bestEffort = (object.status as { qosClass?: string } | undefined)?.qosClass === 'BestEffort'
@@ -132,12 +172,8 @@ export function inScope(quota: QuotaSpec, def: ResourceDef, object: Obj): boolea
         return bestEffort
       case 'NotBestEffort':
         return !bestEffort
-      case 'PriorityClass': {
-        const name = spec.priorityClassName ?? ''
-        if (operator === 'Exists') return name !== ''
-        if (operator === 'DoesNotExist') return name === ''
-        return operator === 'In' ? (values ?? []).includes(name) : !(values ?? []).includes(name)
-      }
+      case 'PriorityClass':
+        return isMeant(new Set(spec.priorityClassName ? [spec.priorityClassName] : []), operator, values)
       case 'CrossNamespacePodAffinity':
         return looksElsewhere(spec)
       default:
@@ -158,6 +194,8 @@ function looksElsewhere(spec: PodSpec): boolean {
 
 /** Names of `hard` that a pod must say itself, container by container, and does not. */
 export function unsaid(quota: QuotaSpec, spec: PodSpec): string[] {
+  // What it says for all of them is enough.
+  if (spec.resources) return []
   const missing: string[] = []
   for (const name of Object.keys(quota.hard ?? {}).toSorted()) {
     const m = /^(requests|limits)\.(cpu|memory)$/.exec(name) ?? /^()(cpu|memory)$/.exec(name)

@@ -58,7 +58,7 @@ export const resourceQuota: AdmissionPlugin = {
     if (verb === 'delete' || !namespace || call.def === KINDS.Event) return
     const resize = isResize(event)
     if (call.info.subresource !== undefined && !resize) return
-    if (verb === 'update' && !resize && call.def !== KINDS.PersistentVolumeClaim && call.def !== KINDS.Service) return
+    if (verb === 'update' && !resize && ![KINDS.PersistentVolumeClaim, KINDS.Service].includes(call.def)) return
     const quotas = quotasIn(core, namespace)
     if (quotas.length === 0) return
     const now = usageOf(call.def, object)
@@ -150,6 +150,7 @@ function countedBy(core: Core, name: string): ResourceDef | undefined {
   const counted = /^count\/([^.]+)(?:\.(.+))?$/.exec(name)
   if (counted) return core.resources.findAny(counted[2] ?? '', counted[1] as string)
   if (name === 'requests.storage' || name === 'persistentvolumeclaims' || name.includes('.storageclass.storage.k8s.io/')) return KINDS.PersistentVolumeClaim
+  if (name.endsWith('.deviceclass.resource.k8s.io/devices')) return KINDS.ResourceResourceClaim
   if (name === 'services' || name.startsWith('services.')) return KINDS.Service
   switch (name) {
     case 'configmaps':
