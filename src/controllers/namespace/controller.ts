@@ -38,7 +38,6 @@ export function createNamespaceController({ client, caches, clock }: ControllerC
     // Pods go first: what guards them (policies, secrets, claims) stays until the last has ended.
     const isPods = (r: DiscoveredResource): boolean => r.group === '' && r.resource === 'pods'
     for (const resource of [...resources.filter(isPods), ...resources.filter((r) => !isPods(r))]) {
-      if (!isPods(resource) && (found.problems.length > 0 || found.remaining[0]?.startsWith('pods. '))) break
       if (!resource.namespaced || !resource.verbs.includes('delete') || !resource.verbs.includes('list')) continue
       try {
         const { items } = await empty(resource, name)
@@ -48,6 +47,7 @@ export function createNamespaceController({ client, caches, clock }: ControllerC
         // A CRD that went away between discovery and here has no objects either.
         if (!hasCode(error, 'not-found') && !hasCode(error, 'unsupported')) found.problems.push(`${resource.resource}: ${messageOf(error)}`)
       }
+      if (isPods(resource) && found.problems.length + found.remaining.length > 0) break
     }
     if (failed.length + found.problems.length + found.remaining.length === 0) return await release(namespace)
     const conditions = explain(namespace, found, kubeTime(clock.now()))
