@@ -54,6 +54,8 @@ describe('the API inside a pod', { skip: cannotRunContainers() }, () => {
     assert.match(await site.kubectl('get', 'configmap', 'made', '-o', 'jsonpath={.data.by}'), /pod/)
     // Read once, in the form in which client libraries read: that is known cut off.
     assert.match((await kubectl('get', 'endpointslices', '-o', 'jsonpath={.items[*].endpoints[*].addresses[*]}')).out, /10\.9\.9\.9/)
+    // Seen as kubectl prints it only: known as that.
+    assert.match((await kubectl('get', 'serviceaccounts')).out, /operator\s+0\s+\d+s/)
     assert.match((await kubectl('exec', 'operator', '--', 'cat', '/etc/hostname')).out, /operator/, 'a stream through the node')
   })
 
@@ -68,6 +70,9 @@ describe('the API inside a pod', { skip: cannotRunContainers() }, () => {
     assert.match(slices.out, /backend-1\s+IPv4\s+80\s+10\.9\.9\.9/, slices.err)
     assert.match(slices.err, /the server is away: this is what it said at 20/)
     assert.equal((await kubectl('get', 'endpointslice', 'backend-1', '-o', 'jsonpath={.endpoints[0].addresses[0]}')).out, '10.9.9.9')
+    const accounts = await kubectl('get', 'serviceaccounts')
+    assert.match(accounts.out, /NAME.*\n(.*\n)*operator\s+0\s+\d+s/, accounts.err)
+    assert.match(accounts.err, /the server is away: this is what it said at 20/)
     const refused = await kubectl('get', 'secret', 'hidden')
     assert.match(refused.err, /forbidden/, 'rights hold without the server')
     const write = await kubectl('create', 'configmap', 'other', '--validate=false', '--from-literal=a=b')
@@ -122,7 +127,7 @@ apiVersion: rbac.authorization.k8s.io/v1
 kind: Role
 metadata: {name: operator}
 rules:
-- {apiGroups: [""], resources: [pods], verbs: [get, list, watch]}
+- {apiGroups: [""], resources: [pods, serviceaccounts], verbs: [get, list, watch]}
 - {apiGroups: [""], resources: [configmaps], verbs: [get, list, watch, create]}
 - {apiGroups: [""], resources: [pods/exec], verbs: [get, create]}
 - {apiGroups: [discovery.k8s.io], resources: [endpointslices], verbs: [get, list, watch]}

@@ -13,6 +13,8 @@ import type { ResourceRequest } from './request.ts'
  */
 export const LOCAL_REVISION = '4611686018427387904'
 
+const META = 'meta.k8s.io/v1'
+
 /** One cache of this node and what it was asked to hold. */
 export interface Known {
   readonly ref: ResourceRef
@@ -89,15 +91,21 @@ function fieldText(object: Readonly<KubeObject>, path: string): string {
   return value === undefined || value === null ? '' : String(value)
 }
 
-/** A list as the API gives it. */
-export function listOf(selected: Selected): KubeList {
+/** A list as the API gives it; `metadata` alone of each object for who asks for that. */
+export function listOf(selected: Selected, metadata = false): KubeList {
   const { group, version, kind } = selected.ref
+  if (metadata) return { kind: 'PartialObjectMetadataList', apiVersion: META, metadata: { resourceVersion: LOCAL_REVISION }, items: selected.objects.map(partial) } as KubeList
   return { kind: `${kind}List`, apiVersion: apiVersion(group, version), metadata: { resourceVersion: LOCAL_REVISION }, items: [...selected.objects] } as KubeList
 }
 
 /** An object as the API gives it: kind and version said, which items of a list leave out. */
 export function whole(ref: ResourceRef, object: Readonly<KubeObject>): KubeObject {
   return { ...object, kind: ref.kind, apiVersion: apiVersion(ref.group, ref.version) }
+}
+
+/** What of an object is not particular to its kind. */
+export function partial(object: Readonly<KubeObject>): KubeObject {
+  return { kind: 'PartialObjectMetadata', apiVersion: META, metadata: object.metadata ?? {} }
 }
 
 function apiVersion(group: string, version: string): string {

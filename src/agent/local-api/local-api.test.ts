@@ -16,6 +16,7 @@ import { Access } from './access.ts'
 import { LOCAL_REVISION, type Known } from './answers.ts'
 import { Documents } from './documents.ts'
 import { LocalApi, type Forward } from './local-api.ts'
+import { Remembered } from './remembered.ts'
 
 const ISSUER = 'https://issuer'
 const pair = generateKeyPairSync('ec', { namedCurve: 'P-256' })
@@ -77,6 +78,7 @@ describe('the local API', () => {
         ask: async (_token, ns) => (ns === 'a' ? [{ verbs: ['get', 'list', 'watch'], apiGroups: [''], resources: ['pods', 'configmaps'] }] : []),
       }),
       documents: new Documents(join(dir, 'documents')),
+      remembered: new Remembered({ directory: join(dir, 'answers'), clock: systemClock }),
       now: (_ref, o) => (o.metadata?.name === 'p1' ? ({ ...o, status: { phase: 'Running' } } as KubeObject) : o),
     })
     server = createServer((req, res) => void api.handle(req, res))
@@ -199,6 +201,22 @@ describe('the local API', () => {
       return r.status === 200 && r
     })
     assert.deepEqual(got.body, { kind: 'APIGroupList' })
+  })
+
+  test('cut off: metadata alone for who asks for that; a Table that nothing can be made of is as the server told it', async () => {
+    const as = (kind: string): { headers: Record<string, string> } => ({ headers: { accept: `application/json;as=${kind};g=meta.k8s.io;v=v1,application/json` } })
+    const table = { kind: 'Table', columnDefinitions: [{ name: 'Name' }], rows: [{ cells: ['far'] }] }
+    forward = async () => ({ status: 200, headers: { 'content-type': 'application/json' }, body: stream(JSON.stringify({ ...table, metadata: { resourceVersion: '5' } })) })
+    await call('/api/v1/namespaces/a/configmaps?labelSelector=far%3Dyes', as('Table'))
+    online = false
+    const list = await call('/api/v1/namespaces/a/pods', as('PartialObjectMetadataList'))
+    assert.deepEqual([list.body['kind'], list.body['apiVersion']], ['PartialObjectMetadataList', 'meta.k8s.io/v1'])
+    assert.deepEqual((list.body['items'] as KubeObject[]).map((o) => [o.kind, o.metadata?.name, Object.keys(o)]), [['PartialObjectMetadata', 'p1', ['kind', 'apiVersion', 'metadata']]])
+    assert.equal((await call('/api/v1/namespaces/a/configmaps/settings', as('PartialObjectMetadata'))).body['kind'], 'PartialObjectMetadata')
+    const told = await call('/api/v1/namespaces/a/configmaps?labelSelector=far%3Dyes&limit=500', as('Table'))
+    assert.deepEqual(told.body, { ...table, metadata: { resourceVersion: LOCAL_REVISION } })
+    assert.match(told.warning ?? '', /the server is away: this is what it said at 20/)
+    assert.deepEqual(names((await call('/api/v1/namespaces/a/configmaps?labelSelector=far%3Dyes')).body), [], 'the objects themselves are not known from it')
   })
 
   test('a list made here is not gone on from at the server', async () => {

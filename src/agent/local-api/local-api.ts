@@ -15,7 +15,7 @@ import { AppError, isAbort, messageOf } from '../../base/errors.ts'
 import { logger } from '../../base/log.ts'
 import type { ResourceRef } from '../../client/mod.ts'
 import { permits, type Access } from './access.ts'
-import { isComplete, listOf, LOCAL_REVISION, ofResource, selectKnown, watchLocal, whole, type Known, type LocalEvent } from './answers.ts'
+import { isComplete, listOf, LOCAL_REVISION, ofResource, partial, selectKnown, watchLocal, whole, type Known, type LocalEvent, type Selected } from './answers.ts'
 import { readCaller, type Caller, type TokenKeys } from './caller.ts'
 import { isDiscovery, type Documents } from './documents.ts'
 import type { Remembered } from './remembered.ts'
@@ -155,18 +155,34 @@ export class LocalApi {
     if (resource.subresource !== undefined && resource.subresource !== 'status') throw this.#away(`get ${resource.resource}/${resource.subresource}`)
     await this.#authorize(caller, resource, request)
     const known = await this.#known(resource, request.query)
-    if (resource.verb === 'watch') return this.#watch(res, request, resource, known)
+    const form = /;\s*as=(\w+)/.exec(String(req.headers.accept ?? ''))?.[1] ?? ''
+    if (resource.verb === 'watch') return this.#watch(res, request, resource, known, form)
     const found = selectKnown(known, resource, request.query)
+    if (await this.#told(res, request, resource, known, found, form)) return
     if (!found) throw this.#away(`${resource.verb} ${resource.resource}`)
     const objects = this.#o.now ? found.objects.map((o) => this.#o.now?.(found.ref, o) ?? o) : found.objects
     if (resource.verb === 'get' && objects.length === 0) throw found.complete ? notFound(found.ref, resource.name ?? '') : this.#away(`get ${resource.resource} "${resource.name}"`)
-    if (found.asOf !== undefined) res.setHeader('warning', `299 - "the server is away: this is what it said at ${new Date(found.asOf).toISOString()}"`)
+    if (found.asOf !== undefined) res.setHeader('warning', asOfWarning(found.asOf))
     else if (!found.complete && resource.verb === 'list') res.setHeader('warning', `299 - "the server is away: this is what node ${this.#o.nodeName} knows, not all there is"`)
-    const accept = String(req.headers.accept ?? '')
-    const table = accept.includes('as=Table') ? await this.#o.table?.(found.ref, objects, request.query.get('includeObject')) : undefined
+    const table = form === 'Table' ? await this.#o.table?.(found.ref, objects, request.query.get('includeObject')) : undefined
     if (table) return sendJson(res, 200, { ...table, metadata: { resourceVersion: LOCAL_REVISION } })
     const [one] = objects
-    sendJson(res, 200, resource.verb === 'get' && one ? whole(found.ref, one) : listOf({ ...found, objects }))
+    const metadata = form.startsWith('PartialObjectMetadata')
+    if (resource.verb === 'get' && one) sendJson(res, 200, metadata ? partial(one) : whole(found.ref, one))
+    else sendJson(res, 200, listOf({ ...found, objects }, metadata))
+  }
+
+  /**
+   * True when the answer is one that the server gave before to the same question, in the form that is asked for. What the node has of its
+   * own is newer, and fuller answers that were remembered can be as new.
+   */
+  async #told(res: ServerResponse, { query }: LocalRequest, resource: ResourceRequest, known: readonly Known[], found: Selected | undefined, form: string): Promise<boolean> {
+    if (found && (found.complete || (found.objects.length > 0 && known.some((k) => k.asOf === undefined)))) return false
+    const told = form === '' ? undefined : await this.#o.remembered?.told(resource, query, form)
+    if (!told || told.at <= (found?.asOf ?? -Infinity)) return false
+    res.setHeader('warning', asOfWarning(told.at))
+    sendJson(res, 200, { ...told.document, ...(resource.verb === 'list' ? { metadata: { resourceVersion: LOCAL_REVISION } } : {}) })
+    return true
   }
 
   async #authorize(caller: Caller, resource: ResourceRequest, request: LocalRequest): Promise<void> {
@@ -193,13 +209,14 @@ export class LocalApi {
     return isComplete(own, resource, query) ? own : [...own, ...((await this.#o.remembered?.known(resource, query)) ?? [])]
   }
 
-  #watch(res: ServerResponse, request: LocalRequest, resource: ResourceRequest, known: readonly Known[]): void {
+  #watch(res: ServerResponse, request: LocalRequest, resource: ResourceRequest, known: readonly Known[], form: string): void {
     if (!selectKnown(known, resource, request.query)) throw this.#away(`watch ${resource.resource}`)
     const fromHere = (request.query.get('resourceVersion') ?? '') === LOCAL_REVISION || request.query.get('sendInitialEvents') === 'true' || ['', '0'].includes(request.query.get('resourceVersion') ?? '')
     res.writeHead(200, { 'content-type': 'application/json' })
     res.flushHeaders()
     const send = (event: LocalEvent | { type: 'ERROR'; object: object }): void => {
-      res.write(`${JSON.stringify(event)}\n`)
+      const metadata = event.type !== 'ERROR' && form.startsWith('PartialObjectMetadata')
+      res.write(`${JSON.stringify(metadata ? { ...event, object: partial(event.object as KubeObject) } : event)}\n`)
       if (res.writableLength > MOST_UNREAD) res.destroy()
     }
     const seconds = Number(request.query.get('timeoutSeconds') ?? 0)
@@ -220,6 +237,10 @@ export class LocalApi {
   #away(act: string): ApiError {
     return unavailable(`${act}: node ${this.#o.nodeName} is cut off from the server and does not know this itself; try again when the link is back`)
   }
+}
+
+function asOfWarning(at: number): string {
+  return `299 - "the server is away: this is what it said at ${new Date(at).toISOString()}"`
 }
 
 function sendError(res: ServerResponse, error: unknown): void {

@@ -65,6 +65,33 @@ describe('what the server said is remembered', () => {
     assert.equal(await known(`${SLICES}?limit=1`), 'a=x b=x c=x')
   })
 
+  test('what was told in another form answers the same question in that form, with its pages put together', async () => {
+    const told = async (form: string, url = SLICES): Promise<unknown> => {
+      const { resource, query } = ask(url)
+      return (await remembered.told(resource as NonNullable<typeof resource>, query, form))?.document
+    }
+    const page = (next: string, ...rows: string[]): string => JSON.stringify({ kind: 'Table', metadata: { resourceVersion: '5', ...(next === '' ? {} : { continue: next }) }, ...(rows[0] === 'a' ? { columnDefinitions: [{ name: 'Name' }] } : {}), rows: rows.map((r) => ({ cells: [r] })) })
+    answer(`${SLICES}?limit=1`, page('t1', 'a'))
+    assert.equal(await told('Table'), undefined)
+    answer(`${SLICES}?limit=1&continue=t1`, page('', 'b'))
+    const table = { kind: 'Table', metadata: {}, columnDefinitions: [{ name: 'Name' }], rows: [{ cells: ['a'] }, { cells: ['b'] }] }
+    assert.deepEqual(await told('Table', `${SLICES}?limit=500`), table)
+    for (const url of [`${SLICES}?labelSelector=a%3Db`, `${SLICES}?includeObject=Object`, `${SLICES}/a`]) assert.equal(await told('Table', url), undefined, url)
+    assert.equal(await told('PartialObjectMetadataList'), undefined)
+    assert.equal(await known(SLICES), undefined, 'nothing can be made of it for who asks for the objects')
+
+    const metadata = { kind: 'PartialObjectMetadataList', metadata: {}, items: [{ metadata: { name: 'a' } }] }
+    answer(SLICES, JSON.stringify(metadata))
+    assert.deepEqual([await told('PartialObjectMetadataList'), await told('Table')], [metadata, table])
+    answer(`${SLICES}/a`, JSON.stringify({ kind: 'PartialObjectMetadata', metadata: { name: 'a' } }))
+    assert.deepEqual(await told('PartialObjectMetadata', `${SLICES}/a`), { kind: 'PartialObjectMetadata', metadata: { name: 'a' } })
+    answer(`${SLICES}/a`, '{"kind":"Status"}', 404)
+    assert.equal(await told('PartialObjectMetadata', `${SLICES}/a`), undefined)
+    answer(SLICES, list(slice('web')))
+    answer(`${SLICES}?watch=1&resourceVersion=5`, line('MODIFIED', { kind: 'Table', rows: [] }))
+    assert.equal(await known(SLICES), 'web=x', 'kubectl get --watch says nothing against it')
+  })
+
   test('one object answers for itself until the server says that it is gone', async () => {
     answer(`${SLICES}/web`, JSON.stringify(slice('web')))
     assert.equal(await known(`${SLICES}/web`), 'web=x')
@@ -99,9 +126,9 @@ describe('what the server said is remembered', () => {
     assert.equal(await known(SLICES), 'web=new')
   })
 
-  test('not remembered: parts of a list, tables and metadata, what passes quickly, and what is too large', async () => {
+  test('not remembered: parts of a list, what passes quickly, and what is too large', async () => {
     answer(SLICES, JSON.stringify({ kind: 'EndpointSliceList', metadata: { continue: 'more' }, items: [slice('web')] }))
-    for (const kind of ['Table', 'PartialObjectMetadataList', 'Status']) answer(SLICES, JSON.stringify({ kind, items: [slice('web')] }))
+    for (const kind of ['Table', 'Status']) answer(SLICES, JSON.stringify({ kind, items: [slice('web')] }))
     answer('/apis/coordination.k8s.io/v1/namespaces/a/leases', list(slice('web')))
     answer(SLICES, '{"kind":"EndpointSli')
     await remembered.flush()

@@ -1,7 +1,8 @@
 /**
  * What the server answered to pods of this node while it was in reach, of kinds that the node has no cache of (EndpointSlices,
  * custom resources) or has a part of: lists, single objects, and what watches told since. Kept on disk, sealed, so that these
- * clients go on reading cut off and after a boot.
+ * clients go on reading cut off and after a boot. What was told in another form (a Table for kubectl, metadata alone) answers the
+ * same question in the same form.
  *
  * Bounded: {@link MOST_BYTES} in {@link MOST_FILES} files, the longest unwritten goes first; an answer of more than {@link LARGEST}
  * is not remembered. Changes gather for {@link GATHER_MS}, so a restart may lose that much. Nothing here ever fails a request.
@@ -25,6 +26,8 @@ const LARGEST = 2 << 20
 const GATHER_MS = 10_000
 /** Lists that are being read in pages at once; of others, the first page is forgotten. */
 const MOST_PAGED = 4
+/** Kinds of answers that leave most of an object out. */
+const FORMS: readonly string[] = ['Table', 'PartialObjectMetadata', 'PartialObjectMetadataList']
 /** Written many times a minute by whoever has them, and of no use to a reader that is cut off. */
 const PASSING = new Set(['coordination.k8s.io/leases', '/events', 'events.k8s.io/events'])
 
@@ -37,6 +40,14 @@ interface Scope {
   readonly name: string | undefined
   readonly labels: string
   readonly fields: string
+  /** Of an answer that is not the objects whole, with what it shows of them; such a one stands for itself alone. */
+  readonly form?: string
+}
+
+/** An answer as it was given, in a form that is not the objects whole. */
+export interface Told {
+  readonly at: number
+  readonly document: object
 }
 
 interface Kept {
@@ -57,7 +68,10 @@ interface Pending {
 
 /** A list so far that is read in pages. */
 interface Pages {
+  /** Items, or rows of a Table. */
   readonly objects: readonly KubeObject[]
+  /** The first page, of a form: a Table's columns are in it. */
+  readonly head?: object | undefined
   readonly bytes: number
 }
 
@@ -94,12 +108,12 @@ export class Remembered {
     const { resource, query } = request
     if (request.method !== 'GET' || !resource || resource.subresource !== undefined || PASSING.has(`${resource.group}/${resource.resource}`)) return undefined
     const scope = scopeOf(resource, query)
-    if (status === 404 && resource.verb === 'get') this.#forget(fileOf(scope))
+    if (status === 404 && resource.verb === 'get') for (const form of ['', ...FORMS]) this.#forget(fileOf(formed(scope, form, query)))
     if (status !== 200 || !/^application\/json(;|$)/.test(contentType) || query.get('resourceVersionMatch') === 'Exact') return undefined
     const token = query.get('continue') ?? ''
     const pages = token === '' ? undefined : this.#pages.get(token)
     if (token !== '' && !pages) return undefined
-    return resource.verb === 'watch' ? this.#followWatch(scope, query) : this.#followAnswer(scope, token, pages)
+    return resource.verb === 'watch' ? this.#followWatch(scope, query) : this.#followAnswer(scope, query, pages)
   }
 
   /** What was told of all that a request can ask for, the newest such answer; empty when there is none. */
@@ -134,6 +148,14 @@ export class Remembered {
     }]
   }
 
+  /** What was told when the same was asked for in this form (`Table`, …), by any client; undefined when nothing was. */
+  async told(resource: ResourceRequest, query: URLSearchParams, form: string): Promise<Told | undefined> {
+    await this.flush()
+    const kept = FORMS.includes(form) ? await this.#read(fileOf(formed(scopeOf(resource, query), form, query))) : undefined
+    const [document] = kept?.objects ?? []
+    return kept && document && { at: kept.at, document }
+  }
+
   /** Resolves when what was seen so far is on disk, or the disk refused it. */
   async flush(): Promise<void> {
     this.#timer?.cancel()
@@ -143,7 +165,7 @@ export class Remembered {
   }
 
   /** @param before what the pages before this one had, by the token that leads to it */
-  #followAnswer(scope: Scope, token: string, before: Pages = { objects: [], bytes: 0 }): Follower {
+  #followAnswer(scope: Scope, query: URLSearchParams, before: Pages = { objects: [], bytes: 0 }): Follower {
     const parts: Uint8Array[] = []
     let size = before.bytes
     return {
@@ -156,14 +178,18 @@ export class Remembered {
         if (size > LARGEST) this.#forget(fileOf(scope))
         const kind = kindOf(value)
         if (kind === undefined) return
-        if (scope.name !== undefined) return this.#replace(scope, kind, [value as KubeObject], size)
-        const { items, metadata } = value as { items?: unknown; metadata?: { continue?: string } }
-        if (!kind.endsWith('List') || !Array.isArray(items)) return
-        const objects = [...before.objects, ...(items as KubeObject[])]
-        this.#pages.delete(token)
-        if (!metadata?.continue) return this.#replace(scope, kind.slice(0, -4), objects, size)
+        const form = FORMS.includes(kind)
+        const of = form ? formed(scope, kind, query) : scope
+        if (scope.name !== undefined) return this.#replace(of, kind, [value as KubeObject], size)
+        const list = value as { items?: unknown; rows?: unknown; metadata?: { continue?: string } }
+        const part = kind === 'Table' ? 'rows' : 'items'
+        if ((kind !== 'Table' && !kind.endsWith('List')) || !Array.isArray(list[part])) return
+        const objects = [...before.objects, ...(list[part] as KubeObject[])]
+        const head = form ? (before.head ?? list) : undefined
+        this.#pages.delete(query.get('continue') ?? '')
+        if (!list.metadata?.continue) return head ? this.#replace(of, kind, [{ ...head, metadata: {}, [part]: objects } as KubeObject], size) : this.#replace(of, kind.slice(0, -4), objects, size)
         for (const [first] of [...this.#pages].slice(0, 1 - MOST_PAGED)) this.#pages.delete(first)
-        this.#pages.set(metadata.continue, { objects, bytes: size })
+        this.#pages.set(list.metadata.continue, { objects, head, bytes: size })
       },
     }
   }
@@ -177,6 +203,8 @@ export class Remembered {
     let rest = Buffer.alloc(0)
     let size = 0
     let over = false
+    /** Events in a form that shows less of the objects are not followed; what is known stays as old as it is. */
+    let formedEvents = false
     /** False for what is no event that can be remembered. */
     const event = (line: string): boolean => {
       const { type, object } = (parsed(line) ?? {}) as { type?: string; object?: KubeObject }
@@ -188,7 +216,8 @@ export class Remembered {
         return true
       }
       const kind = kindOf(object)
-      if (kind === undefined || object === undefined || (type !== 'ADDED' && type !== 'MODIFIED' && type !== 'DELETED')) return false
+      if (kind !== undefined && FORMS.includes(kind)) formedEvents = true
+      if (kind === undefined || formedEvents || object === undefined || (type !== 'ADDED' && type !== 'MODIFIED' && type !== 'DELETED')) return false
       if (first) {
         first.set(idOf(object), object)
         return (size += line.length) <= LARGEST
@@ -212,7 +241,7 @@ export class Remembered {
         if (over) {
           rest = Buffer.alloc(0)
           // What changes unseen is not what the server has.
-          if (first === undefined) this.#forget(file)
+          if (first === undefined && !formedEvents) this.#forget(file)
         }
       },
       end: () => {
@@ -310,7 +339,9 @@ function scopeOf({ group, version, resource, namespace, name }: ResourceRequest,
 }
 
 const short = (...parts: readonly string[]): string => createHash('sha256').update(parts.join('\n')).digest('hex').slice(0, 16)
-const prefixOf = ({ group, version, resource }: Pick<Scope, 'group' | 'version' | 'resource'>): string => `${short(group, version, resource)}-`
+const prefixOf = ({ group, version, resource, form }: Pick<Scope, 'group' | 'version' | 'resource' | 'form'>): string => `${short(group, version, resource, ...(form === undefined ? [] : [form]))}-`
+/** The same question with its answer in another form; a Table has what it is asked to have of each object. */
+const formed = (scope: Scope, form: string, query: URLSearchParams): Scope => (form === '' ? scope : { ...scope, form: form === 'Table' ? `Table ${query.get('includeObject') ?? 'Metadata'}` : form })
 const fileOf = (s: Scope): string => `${prefixOf(s)}${short(s.namespace ?? '', s.name ?? '', s.labels, s.fields)}.json`
 const idOf = (o: Readonly<KubeObject>): string => `${o.metadata?.namespace ?? ''}/${o.metadata?.name}`
 
@@ -322,8 +353,8 @@ function parsed(text: string): unknown {
   }
 }
 
-/** The kind of what the API serves whole: neither a Status nor one of the forms that leave most of an object out. */
+/** The kind of an answer, which is no Status. */
 function kindOf(value: unknown): string | undefined {
   const kind = (value as { kind?: unknown } | undefined)?.kind
-  return typeof kind === 'string' && !/^(Status|Table|PartialObjectMetadata(List)?)$/.test(kind) ? kind : undefined
+  return typeof kind === 'string' && kind !== 'Status' ? kind : undefined
 }
