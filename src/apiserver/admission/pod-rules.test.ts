@@ -105,6 +105,26 @@ test('a quota counts pods as a whole, ports that a Service will get, and holds f
   await until('the use to be shown', async () => (await used('q'))?.['requests.cpu'] === '1')
 })
 
+test('a quota counts devices by class and claims by the class of their attributes', async () => {
+  await using h = await withDemo()
+  const quota = '/api/v1/namespaces/demo/resourcequotas'
+  await h.call('POST', quota, { metadata: { name: 'devices' }, spec: { hard: { 'gpu.deviceclass.resource.k8s.io/devices': '5', 'count/resourceclaims.resource.k8s.io': '3' } } })
+  const gold = { scopeSelector: { matchExpressions: [{ scopeName: 'VolumeAttributesClass', operator: 'In', values: ['gold'] }] } }
+  await h.call('POST', quota, { metadata: { name: 'gold' }, spec: { hard: { persistentvolumeclaims: '1', 'requests.storage': '5Gi' }, ...gold } })
+  const claims = '/apis/resource.k8s.io/v1/namespaces/demo/resourceclaims'
+  const exactly = (count: number, deviceClassName = 'gpu'): object => ({ deviceClassName, allocationMode: 'ExactCount', count })
+  const claim = (name: string, ...requests: object[]): Promise<{ status: number; body: Said }> => h.call<Said>('POST', claims, { metadata: { name }, spec: { devices: { requests } } })
+  assert.equal((await claim('a', { name: 'r', exactly: exactly(2) }, { name: 'other', exactly: exactly(9, 'nic') })).status, 201)
+  const over = await claim('b', { name: 'r', firstAvailable: [{ name: 'x', ...exactly(1) }, { name: 'y', ...exactly(4) }, { name: 'z', ...exactly(9, 'nic') }] })
+  assert.deepEqual([over.status, over.body.message], [403, 'resourceclaims.resource.k8s.io "b" is forbidden: exceeded quota: devices, requested: gpu.deviceclass.resource.k8s.io/devices=4, used: gpu.deviceclass.resource.k8s.io/devices=2, limited: gpu.deviceclass.resource.k8s.io/devices=5'])
+  assert.match((await claim('all', { name: 'r', exactly: { deviceClassName: 'gpu', allocationMode: 'All' } })).body.message, /requested: gpu\.deviceclass\.resource\.k8s\.io\/devices=32/)
+  assert.equal((await claim('c', { name: 'r', exactly: exactly(3) })).status, 201)
+  const volume = (name: string, volumeAttributesClassName?: string): Promise<{ status: number; body: Said }> =>
+    h.call<Said>('POST', '/api/v1/namespaces/demo/persistentvolumeclaims', { metadata: { name }, spec: { accessModes: ['ReadWriteOnce'], resources: { requests: { storage: '3Gi' } }, ...(volumeAttributesClassName && { volumeAttributesClassName }) } })
+  assert.deepEqual([(await volume('plain')).status, (await volume('silver', 'silver')).status, (await volume('first', 'gold')).status], [201, 201, 201])
+  assert.match((await volume('second', 'gold')).body.message, /exceeded quota: gold, requested: persistentvolumeclaims=1,requests\.storage=3Gi, used: persistentvolumeclaims=1,requests\.storage=3Gi/)
+})
+
 test('a class gives a pod its priority and a claim its storage; unknown ones are refused', async () => {
   await using h = await withDemo()
   await h.call('POST', '/apis/scheduling.k8s.io/v1/priorityclasses', { metadata: { name: 'high' }, value: 1000, preemptionPolicy: 'Never' })

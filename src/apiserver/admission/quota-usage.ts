@@ -195,7 +195,7 @@ function looksElsewhere(spec: PodSpec): boolean {
 /** Names of `hard` that a pod must say itself, container by container, and does not. */
 export function unsaid(quota: QuotaSpec, spec: PodSpec): string[] {
   // What it says for all of them is enough.
-  if (spec.resources) return []
+  if (Object.keys({ ...spec.resources?.requests, ...spec.resources?.limits }).length > 0) return []
   const missing: string[] = []
   for (const name of Object.keys(quota.hard ?? {}).toSorted()) {
     const m = /^(requests|limits)\.(cpu|memory)$/.exec(name) ?? /^()(cpu|memory)$/.exec(name)
