@@ -180,14 +180,18 @@ export async function createApiServer(options: ApiServerOptions): Promise<ApiSer
       underWay.delete(life)
     }
   }
-  const watchUpgrade = async (request: ApiRequest & { readonly query: URLSearchParams }, user: UserInfo, req: IncomingMessage, socket: Duplex, head: Buffer): Promise<void> => {
+  /** What a GET streams, over a WebSocket: the events of a watch, or a log. */
+  const readUpgrade = async (request: ApiRequest & { readonly query: URLSearchParams }, what: 'watch' | 'log', user: UserInfo, req: IncomingMessage, socket: Duplex, head: Buffer): Promise<void> => {
     const abort = new AbortController()
     underWay.add(abort)
     try {
+      const { logProtocol, logSocket } = await import('./streams/log-socket.ts')
+      if (what === 'log') logProtocol(req)
       const answer = await serve(request, user, abort)
-      if (typeof answer.body === 'string') throw new ApiError(JSON.parse(answer.body) as Status)
+      if (answer.status !== 200) throw new ApiError(JSON.parse(answer.body as string) as Status)
+      if (what === 'log') return await logSocket(req, socket, head, answer.body, () => abort.abort())
       const { watchSocket } = await import('./streams/watch-socket.ts')
-      await watchSocket(req, socket, head, answer.body, () => abort.abort())
+      await watchSocket(req, socket, head, answer.body as AsyncIterable<string>, () => abort.abort())
     } finally {
       underWay.delete(abort)
     }
@@ -215,7 +219,9 @@ export async function createApiServer(options: ApiServerOptions): Promise<ApiSer
       const request = noteSource(toApiRequest(req, undefined), req.socket.remoteAddress)
       const { path, query } = request
       const info = requestInfo(req.method ?? 'GET', path, query)
-      if (info.isResource && info.verb === 'watch' && req.headers.upgrade?.toLowerCase() === 'websocket') return await watchUpgrade(request, user, req, socket, head)
+      const web = info.isResource && req.headers.upgrade?.toLowerCase() === 'websocket'
+      if (web && info.verb === 'watch') return await readUpgrade(request, 'watch', user, req, socket, head)
+      if (web && info.verb === 'get' && info.resource === 'pods' && info.subresource === 'log' && info.group === '') return await readUpgrade(request, 'log', user, req, socket, head)
       const kind = info.isResource ? info.subresource : undefined
       if (info.isResource && kind === 'proxy' && info.group === '' && ['pods', 'services', 'nodes'].includes(info.resource)) return await upgradeByProxy(request, info, user, req, socket, head)
       if (!info.isResource || kind === undefined || !STREAM_KINDS.includes(kind) || info.resource !== 'pods' || info.group !== '') throw pathNotFound()
