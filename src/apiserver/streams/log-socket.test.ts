@@ -8,15 +8,15 @@ const NS = '/api/v1/namespaces/default'
 
 test('a log comes over a WebSocket as bytes or base64, from a server that asks as it does for any log', async () => {
   const asked: string[] = []
-  let ended = false
+  const over = Promise.withResolvers<void>()
   async function* lines(): AsyncGenerator<Uint8Array> {
     yield Buffer.from('one\n')
     yield Buffer.from('zwei ä\n')
   }
   async function* endless(signal: AbortSignal): AsyncGenerator<Uint8Array> {
     yield Buffer.from('tick\n')
-    await new Promise((resolve) => signal.addEventListener('abort', resolve, { once: true }))
-    ended = true
+    signal.addEventListener('abort', () => over.resolve(), { once: true })
+    await over.promise
   }
   const podStreams = {
     log: async (target, signal) => {
@@ -48,5 +48,5 @@ test('a log comes over a WebSocket as bytes or base64, from a server that asks a
   const tick = new Promise((resolve) => followed.on('message', (data: Buffer) => data.length > 0 && resolve(data.toString())))
   assert.equal(await tick, 'tick\n')
   followed.close()
-  while (!ended) await new Promise((resolve) => setImmediate(resolve))
+  await over.promise
 })
