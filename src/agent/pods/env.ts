@@ -69,6 +69,12 @@ export async function needObject(config: ConfigReader, kind: ConfigKind, name: s
   throw new AppError('invalid', `${kind.toLowerCase()} "${name}" not found`)
 }
 
+/** The names that a text takes in as `$(NAME)` and that have no value, sorted. */
+export function unset(text: string, env: Environment): string[] {
+  const names = [...text.matchAll(/\$\$|\$\(([^()]*)\)/g)].flatMap(([, name]) => (name === undefined || env.get(name) ? [] : [name]))
+  return [...new Set(names)].sort()
+}
+
 /** Expands `$(NAME)`; `$$` is a dollar; a name that is not set stays as written. */
 export function expand(text: string, env: Environment): string {
   return text.replace(/\$\$|\$\(([^()]*)\)/g, (all, name: string | undefined) => (name === undefined ? '$' : (env.get(name) ?? all)))

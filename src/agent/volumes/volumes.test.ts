@@ -147,6 +147,7 @@ test('subPath stays inside its volume', async () => {
   const mount = (subPath: string) => volumes.mount(p, { name: 'e', mountPath: '/e', subPath }, env)
   assert.match((await mount('a/b')).hostPath, /volumes\/e\/a\/b$/)
   assert.match((await volumes.mount(p, { name: 'e', mountPath: '/e', subPathExpr: 'of-$(POD)' }, env)).hostPath, /of-web$/)
+  await assert.rejects(volumes.mount(p, { name: 'e', mountPath: '/e', subPathExpr: '$$(x)-$(NOT)-$(POD)-$(ALSO)' }, env), /missing value for ALSO, NOT: set it in the container's env/)
   await assert.rejects(mount('../x'), /stay inside/)
   symlinkSync('/etc', join(root, 'data', 'pods', 'u1', 'volumes', 'e', 'out'))
   await assert.rejects(mount('out'), /a link leads out/)

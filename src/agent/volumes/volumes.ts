@@ -10,7 +10,7 @@ import type { Clock } from '../../base/clock.ts'
 import { AppError } from '../../base/errors.ts'
 import type { ContainerConfig, ImageViews, Mount } from '../../cri/mod.ts'
 import type { Mounter } from '../ports.ts'
-import { expand, type Environment } from '../pods/env.ts'
+import { expand, unset, type Environment } from '../pods/env.ts'
 import { uidOf } from '../pods/names.ts'
 import { writeAtomicDir, type Remembered } from './atomic-dir.ts'
 import { claimNameOf } from '../../api/volumes.ts'
@@ -164,6 +164,8 @@ export class Volumes {
     const volume = volumeOf(pod, wanted.name, wanted.mountPath)
     const deep = wanted.recursiveReadOnly === 'Enabled' || (wanted.recursiveReadOnly === 'IfPossible' && canRecurse)
     if (deep && !canRecurse) throw new AppError('unsupported', `mount "${wanted.mountPath}": recursive read-only mounts are not supported by the container runtime, use IfPossible`)
+    const missing = wanted.subPathExpr ? unset(wanted.subPathExpr, env) : []
+    if (missing.length > 0) throw new AppError('invalid', `mount "${wanted.mountPath}": missing value for ${missing.join(', ')}: set it in the container's env`)
     const sub = wanted.subPathExpr ? expand(wanted.subPathExpr, env) : wanted.subPath
     const place = this.#placeOf(pod, volume)
     if (place.block) throw new AppError('invalid', `mount "${wanted.mountPath}": volume "${volume.name}" has volumeMode Block, but is specified in volumeMounts`)
