@@ -45,6 +45,31 @@ test('a Node that somebody deleted registers again', async () => {
   await n.until('there again', () => n.api.objects.has('nodes//n1'))
 })
 
+test('the pod network is looked after while it stays the same; a fault is said once and tried again', async () => {
+  const asked: string[] = []
+  let fault: string | undefined
+  const network = {
+    configure: async (cidr: string) => {
+      asked.push(cidr)
+      if (fault !== undefined) throw new Error(fault)
+    },
+    setHostPorts: async () => {},
+  }
+  await using n = await testNode({ app: {} }, { network })
+  await n.until('the first network', () => asked.length === 1)
+  await n.pass(50_000)
+  assert.deepEqual(asked, ['10.0.0.0/24'])
+  fault = 'nft is gone'
+  await n.pass(60_000)
+  assert.ok(asked.length > 2, `asked ${asked.length} times`)
+  assert.deepEqual(n.said.filter((line) => line.includes('nft is gone')), ['Warning NetworkSetupFailed n1: nft is gone'])
+  fault = undefined
+  await n.pass(20_000)
+  const mended = asked.length
+  await n.pass(40_000)
+  assert.equal(asked.length, mended)
+})
+
 test('a status that the API has lost is written again, one that others add to is not', async () => {
   await using n = await testNode()
   const writes = (): number => n.api.calls.filter((c) => c === 'patch nodes n1 status').length

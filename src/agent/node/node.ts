@@ -31,6 +31,8 @@ const CLOCK_OFF_MS = 300_000
 const LOOKS_ADRIFT = 3
 /** How often the machine is looked at for pressure and addresses, ms. */
 const LOOK_MS = 10_000
+/** How often bridge, rules and kernel settings are looked after: a firewall's reload flushes what it does not know, ms. */
+const NETWORK_MS = 60_000
 
 export interface NodeOptions {
   readonly name: string
@@ -59,6 +61,8 @@ export class NodeObject {
   readonly #o: NodeOptions
   #facts: NodeFacts | undefined
   #cidr: string | undefined
+  #configuredAt = -Infinity
+  #networkFault = ''
   #written: NodeStatus | undefined
   #writtenAt = -Infinity
   /** What the API made of it, as far as it is this node's. */
@@ -150,15 +154,24 @@ export class NodeObject {
   }
 
   async #configureNetwork(): Promise<void> {
-    const cidr = this.#o.cache.get(this.#o.name)?.spec?.podCIDR
-    if (!cidr || cidr === this.#cidr) return
+    const { cache, clock, name, network } = this.#o
+    const cidr = cache.get(name)?.spec?.podCIDR
+    if (!cidr || (cidr === this.#cidr && clock.monotonic() - this.#configuredAt < NETWORK_MS)) return
+    const now = clock.monotonic()
     try {
-      await this.#o.network.configure(cidr)
+      await network.configure(cidr)
+      this.#configuredAt = now
+      this.#networkFault = ''
+      if (cidr === this.#cidr) return
       this.#cidr = cidr
       this.#o.onChange()
     } catch (error) {
-      log.error('pod network not configured', { cidr, error: messageOf(error) })
-      this.#o.events.event(this.#reference(), 'Warning', 'NetworkSetupFailed', messageOf(error))
+      // Said once, tried at each look.
+      const fault = messageOf(error)
+      if (fault === this.#networkFault) return
+      this.#networkFault = fault
+      log.error('pod network not configured', { cidr, error: fault })
+      this.#o.events.event(this.#reference(), 'Warning', 'NetworkSetupFailed', fault)
     }
   }
 
