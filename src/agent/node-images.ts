@@ -4,7 +4,6 @@
  * kept from image collection until its file is gone or it is removed by hand. A record on disk tells what was imported, so that a start
  * imports nothing twice. Bounded by the files of the directory.
  */
-import { watch } from 'node:fs'
 import { mkdir, readdir, readFile, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { writeFileAtomic } from '../base/atomic-file.ts'
@@ -12,6 +11,7 @@ import type { Clock } from '../base/clock.ts'
 import { AppError, messageOf } from '../base/errors.ts'
 import { logger } from '../base/log.ts'
 import { waitAfter, type RetrySchedule } from '../base/retry.ts'
+import { watchDirectory } from '../base/watch-directory.ts'
 import type { Runtime } from '../cri/mod.ts'
 import { wholeName } from './image-gc.ts'
 
@@ -102,10 +102,8 @@ export class NodeImages {
 
   /** Watches the directory until the signal aborts. */
   async run(signal: AbortSignal): Promise<void> {
-    const watcher = watch(this.#o.directory, { signal }, () => this.#kick())
-    watcher.on('error', (error) => {
-      if (!signal.aborted) log.warn('the directory of images is not watched, it is read every minute', { directory: this.#o.directory, why: messageOf(error) })
-    })
+    const { directory } = this.#o
+    watchDirectory(directory, signal, () => this.#kick(), (error) => log.warn('the directory of images is not watched, it is read every minute', { directory, why: messageOf(error) }))
     while (!signal.aborted) {
       const wait = await this.#look(true, signal).catch((error: unknown) => {
         if (!signal.aborted) log.warn('directory of images not read', { directory: this.#o.directory, why: messageOf(error) })

@@ -55,7 +55,7 @@ export class Pods {
     await Promise.race([context.view.firstList, aborted(signal)])
     if (signal.aborted) return
     this.#open = true
-    await this.#o.fromFiles?.load()
+    await this.#o.fromFiles?.load().catch((error: unknown) => log.warn('static pods not read, it is tried again', { error }))
     const stop = cache.onChange((now, old) => {
       const mirror = now ?? old
       if (mirror && isMirror(mirror)) return this.#o.fromFiles?.mirrorChanged(mirror)

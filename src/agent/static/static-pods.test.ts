@@ -61,9 +61,15 @@ test('a changed file replaces the pod, a removed one ends it, a broken one is to
     put('web.yaml', manifest('web', 'other'))
     await n.pass(61_000)
     await n.until('the new one', () => running(n) && mirror(n)?.metadata?.annotations?.['kubernetes.io/config.hash'] !== uid && mirror(n)?.status?.containerStatuses?.[0]?.image === 'other')
+    for (const halfWritten of ['', 'kind: [']) {
+      put('web.yaml', halfWritten)
+      await n.pass(61_000)
+      assert.equal(running(n), true, 'what is half written ends nothing')
+    }
+    assert.equal(n.runtime.calls.filter((c) => c.startsWith('sandboxes.remove')).length, 1)
     put('bad.yaml', 'kind: Pod')
     await n.pass(61_000)
-    await n.until('the Event', () => n.said.some((e) => e.startsWith('Warning FailedStaticPod n1: ')))
+    await n.until('the Event', () => n.said.some((e) => e.startsWith('Warning FailedStaticPod n1: ') && e.includes('bad.yaml')))
     put('web.yaml', undefined)
     await n.pass(61_000)
     await n.until('no mirror', () => mirror(n) === undefined)

@@ -2,13 +2,13 @@
  * Static pods: manifests in a directory of this machine, run with or without a server. Each is shown in the API by a mirror pod,
  * which this node makes again when somebody deletes it, and which goes with its file. Bounded by the files of the directory.
  */
-import { watch } from 'node:fs'
 import { mkdir, readFile, readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Node, Pod } from '../../api/gen/types.ts'
 import type { Clock } from '../../base/clock.ts'
 import { hasCode, messageOf } from '../../base/errors.ts'
 import { logger } from '../../base/log.ts'
+import { watchDirectory } from '../../base/watch-directory.ts'
 import { keyOf, type Cache, type Client, type EventRecorder } from '../../client/mod.ts'
 import { ANNOTATION_CONFIG_HASH, ANNOTATION_MIRROR, uidOf } from '../pods/names.ts'
 import { PODS } from '../refs.ts'
@@ -44,6 +44,8 @@ export class StaticPods {
   /** By `namespace/name`. */
   #pods = new Map<string, Pod>()
   readonly #refused = new Map<string, string>()
+  /** The pod that a file made, by its path. */
+  #files = new Map<string, Pod>()
   #woken = false
   #wake: AbortController | undefined
 
@@ -77,9 +79,8 @@ export class StaticPods {
   /** Follows the directory until the signal aborts. */
   async run(signal: AbortSignal): Promise<void> {
     const { directory, clock } = this.#o
-    await mkdir(directory, { recursive: true, mode: 0o700 })
-    const watcher = watch(directory, { signal }, () => this.kick())
-    watcher.on('error', (error) => log.warn('directory not watched', { directory, error: messageOf(error) }))
+    await mkdir(directory, { recursive: true, mode: 0o700 }).catch((error: unknown) => log.warn('directory not made', { directory, error: messageOf(error) }))
+    watchDirectory(directory, signal, () => this.kick(), (error) => log.warn('directory not watched, it is read every minute', { directory, error: messageOf(error) }))
     while (!signal.aborted) {
       this.#woken = false
       this.#wake = new AbortController()
@@ -90,15 +91,33 @@ export class StaticPods {
     }
   }
 
-  /** Reads the directory; a file that cannot be read keeps the pod it made before from being replaced, and is told. */
+  /**
+   * Reads the directory; a file that cannot be read keeps the pod it made before from being replaced, and is told: it may be half written.
+   * @throws the file system's error, when what is there cannot be told; all stays as it is then
+   */
   async load(): Promise<void> {
     const next = new Map<string, Pod>()
-    const names = (await readdir(this.#o.directory).catch(() => [])).filter((n) => /\.(ya?ml|json)$/.test(n) && !n.startsWith('.')).toSorted()
-    for (const name of names) {
-      const pod = await this.#read(join(this.#o.directory, name))
-      if (pod) next.set(keyOf(pod), pod)
+    const entries = await readdir(this.#o.directory).catch((error: NodeJS.ErrnoException) => {
+      if (error.code === 'ENOENT') return []
+      throw error
+    })
+    const paths = entries.filter((n) => /\.(ya?ml|json)$/.test(n) && !n.startsWith('.')).toSorted().map((n) => join(this.#o.directory, n))
+    const files = new Map<string, Pod>()
+    const left: [string, Pod][] = []
+    for (const file of paths) {
+      const pod = await this.#read(file)
+      const former = this.#files.get(file)
+      if (pod) files.set(file, pod)
+      else if (former) left.push([file, former])
     }
-    for (const file of this.#refused.keys()) if (!names.some((n) => join(this.#o.directory, n) === file)) this.#refused.delete(file)
+    for (const pod of files.values()) next.set(keyOf(pod), pod)
+    for (const [file, pod] of left) {
+      if (next.has(keyOf(pod))) continue // another file says what it is
+      files.set(file, pod)
+      next.set(keyOf(pod), pod)
+    }
+    this.#files = files
+    for (const file of this.#refused.keys()) if (!paths.includes(file)) this.#refused.delete(file)
     const before = this.#pods
     this.#pods = next
     for (const [key, pod] of before) if (uidOf(next.get(key) ?? {}) !== uidOf(pod)) this.#o.onChange(undefined, pod)
@@ -106,9 +125,10 @@ export class StaticPods {
   }
 
   async #read(file: string): Promise<Pod | undefined> {
-    const text = await readFile(file, 'utf8').catch(() => undefined)
-    if (text === undefined || text.trim() === '') return undefined
     try {
+      const text = await readFile(file, 'utf8')
+      // As a rule what comes next is its content.
+      if (text.trim() === '') return undefined
       // Loaded only on a node that has static pods.
       const { staticPod } = await import('./manifest.ts')
       const pod = staticPod(text, file, { name: this.#o.nodeName, seen: new Date(this.#o.clock.now()).toISOString() })
@@ -116,6 +136,11 @@ export class StaticPods {
       this.#refused.delete(file)
       return known && uidOf(known) === uidOf(pod) ? known : pod
     } catch (error) {
+      const code = (error as NodeJS.ErrnoException).code
+      if (code === 'ENOENT' || code === 'EISDIR') {
+        this.#files.delete(file)
+        return undefined
+      }
       const why = messageOf(error)
       if (this.#refused.get(file) !== why) {
         this.#refused.set(file, why)
