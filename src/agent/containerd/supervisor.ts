@@ -3,7 +3,7 @@
  *
  * Modes: `starting` -> `up` -> (`down` -> `up`)* -> `left` or `stopped`. The scope's close leaves containerd and the pods running
  * (an agent upgrade restarts nobody); the next agent adopts it by pid file and socket when the configuration is the same,
- * and replaces it when not: shims and pods live through both.
+ * and replaces it when not: shims and pods live through both. One that hangs goes too.
  *
  * Damaged records on disk (a torn SD card) never stop a node for good: the root is moved aside to `<root>.damaged` (one
  * is kept), containerd starts fresh, the images named in `images.json` whose content survived are imported again from there, and pods
@@ -11,7 +11,7 @@
  */
 import { createHash } from 'node:crypto'
 import { existsSync, readFileSync, statSync } from 'node:fs'
-import { mkdir, open, readdir, rename, rm, truncate } from 'node:fs/promises'
+import { mkdir, readdir, rename, rm, truncate } from 'node:fs/promises'
 import { join } from 'node:path'
 import { writeFileAtomic } from '../../base/atomic-file.ts'
 import { systemClock, type Clock } from '../../base/clock.ts'
@@ -24,7 +24,9 @@ import { buildImage } from '../../images/mod.ts'
 import { findBinaries, type Binaries } from './binaries.ts'
 import { command } from './command.ts'
 import { containerdToml, looksCorrupt } from './config.ts'
+import { LOOK_MS, MOST_SILENT, untilHung } from './hung.ts'
 import { importImage, rememberImages, restoreImages } from './images.ts'
+import { rotate, tail } from './log-file.ts'
 import { instancePaths, type InstancePaths } from './paths.ts'
 import { PAUSE_IMAGE, pauseImage } from './pause.ts'
 import { hostsFiles, loginsToml, NO_REGISTRIES, type Registries } from './registries.ts'
@@ -215,7 +217,7 @@ class Supervisor {
 
   async #launch(configHash: string, signal: AbortSignal): Promise<void> {
     const p = this.#paths
-    await rotate(p.log)
+    await rotate(p.log, LOG_BYTES)
     const from = existsSync(p.log) ? statSync(p.log).size : 0
     this.#logFrom = from
     await rm(p.socket, { force: true })
@@ -306,7 +308,7 @@ class Supervisor {
     let failures = 0
     for (;;) {
       const upSince = this.#clock.monotonic()
-      if (this.#daemon) await daemonEnd(this.#daemon, this.#clock, signal)
+      if (this.#daemon) await this.#ended(this.#daemon, signal)
       if (signal.aborted || this.#mode === 'stopped') return
       this.#mode = 'down'
       failures = this.#clock.monotonic() - upSince > STABLE_MS ? 1 : failures + 1
@@ -323,6 +325,23 @@ class Supervisor {
         this.#daemon = undefined
       }
     }
+  }
+
+  /** Resolves when it has ended; one that hangs is made to, its pods keep running. */
+  async #ended(daemon: Daemon, signal: AbortSignal): Promise<void> {
+    const over = new AbortController()
+    const watched = AbortSignal.any([signal, over.signal])
+    try {
+      await Promise.race([daemonEnd(daemon, this.#clock, watched), this.#endHung(daemon, watched)])
+    } finally {
+      over.abort()
+    }
+  }
+
+  async #endHung(daemon: Daemon, signal: AbortSignal): Promise<void> {
+    await untilHung(() => this.#runtime.status(), this.#clock, signal)
+    log.error('containerd does not answer, it is replaced', { pid: daemon.pid, minutes: (MOST_SILENT * LOOK_MS) / 60_000 })
+    await stopDaemon(daemon, this.#paths.pidFile, this.#clock).catch((error: unknown) => log.error('containerd does not end, it is tried again', { error }))
   }
 
   async #housekeeping(signal: AbortSignal): Promise<void> {
@@ -378,21 +397,4 @@ class Supervisor {
 function hasSysResource(): boolean {
   const hex = /^CapEff:\s*([0-9a-f]+)/m.exec(readFileSync('/proc/self/status', 'utf8'))?.[1] ?? '0'
   return (BigInt(`0x${hex}`) & (1n << 24n)) !== 0n
-}
-
-async function rotate(path: string): Promise<void> {
-  if (existsSync(path) && statSync(path).size > LOG_BYTES) await rename(path, `${path}.1`)
-}
-
-/** What was written since `from`, its last 64 KiB. */
-async function tail(path: string, from: number): Promise<string> {
-  const file = await open(path, 'r')
-  try {
-    const { size } = await file.stat()
-    const start = Math.max(from, size - 65_536)
-    const { buffer, bytesRead } = await file.read(Buffer.alloc(Math.max(0, size - start)), 0, Math.max(0, size - start), start)
-    return buffer.toString('utf8', 0, bytesRead)
-  } finally {
-    await file.close()
-  }
 }
