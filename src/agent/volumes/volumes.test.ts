@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { lstatSync, mkdirSync, readFileSync, readlinkSync, rmSync, statSync, symlinkSync, utimesSync, writeFileSync } from 'node:fs'
+import { chmodSync, lstatSync, mkdirSync, readFileSync, readlinkSync, rmSync, statSync, symlinkSync, utimesSync, writeFileSync } from 'node:fs'
 import { mkdtemp, readdir, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -110,6 +110,20 @@ test('fsGroup makes volumes belong to the group', { skip: process.getuid?.() ===
   assert.deepEqual([dir.gid, dir.mode & 0o7777], [1234, 0o2777])
   const file = statSync(at('g', 'key'))
   assert.deepEqual([file.gid, file.mode & 0o777], [1234, 0o440])
+})
+
+test('an emptyDir is what the pod has made of it, also after the agent has started again; one that is gone is made anew', async () => {
+  const dir = join(root, 'data', 'pods', 'u1', 'volumes', 'own')
+  const mode = (): number => statSync(dir).mode & 0o7777
+  const again = (): Promise<void> => prepare([{ name: 'own', emptyDir: {} }])
+  await again()
+  assert.equal(mode(), 0o777)
+  chmodSync(dir, 0o700)
+  await again()
+  assert.equal(mode(), 0o700)
+  rmSync(dir, { recursive: true })
+  await again()
+  assert.equal(mode(), 0o777)
 })
 
 test('emptyDir in memory is a tmpfs of its size, at most what the pod or else the node may have', async () => {

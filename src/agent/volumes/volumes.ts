@@ -3,7 +3,7 @@
  * reboot; what is written from API objects (configMap, secret, downwardAPI, projected) lies under the run directory, a
  * tmpfs, and is written again at boot. All steps may be repeated; a pod's directories go when the pod is gone.
  */
-import { chmod, chown, mkdir, readdir, realpath, rm, stat } from 'node:fs/promises'
+import { chmod, chown, mkdir, readdir, realpath, rm, stat, writeFile } from 'node:fs/promises'
 import { dirname, join, normalize } from 'node:path'
 import type { Pod, Volume, VolumeDevice, VolumeMount } from '../../api/gen/types.ts'
 import type { Clock } from '../../base/clock.ts'
@@ -104,15 +104,21 @@ export class Volumes {
     return memory
   }
 
+  /** Made once: owner and mode are the pod's to change afterwards. What was in memory is made anew after a reboot. */
   async #emptyDir(pod: Readonly<Pod>, volume: Volume, { allocatable }: SourceContext): Promise<void> {
     const path = this.#placeOf(pod, volume).path
+    const mark = this.#mark(pod, volume)
+    const former = (await stat(mark).catch(() => undefined)) && (await stat(path).catch(() => undefined))
     await mkdir(path, { recursive: true, mode: 0o777 })
     const { medium = '', sizeLimit } = volume.emptyDir ?? {}
     if (medium === 'Memory') await this.#options.mounter.tmpfs(path, memorySize(pod, sizeLimit, allocatable))
     else if (medium !== '') await this.#options.mounter.hugePages(path, pageSize(pod, medium))
+    if (former && former.dev === (await stat(path)).dev) return
     const { fsGroup: gid } = pod.spec?.securityContext ?? {}
     if (gid !== undefined) await chown(path, 0, gid)
     await chmod(path, gid === undefined ? 0o777 : 0o2777)
+    await mkdir(dirname(mark), { recursive: true, mode: 0o750 })
+    await writeFile(mark, '')
   }
 
   async #claim(pod: Readonly<Pod>, volume: Volume): Promise<void> {
@@ -137,7 +143,7 @@ export class Volumes {
     return join(this.podDir(uid), 'images')
   }
 
-  /** File that says the volume was given to the pod's group. */
+  /** File that says the volume has the owner and mode that the pod asks for. */
   #mark(pod: Readonly<Pod>, volume: Volume): string {
     return join(this.podDir(uidOf(pod)), 'owned', volume.name)
   }
