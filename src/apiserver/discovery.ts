@@ -47,6 +47,12 @@ export class Discovery {
     return { status: 200, headers, body }
   }
 
+  /** The paths of all documents. */
+  paths(): string[] {
+    const named = this.#groups().filter((g) => g !== '').flatMap((g) => [`/apis/${g}`, ...this.#versions(g).map((v) => `/apis/${g}/${v}`)])
+    return ['/api', '/api/v1', '/apis', '/apis/', ...named]
+  }
+
   #plain(parts: string[]): object | undefined {
     const [root, a, b] = parts
     if (root === 'api') {

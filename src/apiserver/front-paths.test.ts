@@ -122,3 +122,13 @@ test('version says what it emulates', async () => {
   const { body } = await h.call<Record<string, string>>('GET', '/version')
   assert.deepEqual([body.major, body.minor, body.emulationMinor, body.minCompatibilityMinor], ['1', '35', '35', '34'])
 })
+
+test('the paths are told at the root; a namespace is finalized by PUT alone', async () => {
+  await using h = await startHarness()
+  const { paths } = (await h.call<{ paths: string[] }>('GET', '/')).body
+  assert.deepEqual(paths, paths.toSorted())
+  for (const path of ['/api/v1', '/apis/apps', '/apis/apps/v1', '/healthz/etcd', '/livez', '/metrics', '/openapi/v3', '/readyz/shutdown', '/version']) assert.ok(paths.includes(path), path)
+  for (const path of paths) assert.equal((await h.call('GET', path)).status, 200, path)
+  assert.equal((await h.call('GET', '/', undefined, { user: { name: 'ann', groups: ['system:authenticated'] } })).status, 403)
+  assert.equal((await h.call('GET', '/api/v1/namespaces/default/finalize')).status, 405)
+})

@@ -44,12 +44,24 @@ export function healthPath(parts: HealthParts, path: string, query: URLSearchPar
   }
   const [, root, one] = /^\/(healthz|livez|readyz)(?:\/([\w/-]+?))?\/?$/.exec(path) ?? []
   if (root === undefined) return undefined
-  const checks = Object.entries(parts.checks).filter(([name]) => root === 'readyz' || !READY_ONLY.has(name))
+  const checks = checksOf(parts, root)
   if (one !== undefined) {
     const check = checks.find(([name]) => name === one)?.[1]
     return check && (check() ? text('ok') : text(`internal server error: ${one} failed: reason withheld\n`, 500))
   }
   return report(root, checks, query)
+}
+
+/** What `GET /` tells: all paths that are not below a resource. */
+export function pathIndex(parts: HealthParts, discovered: readonly string[]): ApiResponse {
+  const checks = ['healthz', 'livez', 'readyz'].flatMap((root) => [`/${root}`, ...checksOf(parts, root).map(([name]) => `/${root}/${name}`)])
+  const others = ['/.well-known/openid-configuration', '/metrics', '/openapi/v2', '/openapi/v3', '/openapi/v3/', '/openid/v1/jwks', '/version']
+  const paths = [...discovered, ...checks, ...others].toSorted()
+  return { ...json({}), body: JSON.stringify({ paths }, null, 2) }
+}
+
+function checksOf(parts: HealthParts, root: string): (readonly [string, () => boolean])[] {
+  return Object.entries(parts.checks).filter(([name]) => root === 'readyz' || !READY_ONLY.has(name))
 }
 
 /** Checks that say whether to send requests here, not whether to start the process anew. */

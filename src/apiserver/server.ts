@@ -32,7 +32,7 @@ import type { Core } from './core.ts'
 import { allottedMs, within } from './deadline.ts'
 import { Discovery } from './discovery.ts'
 import { FlowControl, listWidth, type Leave } from './flow.ts'
-import { GIT_VERSION, healthPath } from './health.ts'
+import { GIT_VERSION, healthPath, pathIndex } from './health.ts'
 import { checkMethod, readBody, sendResponse, toApiRequest } from './http.ts'
 import { ListText } from './list-text.ts'
 import { OpenApi } from './openapi.ts'
@@ -104,7 +104,7 @@ export async function createApiServer(options: ApiServerOptions): Promise<ApiSer
   }
 
   const pipeline = createPipeline(core, async (path, request) => {
-    const found = healthPath(health, path, request.query)
+    const found = healthPath(health, path, request.query) ?? (path === '/' ? pathIndex(health, discovery.paths()) : undefined)
     if (found) return found
     if (path.startsWith('/openapi/')) return openApi.answer(path, request)
     return discovery.answer(path, request.headers?.accept, request.headers?.['if-none-match'])

@@ -2,6 +2,7 @@
  * What the server itself sets on objects of certain kinds, beyond defaults: allocated addresses, first status, who asked.
  * Called by the write verbs before admission and again before validation, so each must bear being run twice.
  */
+import { equal } from '../api/patch/json-patch.ts'
 import { prepareCreate, prepareUpdate } from '../api/prepare.ts'
 import { acceptDefinition } from './crd-status.ts'
 import { stamp, type Call, type Core } from './core.ts'
@@ -53,6 +54,7 @@ const STRATEGIES: Readonly<Record<string, Strategy>> = {
 /** Before admission and again after it: what the kind begins with, then what this server gives out. */
 export function beforeCreate(core: Core, call: Call, object: Obj): void {
   const { def } = call
+  ownersOnce(call, object)
   prepareCreate(def, object)
   STRATEGIES[`${def.group}/${def.resource}`]?.create?.(core, call, object)
 }
@@ -60,6 +62,19 @@ export function beforeCreate(core: Core, call: Call, object: Obj): void {
 /** The same for an update: what the old state keeps, then what this server gives out. */
 export function beforeUpdate(core: Core, call: Call, next: Obj, old: Obj): void {
   const { def, info } = call
+  ownersOnce(call, next)
   prepareUpdate(def, next, old, info.subresource)
   STRATEGIES[`${def.group}/${def.resource}`]?.update?.(core, call, next, old)
+}
+
+/** An owner that is named twice is kept once, and the caller is told. */
+function ownersOnce(call: Call, { metadata }: Obj): void {
+  const owners = metadata.ownerReferences
+  if (!Array.isArray(owners) || owners.length < 2) return
+  const twice = owners.filter((owner, at) => owners.slice(0, at).some((before) => before.uid === owner.uid && equal(before, owner)))
+  if (twice.length === 0) return
+  metadata.ownerReferences = owners.filter((owner) => !twice.includes(owner))
+  const uids = twice.map((owner) => owner.uid).join(', ')
+  const text = `.metadata.ownerReferences contains duplicate entries; API server dedups owner references in 1.20+, and may reject such requests as early as 1.24; please fix your requests; duplicate UID(s) observed: ${uids}`
+  if (!call.warnings.includes(text)) call.warnings.push(text)
 }

@@ -32,7 +32,7 @@ export async function subresourceCall(core: Core, call: Call): Promise<ApiRespon
   if (!sub || info.name === undefined || (name !== 'proxy' && info.rest !== '' && info.rest !== '/')) throw pathNotFound()
   const { verb } = info
   if (STATUS_LIKE.has(name)) {
-    if (verb === 'get') return get(core, call)
+    if (verb === 'get' && name !== 'finalize') return get(core, call)
     if (verb === 'update') return update(core, call)
     if (verb === 'patch' && name !== 'finalize') return patch(core, call)
   } else if (name === 'scale') {

@@ -107,7 +107,7 @@ function ownerErrors(meta: ObjectMeta): FieldError[] {
   const owners = meta.ownerReferences ?? []
   if (owners.length === 0) return errors
   for (const o of owners) {
-    if (!o.apiVersion) errors.push(fieldInvalid(`${path}.apiVersion`, o.apiVersion ?? '', 'version must not be empty'))
+    if (!/^([^/]*\/)?[^/]+$/.test(o.apiVersion ?? '')) errors.push(fieldInvalid(`${path}.apiVersion`, o.apiVersion ?? '', 'version must not be empty'))
     for (const key of ['kind', 'name', 'uid'] as const) {
       if (!o[key]) errors.push(fieldInvalid(`${path}.${key}`, o[key] ?? '', `${key} must not be empty`))
     }

@@ -295,3 +295,15 @@ test('an Accept that cannot be met is refused; clients that ask for protobuf alo
   assert.equal((await ask(table)).status, 406)
   assert.equal((await ask(`${table},application/json`)).body.kind, 'SelfSubjectAccessReview')
 })
+
+test('an owner named twice is kept once, with a warning; its version must be one', async () => {
+  await using h = await startHarness()
+  const owner = { apiVersion: 'v1', kind: 'ConfigMap', name: 'o', uid: 'u' }
+  const told = '299 - ".metadata.ownerReferences contains duplicate entries; API server dedups owner references in 1.20+, and may reject such requests as early as 1.24; please fix your requests; duplicate UID(s) observed: u"'
+  const made = await h.call<Any>('POST', CM, { metadata: { name: 'x', ownerReferences: [owner, owner, { ...owner, name: 'other' }] } })
+  assert.deepEqual([made.headers.warning, made.body.metadata.ownerReferences], [told, [owner, { ...owner, name: 'other' }]])
+  const patched = await h.call<Any>('PATCH', `${CM}/x`, { metadata: { ownerReferences: [owner, owner] } }, { headers: { 'content-type': 'application/merge-patch+json' } })
+  assert.deepEqual([patched.headers.warning, patched.body.metadata.ownerReferences], [told, [owner]])
+  const odd = await h.call<{ message: string }>('POST', CM, { metadata: { name: 'y', ownerReferences: [{ ...owner, apiVersion: 'a/b/c' }] } })
+  assert.equal(odd.body.message, 'ConfigMap "y" is invalid: metadata.ownerReferences.apiVersion: Invalid value: "a/b/c": version must not be empty')
+})
