@@ -354,6 +354,7 @@ export function createAgent(options: AgentOptions): Agent {
       statuses.kick()
       node.kick()
       devices.kick()
+      tokens.linkBack()
       manager?.linkBack()
       fromFiles?.kick()
     },

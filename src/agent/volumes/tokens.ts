@@ -21,6 +21,7 @@ const RETRY_MS = 60_000
 
 interface Kept {
   readonly token: string
+  /** By this machine's clock, as is its end: what the server's says may be years away from that. */
   readonly issuedMs: number
   readonly expiresMs: number
 }
@@ -34,6 +35,8 @@ export class Tokens {
   readonly #onToken: (token: string) => void
   readonly #kept = new Map<string, Kept>()
   readonly #triedAt = new Map<string, number>()
+  /** The server was in reach since this process began. */
+  #reached = false
 
   constructor(options: {
     directory: string
@@ -72,6 +75,11 @@ export class Tokens {
     }
   }
 
+  /** The server is in reach: what seems to be issued in time to come is renewed from now on. */
+  linkBack(): void {
+    this.#reached = true
+  }
+
   /** Milliseconds until some token should be renewed. */
   get renewInMs(): number {
     let least = DAY_MS
@@ -100,13 +108,13 @@ export class Tokens {
 
   #due(kept: Kept): boolean {
     const now = this.#clock.now()
-    // Before it was issued: the clock has jumped back, the token's own times tell nothing.
-    return now >= dueAt(kept) && now >= kept.issuedMs
+    // Issued in time to come: the clock has jumped back and its times tell nothing. A new one is asked for where that holds up no boot.
+    return now < kept.issuedMs ? this.#reached : now >= dueAt(kept)
   }
 
   async #ask(request: TokenRequest): Promise<Kept> {
     const path = `/api/v1/namespaces/${encodeURIComponent(request.namespace)}/serviceaccounts/${encodeURIComponent(request.serviceAccount)}/token`
-    const answer = await callJson<{ status?: { token?: string; expirationTimestamp?: string } }>(this.#client.transport, {
+    const answer = await callJson<{ spec?: { expirationSeconds?: number }; status?: { token?: string } }>(this.#client.transport, {
       method: 'POST',
       path,
       body: {
@@ -121,9 +129,10 @@ export class Tokens {
     })
     const token = answer.status?.token
     if (!token) throw new AppError('internal', `ask token of service account "${request.serviceAccount}": the answer has none`)
+    this.#reached = true
     const issuedMs = this.#clock.now()
-    const expires = Date.parse(answer.status?.expirationTimestamp ?? '')
-    return { token, issuedMs, expiresMs: Number.isNaN(expires) ? issuedMs + request.expirationSeconds * 1000 : expires }
+    // The server may give another life than was asked for.
+    return { token, issuedMs, expiresMs: issuedMs + (answer.spec?.expirationSeconds ?? request.expirationSeconds) * 1000 }
   }
 
   async #load(file: string): Promise<Kept | undefined> {

@@ -190,6 +190,27 @@ test('tokens are kept on disk, renewed in time, and the old one stays while the 
   await assert.rejects(make().token(request), (e: AppError) => e.code === 'unavailable')
 })
 
+test('tokens are renewed by their life, whatever date this machine believes in, and when its clock was set back', async () => {
+  const api = new FakeApi()
+  // Ten hours behind the server: by its own clock a token of an hour would be good for eleven.
+  const clock = new FakeClock(Date.UTC(2025, 11, 31, 14))
+  const make = (): Tokens => new Tokens({ directory: join(root, 'tokens'), client: api.client, clock, seal: undefined })
+  const request = { namespace: 'default', serviceAccount: 'sa', podName: 'web', podUid: 'u2', audiences: [], expirationSeconds: 3600 }
+  const tokens = make()
+  const first = await tokens.token(request)
+  await clock.advance(2900_000)
+  const second = await tokens.token(request)
+  assert.notEqual(second, first)
+  clock.jump(-400 * 86_400_000)
+  const booted = make()
+  assert.equal(await booted.token(request), second, 'a boot waits for nothing')
+  booted.linkBack()
+  const third = await booted.token(request)
+  assert.notEqual(third, second)
+  assert.equal(await booted.token(request), third, 'once')
+  await tokens.keepOnly(new Set())
+})
+
 test('a torn token file is asked for anew', async () => {
   const api = new FakeApi()
   const dir = join(root, 'torn')
