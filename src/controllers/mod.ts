@@ -17,6 +17,7 @@ import { createPodCidrController } from './podcidr/controller.ts'
 import { createReplicaSetController } from './replicaset/controller.ts'
 import { createResourceClaimControllers } from './resourceclaim/controller.ts'
 import { createServiceAccountController } from './serviceaccount/controller.ts'
+import { createTaintEvictionController } from './tainteviction/controller.ts'
 
 export type { SignClient } from './certificates/controller.ts'
 export { LEASE_NAMESPACE } from './node/controller.ts'
@@ -56,6 +57,7 @@ export function createControllers(options: ControllersOptions): Manager {
     createNamespaceController(context),
     createGarbageCollector(context),
     createBootstrapTokenController(context),
+    createTaintEvictionController(context),
   ]
   return createManager(controllers, background)
 }

@@ -207,7 +207,7 @@ function same(a: PodStatus | undefined, b: PodStatus): boolean {
   return a !== undefined && isDeepStrictEqual(canonical(mine(a)), canonical(mine(b)))
 }
 
-/** Without nulls and empty objects, which the API may drop, and with conditions in order of type. */
+/** Without nulls, empty texts and empty objects, which the API may drop, and with conditions in order of type. */
 function canonical(value: unknown): unknown {
   if (Array.isArray(value)) {
     const list = value.map(canonical)
@@ -218,7 +218,7 @@ function canonical(value: unknown): unknown {
   const out: Record<string, unknown> = {}
   for (const [k, v] of Object.entries(value)) {
     const c = canonical(v)
-    if (c === null || c === undefined || (typeof c === 'object' && Object.keys(c).length === 0)) continue
+    if (c === null || c === undefined || c === '' || (typeof c === 'object' && Object.keys(c).length === 0)) continue
     out[k] = c
   }
   return out

@@ -2,7 +2,7 @@
  * Rolls a Deployment's template out through ReplicaSets. The deciding is in `plan.ts`; here: find the ReplicaSets, adopt,
  * carry the steps out, write status and revision.
  */
-import type { Deployment, ReplicaSet } from '../../api/gen/types.ts'
+import type { Deployment, DeploymentStatus, ReplicaSet } from '../../api/gen/types.ts'
 import { KINDS } from '../../api/kinds.ts'
 import { labelSelectorOf, matchesLabels } from '../../api/selectors.ts'
 import { hasCode, messageOf } from '../../base/errors.ts'
@@ -99,8 +99,9 @@ export function createDeploymentController({ client, caches, clock, recorder }: 
     for (const step of plan.steps) await perform(d, step)
     // Cleaned of resourceVersion: the annotation is this controller's alone, and a user's edit must not delay it.
     const latest = plan.revision === undefined ? d : await api.patch(name, namespace, { metadata: { annotations: { [REVISION]: plan.revision } } }, 'merge')
-    if (canonical(plan.status) !== canonical(d.status ?? {})) {
-      await api.update({ ...d, metadata: { ...d.metadata, ...version(latest) }, status: plan.status }, { subresource: 'status' })
+    if (canonical(said(plan.status)) !== canonical(said(d.status))) {
+      // Of the newest: annotations go through the status door too, and an older text would take that of the revision away.
+      await api.update({ ...latest, status: plan.status }, { subresource: 'status' })
     }
     return plan.requeueAfterMs === undefined ? undefined : { requeueAfterMs: plan.requeueAfterMs }
   }
@@ -128,7 +129,7 @@ export function createDeploymentController({ client, caches, clock, recorder }: 
   return createController({ name: 'deployment', clock, sources, caches: [deployments, sets, pods], reconcile })
 }
 
-function version(object: Readonly<Deployment>): { resourceVersion?: string } {
-  const { resourceVersion } = object.metadata ?? {}
-  return resourceVersion === undefined ? {} : { resourceVersion }
+/** A status without its zeros, which the API leaves out. */
+function said(status: Readonly<DeploymentStatus> = {}): object {
+  return Object.fromEntries(Object.entries(status).filter(([, value]) => value !== 0))
 }
