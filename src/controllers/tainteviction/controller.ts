@@ -14,6 +14,7 @@ import { mayStayMs } from './plan.ts'
 
 const hurries = (node: Readonly<Node> | undefined): boolean => node?.spec?.taints?.some((t) => t.effect === 'NoExecute') === true
 
+/** Watches nodes and their pods; see the header. */
 export function createTaintEvictionController({ client, caches, clock, recorder }: ControllerContext): Controller {
   const nodes = caches.cache<Node>(KINDS.Node)
   const pods = podCache(caches)
