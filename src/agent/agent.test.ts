@@ -365,3 +365,15 @@ test('an ephemeral container joins a running pod, has a status of its own, and d
   assert.deepEqual(status?.containerStatuses?.map((c) => c.name), ['main'])
   assert.equal(status?.initContainerStatuses, undefined)
 })
+
+test('a container that crashes goes on after the clock was set back', async () => {
+  await using n = await testNode({ app: {}, crash: { exitAfterMs: 100, exitCode: 1 } })
+  n.api.put('pods', testPod('crash', { containers: [{ name: 'main', image: 'crash', imagePullPolicy: 'IfNotPresent' }] }))
+  const restarts = (): number => n.api.pod('crash').status?.containerStatuses?.[0]?.restartCount ?? 0
+  await n.until('the first restarts', () => restarts() > 0)
+  await n.pass(15_000)
+  const before = restarts()
+  n.clock.jump(-400 * 86_400_000)
+  await n.pass(120_000)
+  assert.ok(restarts() > before, `${restarts()} restarts, ${before} before the clock was set back`)
+})

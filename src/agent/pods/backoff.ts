@@ -24,11 +24,17 @@ function ranLong(container: Container): boolean {
   return container.startedAtMs > 0 && container.finishedAtMs - container.startedAtMs > CRASH_RESET_MS
 }
 
-/** When a successor of `ended` may start, ms. A clock that jumped back never makes the wait longer than the delay itself. */
+/** More than the end of a container can be ahead of a clock that was not set back, ms: it is told in parts of a millisecond. */
+const ROUNDING_MS = 1000
+
+/** Whether a wait until then is still on. One that is longer than any can be was begun by a clock that has been set back since. */
+export function isWait(untilMs: number, now: number): boolean {
+  return untilMs > now && untilMs - now <= CRASH_CAP_MS
+}
+
+/** When a successor of `ended` may start, ms; now, when it ended in time to come: the clock was set back. */
 export function restartAt(ended: Container, now: number): number {
-  if (ranLong(ended)) return now
-  const delay = delayOf(ended)
-  return Math.min(ended.finishedAtMs + delay, now + delay)
+  return ranLong(ended) || ended.finishedAtMs > now + ROUNDING_MS ? now : Math.min(ended.finishedAtMs, now) + delayOf(ended)
 }
 
 /** The delay to write on the successor of `ended`. */

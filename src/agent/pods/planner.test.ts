@@ -102,9 +102,13 @@ test('crash backoff doubles to five minutes and starts afresh after ten minutes 
   assert.equal(nextDelay(ended(300_000, 601_000)), 10_000)
 })
 
-test('a clock that jumped back never makes a backoff longer than itself', () => {
-  const ended = container({ state: 'exited', exitCode: 1, finishedAtMs: NOW + 1e9, startedAtMs: NOW + 1e9 - 5, annotations: { [ANNOTATION_DELAY]: '20000' } })
-  assert.equal(restartAt(ended, NOW), NOW + 20_000)
+test('a clock that is set back holds up nothing: what waited by the former time is done', () => {
+  const ended = container({ state: 'exited', exitCode: 1, finishedAtMs: NOW + 1e9, startedAtMs: NOW + 1e9 - 5, annotations: { [ANNOTATION_HASH]: hashOf(spec), [ANNOTATION_DELAY]: '20000' } })
+  assert.deepEqual(decide({ observed: { sandboxes: [box], containers: [ended] } }), ['start main #1 40000'])
+  assert.deepEqual(decide({ holds: new Map([['container:main', NOW + 1e9]]) }), ['start main #0 0'])
+  assert.deepEqual(decide({ holds: new Map([['container:main', NOW + 300_000]]) }), [])
+  const justNow = { ...ended, startedAtMs: NOW - 5, finishedAtMs: NOW + 0.7 }
+  assert.equal(restartAt(justNow, NOW), NOW + 20_000, 'a part of a millisecond is no jump')
 })
 
 test('containers of a dead sandbox end before a new sandbox is made', () => {

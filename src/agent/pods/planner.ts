@@ -5,7 +5,7 @@
  */
 import type { Container as ContainerSpec, ContainerRestartRuleOnExitCodes, Pod } from '../../api/gen/types.ts'
 import type { Container, Sandbox } from '../../cri/mod.ts'
-import { FIRST_DELAY_MS, nextDelay, restartAt } from './backoff.ts'
+import { FIRST_DELAY_MS, isWait, nextDelay, restartAt } from './backoff.ts'
 import { ANNOTATION_HASH, containersOf, formerStatus, graceOf, hashOf, isTerminal, type ContainerKind, type NamedContainer } from './names.ts'
 
 export interface Observed {
@@ -127,7 +127,7 @@ class Draft {
     if (inTurn && this.starting) return
     if (this.#input.busy.has(step)) return void (this.starting ||= inTurn)
     const hold = this.#input.holds.get(step)
-    if (hold !== undefined && hold > this.#input.now) return this.wake(hold)
+    if (hold !== undefined && isWait(hold, this.#input.now)) return this.wake(hold)
     this.starting ||= inTurn
     this.#actions.push(action)
   }

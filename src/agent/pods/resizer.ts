@@ -4,6 +4,7 @@
  */
 import type { Pod } from '../../api/gen/types.ts'
 import { messageOf } from '../../base/errors.ts'
+import { isWait } from './backoff.ts'
 import { containersOf, keyOf, uidOf } from './names.ts'
 import { needsRestart, Resizes } from './resize.ts'
 import type { StatusInput } from './status.ts'
@@ -74,7 +75,7 @@ export class Resizer {
     const inPlace = open.filter((r) => !needsRestart(r.spec, r.changed))
     // With containers that start anew for it there is nothing left to do here once the pod's cgroup has room for them.
     const waits = open.length > 0 && inPlace.length === 0 && this.#roomFor === pod.metadata?.generation
-    if (waits || busy.has('resize') || (this.#heldUntil ?? 0) > now) return
+    if (waits || busy.has('resize') || isWait(this.#heldUntil ?? 0, now)) return
     busy.add('resize')
     const generation = pod.metadata?.generation
     context.scope.run(`${keyOf(pod)} resize`, async (signal) => {
