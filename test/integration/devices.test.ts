@@ -55,7 +55,7 @@ describe('devices', () => {
     const held = await claims().get('nil', namespace)
     assert.deepEqual(held.status?.allocation?.devices?.results?.map((r) => [r.request, r.driver, r.pool, r.device]), [['it', DRIVER, 'n1', 'null']])
     assert.deepEqual([held.status?.reservedFor?.map((r) => r.name), held.metadata?.finalizers], [['sink'], ['resource.kubernetes.io/delete-protection']])
-    // Containers start side by side: the pod runs with the first.
+    // The pod runs with the first of its containers.
     assert.deepEqual((await until('the container', () => agent.runtime.configOf('sink'), WAIT)).devices, [{ hostPath: '/dev/null', containerPath: '/dev/sink', permissions: 'w' }])
     assert.deepEqual(agent.runtime.configOf('sink')?.env.find((e) => e.name === 'SKERRY_DEVICES_IO')?.value, '/dev/sink')
     assert.deepEqual((await until('the other container', () => agent.runtime.configOf('other'), WAIT)).devices, [])

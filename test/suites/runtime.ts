@@ -19,6 +19,8 @@ export interface RuntimeFixture {
     /** Ignores SIGTERM. */
     readonly stubborn: string
   }
+  /** Waits until a container of `stubborn` does so: until its program has begun it ends of any signal. @default at once */
+  readonly isStubborn?: (id: string) => Promise<void>
   readonly logDirectory: string
   readonly cgroupParent: string
   close(): Promise<void>
@@ -139,6 +141,7 @@ export function runtimeSuite(name: string, make: () => Promise<RuntimeFixture>):
 
     test('kills what does not end within its grace period, with 137', async () => {
       const { sandbox, id } = await running(f.images.stubborn)
+      await f.isStubborn?.(id)
       await runtime.containers.stop(id, 1)
       const ended = await runtime.containers.inspect(id)
       assert.deepEqual({ state: ended.state, exitCode: ended.exitCode }, { state: 'exited', exitCode: 137 })

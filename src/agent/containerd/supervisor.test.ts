@@ -24,10 +24,11 @@ else {
     await instance.boot()
     assert.deepEqual(await instance.image(RUNS, 'trap "exit 0" TERM; nc -ll -p 7 -e cat & while :; do sleep 0.05; done'), [RUNS])
     await instance.image(EXITS3, 'exit 3')
-    await instance.image(STUBBORN, 'trap "" TERM; while :; do sleep 1; done')
+    await instance.image(STUBBORN, 'trap "" TERM; : > /ready; while :; do sleep 1; done')
     return {
       runtime: instance.own.runtime,
       images: { runs: RUNS, exits3: EXITS3, stubborn: STUBBORN },
+      isStubborn: async (id) => assert.equal((await instance.own.runtime.streams.execSync(id, ['/bin/sh', '-c', 'until [ -e /ready ]; do sleep 0.02; done'], 30)).exitCode, 0),
       ...instance.place(),
       close: () => instance.remove(),
     }
