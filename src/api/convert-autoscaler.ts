@@ -144,10 +144,10 @@ export function autoscalerToV2(h: HorizontalPodAutoscaler): KubeObject {
     spec: { ...specRest, metrics: metrics.length > 0 ? metrics : [cpu(DEFAULT_CPU)], ...(behavior && { behavior }) },
   } as V2HorizontalPodAutoscaler
   if (status) {
-    const { currentCPUUtilizationPercentage: now, ...statusRest } = status
+    const { currentCPUUtilizationPercentage: now, currentReplicas, ...statusRest } = status
     const own = now === undefined ? [] : [{ type: 'Resource', resource: { name: 'cpu', current: { averageUtilization: now } } }]
     const seen = (current.length > 0 ? current : own) as unknown as V2MetricStatus[]
-    out.status = { ...statusRest, ...(seen.length > 0 && { currentMetrics: seen }), ...(conditions.length > 0 && { conditions }) } as unknown as NonNullable<typeof out.status>
+    out.status = { ...statusRest, ...(currentReplicas && { currentReplicas }), ...(seen.length > 0 && { currentMetrics: seen }), ...(conditions.length > 0 && { conditions }) } as unknown as NonNullable<typeof out.status>
   }
   return out
 }

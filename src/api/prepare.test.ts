@@ -83,3 +83,17 @@ test('a few kinds without a spec are counted, and begin with a status of their o
   assert.deepEqual([attachment.status, attachment.metadata?.generation], [{ attached: false }, undefined])
   assert.deepEqual([ingress.status, ingress.metadata?.generation], [{ loadBalancer: {} }, 1])
 })
+
+test('numbers that Kubernetes never leaves out are in a status from the start, and whatever its writer leaves out', () => {
+  const set = object({ metadata: { name: 's' }, spec: {}, status: { replicas: 3 } })
+  prepareCreate(KINDS.StatefulSet, set)
+  assert.deepEqual(set.status, { replicas: 0, availableReplicas: 0 })
+  const written = object({ metadata: { name: 's' }, spec: {}, status: { replicas: 2 } })
+  prepareUpdate(KINDS.StatefulSet, written, set, 'status')
+  assert.deepEqual(written.status, { replicas: 2, availableReplicas: 0 })
+  for (const status of [undefined, { currentReplicas: 0, desiredReplicas: 0 }]) {
+    const old = object({ apiVersion: 'autoscaling/v1', kind: 'HorizontalPodAutoscaler', metadata: { name: 'h' }, spec: { maxReplicas: 3 }, ...(status && { status }) })
+    if (!status) prepareCreate(KINDS.HorizontalPodAutoscaler, old)
+    assert.deepEqual((toStored(KINDS.HorizontalPodAutoscaler, old) as Loose)['status'], { desiredReplicas: 0 }, 'both versions say the same, so that a second apply changes nothing')
+  }
+})

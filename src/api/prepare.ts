@@ -33,29 +33,25 @@ export function prepareCreate(def: ResourceDef, object: KubeObject): void {
     case 'PersistentVolumeClaim':
       o.status = { phase: 'Pending' }
       break
-    case 'Deployment':
-    case 'ReplicaSet':
-    case 'StatefulSet':
-    case 'ReplicationController':
-    case 'PodDisruptionBudget':
-    case 'ResourceQuota':
-    case 'HorizontalPodAutoscaler':
-    case 'V2HorizontalPodAutoscaler':
-    case 'DaemonSet':
-    case 'Job':
-    case 'CronJob':
-      o.status = {}
-      break
     default:
       if (FIRST_STATUS[def.schema]) o.status = { ...FIRST_STATUS[def.schema] }
   }
   prepareCoreCreate(def.schema, object)
 }
 
-/** What the status of a kind says before anybody has looked at the object. */
+/** What the status of a kind says before anybody has looked at the object, and at least afterwards: the numbers that Kubernetes' types never leave out. */
 const FIRST_STATUS: Readonly<Record<string, object>> = {
-  APIService: {}, CertificateSigningRequest: {}, FlowSchema: {}, Ingress: { loadBalancer: {} }, PriorityLevelConfiguration: {}, ResourceResourceClaim: {},
-  ServiceCIDR: {}, ValidatingAdmissionPolicy: {}, VolumeAttachment: { attached: false },
+  APIService: {}, CertificateSigningRequest: {}, CronJob: {}, Deployment: {}, FlowSchema: {}, Job: {}, PriorityLevelConfiguration: {}, ResourceQuota: {}, ResourceResourceClaim: {},
+  ServiceCIDR: {}, ValidatingAdmissionPolicy: {},
+  DaemonSet: { currentNumberScheduled: 0, numberMisscheduled: 0, desiredNumberScheduled: 0, numberReady: 0 },
+  HorizontalPodAutoscaler: { currentReplicas: 0, desiredReplicas: 0 },
+  Ingress: { loadBalancer: {} },
+  PodDisruptionBudget: { disruptionsAllowed: 0, currentHealthy: 0, desiredHealthy: 0, expectedPods: 0 },
+  ReplicaSet: { replicas: 0 },
+  ReplicationController: { replicas: 0 },
+  StatefulSet: { replicas: 0, availableReplicas: 0 },
+  V2HorizontalPodAutoscaler: { desiredReplicas: 0 },
+  VolumeAttachment: { attached: false },
 }
 
 /**
@@ -67,6 +63,8 @@ export function prepareUpdate(def: ResourceDef, next: KubeObject, old: KubeObjec
   if (subresource === 'status' || subresource === 'approval') keepContent(def, n, o)
   else if (hasStatus(def)) keep(n, o, 'status')
   if (subresource === 'approval') keepCertificate(n, o)
+  const least = subresource === 'status' && !def.custom ? FIRST_STATUS[def.schema] : undefined
+  if (least) n.status = { ...least, ...(n.status as object | undefined) }
   // Only `finalize` empties a namespace's finalizers.
   if (def.schema === 'Namespace' && !def.custom && subresource !== 'finalize') keep(n, o, 'spec')
   if (!def.custom) prepareCoreUpdate(def.schema, next, old, subresource)
