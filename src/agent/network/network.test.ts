@@ -5,6 +5,7 @@ import { networkInterfaces } from 'node:os'
 import { after, before, describe, test } from 'node:test'
 import { setLogSink } from '../../base/log.ts'
 import { cannotRunContainers, Instance } from '../../../test/kit/containerd.ts'
+import { until } from '../../../test/kit/until.ts'
 import { SECURITY } from '../../../test/suites/runtime.ts'
 import { command, tryCommand } from '../containerd/command.ts'
 
@@ -27,10 +28,7 @@ describe('pod network', { skip }, () => {
     await i.image(IMAGE, 'trap "exit 0" TERM; nc -ll -p 7 -e /bin/cat & while :; do sleep 0.1; done')
     pod = await i.pod(IMAGE, { security: { ...SECURITY, addCapabilities: ['NET_ADMIN'] } })
     podIP = (await i.own.runtime.sandboxes.ips(pod.sandbox))[0] as string
-    for (let tries = 0; (await ask('10.199.5.1', podIP, 7).catch(() => '')) !== 'ping'; tries++) {
-      assert.ok(tries < 100)
-      await new Promise((r) => setTimeout(r, 30))
-    }
+    await untilAnswered(podIP)
   })
   after(() => i.remove())
 
@@ -94,6 +92,16 @@ describe('pod network', { skip }, () => {
     assert.equal(await dropped(), 1)
   })
 
+  test('a bridge that somebody deleted is made again, and pods that run have their line to it', async () => {
+    await command('ip', ['link', 'delete', i.own.paths.bridge])
+    await i.network.configure(CIDR)
+    assert.equal(await untilAnswered(podIP), 'ping')
+    const hostPort = 32_000 + (process.pid % 700)
+    await i.network.setHostPorts([{ protocol: 'TCP', hostIP: '', hostPort, podIP, containerPort: 7 }])
+    assert.equal(await exec(`echo hairpin | nc -w 2 10.199.5.1 ${hostPort}`), 'hairpin')
+    await i.network.setHostPorts([])
+  })
+
   test('a flushed table is put back by the next call, a changed CIDR replaces the address', async () => {
     await command('nft', ['delete', 'table', 'ip', i.own.paths.nftTable])
     await i.network.setHostPorts([])
@@ -112,6 +120,11 @@ describe('pod network', { skip }, () => {
     await i.network.cleanup()
   })
 })
+
+/** What the pod's echo server answers once it does. */
+async function untilAnswered(podIP: string): Promise<string> {
+  return await until('an answer of the pod', () => ask('10.199.5.1', podIP, 7).then((said) => said !== '' && said, () => undefined), 30_000)
+}
 
 /** What an echo server answers to `ping`. */
 async function ask(local: string | undefined, host: string, port: number): Promise<string> {

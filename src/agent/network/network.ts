@@ -4,7 +4,7 @@
  * namespace: everything is of the namespace the agent runs in. Calls run one after another; each is idempotent.
  */
 import { createHash } from 'node:crypto'
-import { readFile, rm, writeFile } from 'node:fs/promises'
+import { readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { writeFileAtomic } from '../../base/atomic-file.ts'
 import { AppError } from '../../base/errors.ts'
@@ -16,6 +16,8 @@ import { parseCidr, type Cidr } from './cidr.ts'
 import { cniConflist, nftRemoval, nftRules } from './rules.ts'
 
 const log = logger('agent.network')
+/** Where CNI's library keeps what plugins answered. */
+const CNI_RESULTS = '/var/lib/cni/results'
 
 /** The agent's network port on bridge, CNI and nft. Needs root in the network namespace it runs in. */
 export class BridgeNetwork implements NodeNetwork {
@@ -79,12 +81,31 @@ export class BridgeNetwork implements NodeNetwork {
       // A fixed hardware address: a bridge without one takes its first port's and changes it as pods come and go.
       await command('ip', ['link', 'add', 'name', bridge, 'address', hardwareAddress(bridge), 'type', 'bridge'])
       log.info('pod bridge made', { bridge, address: wanted })
+      await this.#reattach()
     }
     const links = shown.code === 0 ? (JSON.parse(shown.stdout) as Link[]) : []
     const present = links.flatMap((l) => l.addr_info ?? []).filter((a) => a.family === 'inet').map((a) => `${a.local}/${a.prefixlen}`)
     for (const address of present) if (address !== wanted) await command('ip', ['addr', 'del', address, 'dev', bridge])
     if (!present.includes(wanted)) await command('ip', ['addr', 'add', wanted, 'brd', '+', 'dev', bridge])
     await command('ip', ['link', 'set', 'dev', bridge, 'up'])
+  }
+
+  /** Pods that run have lost their line with a bridge that somebody deleted; CNI's cache says which are theirs. */
+  async #reattach(): Promise<void> {
+    const { bridge, network } = this.#paths
+    const results = (await readdir(CNI_RESULTS).catch(() => [])).filter((name) => name.startsWith(`${network}-`))
+    if (results.length === 0) return
+    const there = new Set((JSON.parse((await tryCommand('ip', ['-j', 'link', 'show', 'type', 'veth'])).stdout || '[]') as { readonly ifname?: string }[]).map((l) => l.ifname))
+    for (const name of results) {
+      interface Cached { readonly result?: { readonly interfaces?: readonly { readonly name: string; readonly sandbox?: string }[] } }
+      const cached = await readFile(join(CNI_RESULTS, name), 'utf8').then((text) => JSON.parse(text) as Cached, () => undefined)
+      for (const line of cached?.result?.interfaces ?? []) {
+        if (line.sandbox || !there.has(line.name)) continue
+        const { code, stderr } = await tryCommand('ip', ['link', 'set', 'dev', line.name, 'master', bridge])
+        if (code === 0) await tryCommand('ip', ['link', 'set', 'dev', line.name, 'type', 'bridge_slave', 'hairpin', 'on'])
+        else log.warn('a pod has no line to the bridge', { line: line.name, error: stderr.trim() })
+      }
+    }
   }
 
   async #applyRules(): Promise<void> {
