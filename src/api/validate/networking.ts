@@ -2,7 +2,7 @@
 import { isCidr } from '../formats.ts'
 import type { HTTPIngressPath, Ingress, IngressBackend, IngressClass, IPAddress, IPBlock, NetworkPolicy, NetworkPolicyPeer, NetworkPolicyPort, ServiceCIDR } from '../gen/types.ts'
 import { dns1035Errors, dnsLabelErrors, dnsSubdomainErrors, pathSegmentErrors, portNameErrors } from '../names.ts'
-import { contains } from './addresses.ts'
+import { addressBits, contains } from './addresses.ts'
 import type { FieldError } from '../status.ts'
 import { domainPath, wildcardErrors } from './addresses.ts'
 import { findings, isDualStack, isIp, isPort, PORT_TEXT } from './field.ts'
@@ -193,7 +193,11 @@ export function serviceCidrErrors(c: ServiceCIDR): FieldError[] {
     if (cidrs.length === 2 && !(cidrs.every(isCidr) && isDualStack(cidrs))) {
       return e.invalid(at, c.spec, 'may specify no more than one IP for each IP family, i.e 192.168.0.0/24 and 2001:db8::/64')
     }
-    for (const [i, cidr] of cidrs.entries()) e.cidr(`${at}[${i}]`, cidr)
+    for (const [i, cidr] of cidrs.entries()) {
+      e.cidr(`${at}[${i}]`, cidr)
+      const [ip = '', length] = cidr.split('/')
+      if (isCidr(cidr) && addressBits(ip)?.slice(Number(length)).includes('1')) e.invalid(`${at}[${i}]`, cidr, 'must not have bits set beyond the prefix length')
+    }
   })
 }
 

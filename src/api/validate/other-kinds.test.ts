@@ -83,6 +83,7 @@ const CREATES: readonly (readonly [Kind, Body, ...string[]])[] = [
   ['IPAddress', { metadata: { name: '2001:db8::1' }, spec: { parentRef: { resource: 'services', name: 's' } } }],
   ['ServiceCIDR', { spec: { cidrs: ['10.0.0.0/16', 'fd00::/112'] } }],
   ['ServiceCIDR', { spec: { cidrs: ['10.0.0.0/16', '10.1.0.0/16'] } }, 'spec.cidrs: Invalid value: {"cidrs":["10.0.0.0/16","10.1.0.0/16"]}: may specify no more than one IP for each IP family, i.e 192.168.0.0/24 and 2001:db8::/64'],
+  ['ServiceCIDR', { spec: { cidrs: ['10.0.0.1/16', 'fd00::8/112'] } }, 'spec.cidrs[0]: Invalid value: "10.0.0.1/16": must not have bits set beyond the prefix length', 'spec.cidrs[1]: Invalid value: "fd00::8/112": must not have bits set beyond the prefix length'],
   ['EndpointSlice', SLICE],
   ['EndpointSlice', { ...SLICE, addressType: 'X' }, 'addressType: Unsupported value: "X": supported values: "FQDN", "IPv4", "IPv6"'],
   ['EndpointSlice', { ...SLICE, endpoints: [{ addresses: ['::1'] }, { addresses: ['127.0.0.1'] }, { addresses: [] }], ports: [{}, {}] },
