@@ -141,6 +141,20 @@ test('a class gives a pod its priority and a claim its storage; unknown ones are
   assert.equal(claim.body.spec.storageClassName, 'fast')
 })
 
+test('one priority class is the default, a second is refused', async () => {
+  await using h = await withDemo()
+  const classes = '/apis/scheduling.k8s.io/v1/priorityclasses'
+  assert.equal((await h.call('POST', classes, { metadata: { name: 'one' }, value: 7, globalDefault: true })).status, 201)
+  const second = await h.call<Said>('POST', classes, { metadata: { name: 'two' }, value: 8, globalDefault: true })
+  assert.deepEqual([second.status, second.body.message], [403, 'priorityclasses.scheduling.k8s.io "two" is forbidden: PriorityClass one is already marked as default. Only one default can exist'])
+  assert.equal((await h.call('POST', classes, { metadata: { name: 'two' }, value: 8 })).status, 201)
+  const mark = (name: string, globalDefault: boolean): Promise<{ status: number }> => h.call('PATCH', `${classes}/${name}`, { globalDefault }, { headers: { 'content-type': 'application/merge-patch+json' } })
+  assert.deepEqual([(await mark('two', true)).status, (await mark('one', true)).status], [403, 200])
+  const made = await h.call<Obj & { spec: { priority?: number; priorityClassName?: string } }>('POST', PODS, pod('p'))
+  assert.deepEqual([made.body.spec.priorityClassName, made.body.spec.priority], ['one', 7])
+  assert.deepEqual([(await mark('one', false)).status, (await mark('two', true)).status], [200, 200])
+})
+
 test('nobody asks for a certificate of the administrators', async () => {
   await using h = await withDemo()
   const ask = async (o: string): Promise<number> => {

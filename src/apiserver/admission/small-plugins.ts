@@ -5,6 +5,7 @@ import { KINDS } from '../../api/kinds.ts'
 import { fieldInvalid, forbidden, invalid } from '../../api/status.ts'
 import { messageOf } from '../../base/errors.ts'
 import { parseCsr } from '../../base/pki.ts'
+import type { Core } from '../core.ts'
 import { keyOf, storageName } from '../resources.ts'
 import type { AdmissionPlugin } from './chain.ts'
 
@@ -53,14 +54,9 @@ export const priority: AdmissionPlugin = {
       found = (classes.get(keyOf(KINDS.PriorityClass, undefined, spec.priorityClassName))?.parsed() as PriorityClass | undefined) ?? (system === undefined ? undefined : { value: system })
       if (!found) throw forbidden(call.def, object.metadata.name ?? '', `no PriorityClass with name ${spec.priorityClassName} was found`)
     } else {
-      for (const entry of classes.scan()) {
-        const one = entry.parsed() as PriorityClass
-        // Of several defaults the lowest counts, as in Kubernetes.
-        if (one.globalDefault && (!found || (one.value ?? 0) < (found.value ?? 0))) {
-          found = one
-          spec.priorityClassName = entry.name
-        }
-      }
+      const chosen = defaultClass(core)
+      if (chosen) spec.priorityClassName = chosen.name
+      found = chosen?.of
     }
     const value = found?.value ?? 0
     if (spec.priority !== undefined && spec.priority !== value) throw forbidden(call.def, object.metadata.name ?? '', `the integer value of priority (${spec.priority}) must not be provided in pod spec; priority admission controller computed ${value} from the given PriorityClass name`)
@@ -69,6 +65,22 @@ export const priority: AdmissionPlugin = {
     if (spec.preemptionPolicy !== undefined && spec.preemptionPolicy !== policy) throw forbidden(call.def, object.metadata.name ?? '', `the string value of PreemptionPolicy (${spec.preemptionPolicy}) must not be provided in pod spec; priority admission controller computed ${policy} from the given PriorityClass name`)
     spec.preemptionPolicy = policy
   },
+  validate({ core, call, verb, object }) {
+    if (call.def !== KINDS.PriorityClass || verb === 'delete' || (object as PriorityClass).globalDefault !== true) return
+    const name = object.metadata.name ?? ''
+    const other = defaultClass(core)
+    if (other && (verb === 'create' || other.name !== name)) throw forbidden(call.def, name, `PriorityClass ${other.name} is already marked as default. Only one default can exist`)
+  },
+}
+
+/** The class of pods that name none; of several, which only writes at the same moment can make, the lowest, as in Kubernetes. */
+function defaultClass(core: Core): { readonly name: string; readonly of: PriorityClass } | undefined {
+  let found: { name: string; of: PriorityClass } | undefined
+  for (const entry of core.cache.resource(storageName(KINDS.PriorityClass)).scan()) {
+    const of = entry.parsed() as PriorityClass
+    if (of.globalDefault && (!found || (of.value ?? 0) < (found.of.value ?? 0))) found = { name: entry.name, of }
+  }
+  return found
 }
 
 /** DefaultStorageClass: a claim that names no class gets the newest default one. */
