@@ -55,6 +55,8 @@ export class FakeRuntime implements Runtime {
   readonly #clock: Clock
   readonly #registry = new Map<string, FakeImage>()
   readonly #present = new Set<string>()
+  /** What addresses of sandboxes are taken from. */
+  podCIDR = '10.0.0.0/16'
   readonly #sandboxes = new Map<string, { info: Sandbox; config: SandboxConfig; ip: string }>()
   readonly #containers = new Map<string, FakeContainer>()
   readonly #readers = new Set<(event: RuntimeEvent | 'cut') => void>()
@@ -148,7 +150,7 @@ export class FakeRuntime implements Runtime {
         const n = this.#next++
         const { name, namespace, uid, attempt, labels, annotations } = config
         const info: Sandbox = { id: `s-${n}`, name, namespace, uid, attempt, state: 'ready', createdAtMs: this.#clock.now(), labels, annotations }
-        this.#sandboxes.set(info.id, { info, config, ip: `10.0.${n >> 8}.${n & 255}` })
+        this.#sandboxes.set(info.id, { info, config, ip: this.#address(n) })
         this.#emit('created', info.id)
         this.#emit('started', info.id)
         return info.id
@@ -332,6 +334,11 @@ export class FakeRuntime implements Runtime {
         return Duplex.from({ readable: echo, writable: echo })
       },
     }
+  }
+
+  #address(n: number): string {
+    const [a, b, c] = this.podCIDR.split('.').map(Number)
+    return `${a}.${b}.${(c ?? 0) + (n >> 8)}.${n & 255}`
   }
 
   #enter(call: string, detail: string): void {

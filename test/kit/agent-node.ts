@@ -67,7 +67,7 @@ export class AgentNode implements AsyncDisposable {
       runtime,
       dirs: { data: join(root, 'data'), run: join(root, 'run') },
       clock,
-      network: { configure: async () => {}, setHostPorts: async () => {} },
+      network: { configure: async (podCIDR) => void (runtime.podCIDR = podCIDR), setHostPorts: async () => {} },
       mounter: { tmpfs: async () => {}, hugePages: async () => {}, readOnly: async () => {}, unmountUnder: async () => {} },
       online: () => !state.away,
       devices: (options.devices ?? []).map(parseDeviceRule),
