@@ -20,6 +20,7 @@ import { createNodeSession, LinkProbe, proxyFor, RevokedError, runLink } from '.
 import { pathsOf } from '../paths.ts'
 import { wireLocalApi } from './local-api.ts'
 import { lockDirectory } from './lock.ts'
+import { keptFloor } from './kept-floor.ts'
 import { ensureNodeIdentity, joinedName, saveNodeIdentity, type NodeIdentity } from './node-identity.ts'
 import { NodeServers } from './node-servers.ts'
 import { probePathMtu } from './path-mtu.ts'
@@ -107,12 +108,16 @@ async function runNode(settings: AgentSettings, signal: AbortSignal): Promise<vo
   const session = createNodeSession({ servers: () => servers.preferred(), credentials, alpn: ALPN_API_H2, clock, proxy, onSilent: () => probe.check() })
   scope.onClose(() => session[Symbol.asyncDispose]())
   let clockAheadMs = 0
+  // What this node decides and stamps by itself; pods are timed by the runtime, whose times are the machine's.
+  const floor = await keptFloor(join(paths.data, 'agent/clock'), clock)
+  scope.onClose(() => floor.close())
   const client = createClient(
     createFetchLikeTransport(
       async (request) => {
         const answer = await session.request(request)
         const date = Date.parse(answer.headers['date'] ?? '')
         if (!Number.isNaN(date)) clockAheadMs = clock.now() - date
+        floor.raise(date)
         return answer
       },
       { clock },
@@ -143,10 +148,10 @@ async function runNode(settings: AgentSettings, signal: AbortSignal): Promise<vo
   await images.start(scope.signal)
   scope.run('images', (s) => images.run(s))
 
-  const spool = await openSegmentLog({ directory: join(paths.data, 'agent/spool'), maxBytes: SPOOL_BYTES, durability: 'sync', seal })
+  const spool = await openSegmentLog({ directory: join(paths.data, 'agent/spool'), maxBytes: SPOOL_BYTES, durability: 'sync', seal }, { clock: floor.clock })
   scope.onClose(() => spool[Symbol.asyncDispose]())
-  const forwarder = createForwarder({ spool, clock, request: (request) => session.request(request) })
-  const recorder = createEventRecorder({ client, clock, component: 'skerry-devices', host: settings.nodeName })
+  const forwarder = createForwarder({ spool, clock: floor.clock, request: (request) => session.request(request) })
+  const recorder = createEventRecorder({ client, clock: floor.clock, component: 'skerry-devices', host: settings.nodeName })
 
   const network = new AnnouncedNetwork(new BridgeNetwork(containerd.paths))
   let online = false
@@ -183,7 +188,7 @@ async function runNode(settings: AgentSettings, signal: AbortSignal): Promise<vo
   const onPower = (): void => void agent.shutDown()
   process.on('SIGPWR', onPower)
   scope.onClose(() => void process.off('SIGPWR', onPower))
-  const local = wireLocalApi({ nodeName: settings.nodeName, dataDir: paths.data, seal, clock, identity: () => identity, servers: () => servers.preferred(), proxy, client, caches, agent, online: () => online, port: settings.localApiPort })
+  const local = wireLocalApi({ nodeName: settings.nodeName, dataDir: paths.data, seal, clock: floor.clock, identity: () => identity, servers: () => servers.preferred(), proxy, client, caches, agent, online: () => online, port: settings.localApiPort })
   scope.onClose(() => local.session[Symbol.asyncDispose]())
   // The bus listens on the bridge, so devices begin when the node knows its pod network: from disk at once, else from the server.
   const onNetwork = async (gateway: string, s: AbortSignal): Promise<void> => {
@@ -191,7 +196,7 @@ async function runNode(settings: AgentSettings, signal: AbortSignal): Promise<vo
       nodeName: settings.nodeName,
       client,
       caches,
-      clock,
+      clock: floor.clock,
       dirs: { data: join(paths.data, 'agent'), run: paths.run },
       listen: { host: gateway },
       identify: (ip) => {
@@ -244,7 +249,7 @@ async function runNode(settings: AgentSettings, signal: AbortSignal): Promise<vo
     server: () => servers.current,
     paths: paths.data,
     seal,
-    clock,
+    clock: floor.clock,
     proxy,
     session,
     keep(next) {
