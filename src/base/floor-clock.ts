@@ -30,6 +30,12 @@ export class FloorClock implements Clock {
     this.#at = this.#inner.monotonic()
   }
 
+  /** The floor was wrong: whoever said so has set the clock right. */
+  rebase(timeMs: number): void {
+    this.#floorMs = timeMs
+    this.#at = this.#inner.monotonic()
+  }
+
   now(): number {
     return Math.max(this.#inner.now(), this.#floorMs === 0 ? 0 : this.floorMs)
   }

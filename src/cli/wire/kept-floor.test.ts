@@ -26,8 +26,8 @@ test('the time that a server said is the least there is, also after a boot in 19
     assert.equal(first.clock.now(), T + 2 * HOUR, 'the server is ahead')
     await machine.advance(1000)
     assert.equal(first.clock.now(), T + 2 * HOUR + 1000, 'and time goes on from there')
-    first.raise(T)
-    assert.equal(first.clock.now(), T + 2 * HOUR + 1000, 'never back')
+    first.raise(T + HOUR + 2000)
+    assert.equal(first.clock.now(), T + 2 * HOUR + 1000, 'not back for a server that is a little behind another')
     await first.close()
 
     const boot = new FakeClock(5 * 60_000)
@@ -48,6 +48,24 @@ test('the time that a server said is the least there is, also after a boot in 19
     const odd = await keptFloor(path, new FakeClock(T))
     for (const ms of [Number.NaN, 0, Date.UTC(2300)]) odd.raise(ms)
     assert.equal(odd.clock.now(), T, 'a server that is out of its mind')
+  } finally {
+    setLogSink(former)
+    await rm(directory, { recursive: true })
+  }
+})
+
+test('a server whose clock was years ahead and is set right takes the floor back with it', async () => {
+  const former = setLogSink(() => undefined)
+  const directory = await mkdtemp(join(tmpdir(), 'skerry-floor-'))
+  const path = join(directory, 'clock')
+  try {
+    const floor = await keptFloor(path, new FakeClock(T))
+    floor.raise(Date.UTC(2040))
+    assert.equal(floor.clock.now(), Date.UTC(2040))
+    floor.raise(T)
+    assert.equal(floor.clock.now(), T)
+    await floor.close()
+    assert.equal((await keptFloor(path, new FakeClock(0))).clock.now(), T)
   } finally {
     setLogSink(former)
     await rm(directory, { recursive: true })

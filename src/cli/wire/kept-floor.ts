@@ -1,6 +1,6 @@
 /**
  * The floor of the node's time on disk (`agent/clock`), so that a boot with a wrong clock knows the least that it can be. It is what the
- * server said, carried on by the time that has passed; written once an hour, and when the agent ends.
+ * server said last, carried on by the time that has passed; written once an hour, and when the agent ends.
  */
 import { readFile } from 'node:fs/promises'
 import { writeFileAtomic } from '../../base/atomic-file.ts'
@@ -13,6 +13,8 @@ const log = logger('agent')
 const WRITE_MS = 3_600_000
 /** What no true time is before or after: a file that says so is damaged, ms since 1970. */
 const SANE = { from: Date.UTC(2020), to: Date.UTC(2200) }
+/** A server that is behind the floor by more has had its clock set: the floor follows, ms. Servers beside each other differ by less. */
+const BACK_MS = 3_600_000
 /** Behind the floor by more, the machine's clock is told to be wrong, ms. */
 const TOLD_MS = 300_000
 
@@ -46,8 +48,11 @@ export async function keptFloor(path: string, inner: Clock): Promise<KeptFloor> 
     raise(serverMs) {
       if (!isSane(serverMs)) return
       known = true
-      clock.raise(serverMs)
-      if (clock.floorMs - written >= WRITE_MS) write()
+      if (clock.floorMs - serverMs > BACK_MS) {
+        log.warn('the server says an earlier time than before, which counts from now on', { before: new Date(clock.floorMs).toISOString(), now: new Date(serverMs).toISOString() })
+        clock.rebase(serverMs)
+      } else clock.raise(serverMs)
+      if (Math.abs(clock.floorMs - written) >= WRITE_MS) write()
     },
     async close() {
       if (known) write()
