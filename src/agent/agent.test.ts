@@ -377,3 +377,14 @@ test('a container that crashes goes on after the clock was set back', async () =
   await n.pass(120_000)
   assert.ok(restarts() > before, `${restarts()} restarts, ${before} before the clock was set back`)
 })
+
+test('a pod of which one container never ran is Pending, however well the others do', async () => {
+  await using n = await testNode({ app: {} })
+  n.api.put('pods', testPod('web', { containers: [{ name: 'main', image: 'app', imagePullPolicy: 'IfNotPresent' }, { name: 'side', image: 'none', imagePullPolicy: 'Never' }] }))
+  const status = (name: string) => n.api.pod('web').status?.containerStatuses?.find((s) => s.name === name)?.state
+  await n.until('one to run and one to wait', () => status('main')?.running !== undefined && status('side')?.waiting?.reason === 'ErrImageNeverPull')
+  assert.equal(n.api.pod('web').status?.phase, 'Pending')
+  n.runtime.addImage('none')
+  await n.pass(60_000)
+  await n.until('both to run', () => status('side')?.running !== undefined && n.api.pod('web').status?.phase === 'Running')
+})

@@ -26,7 +26,9 @@ export async function hostDns(files: readonly string[] = FILES): Promise<Dns> {
 export function parseResolv(text: string): Dns {
   const rows = text.split('\n').map((l) => l.replace(/[#;].*/, '').trim().split(/\s+/))
   const of = (word: string): string[] => rows.filter((r) => r[0] === word).flatMap((r) => r.slice(1))
-  return { servers: of('nameserver').slice(0, 3), searches: of('search'), options: of('options') }
+  // Of several search lines the last one counts.
+  const searches = rows.findLast((r) => r[0] === 'search')?.slice(1) ?? []
+  return { servers: of('nameserver').slice(0, 3), searches, options: of('options') }
 }
 
 /** What the pod's resolv.conf says. */

@@ -274,7 +274,7 @@ function keep(input: PlanInput, sandbox: Sandbox, item: NamedContainer, c: Conta
   }
   if (alive(c)) {
     const changed = c.annotations[ANNOTATION_HASH] !== hashOf(item.spec)
-    const why = changed ? `Container ${name} definition changed` : input.resized?.(c) ? `Container ${name} resize requires restart` : input.unhealthy(c.id)
+    const why = changed ? `Container ${name} definition changed, will be restarted` : input.resized?.(c) ? `Container ${name} resize requires restart` : input.unhealthy(c.id)
     if (why !== undefined) draft.add({ type: 'kill', id: c.id, name, graceSeconds: graceOf(pod), why, preStop: true })
     return
   }

@@ -46,6 +46,10 @@ test('quantities, QoS classes and Linux resources', () => {
   assert.equal(qosOf({ containers: [c({ cpu: '1' }, {})] }), 'Burstable')
   const r = linuxResources(pod({ containers: [c({ cpu: '250m', memory: '1Gi' }, { cpu: '500m' })] }), c({ cpu: '250m', memory: '1Gi' }, { cpu: '500m' }), 4 * 2 ** 30)
   assert.deepEqual(r, { cpuShares: 256, cpuQuotaUs: 50_000, cpuPeriodUs: 100_000, memoryLimitBytes: 0, oomScoreAdj: 750 })
+  const asked = c({ memory: '1Gi' }, {})
+  const score = (name: string, spec: object): number => linuxResources(pod({ containers: [asked], initContainers: [{ name: 'side', restartPolicy: 'Always' }], ...spec }), { ...(asked as object), name, ...(name === 'side' ? { resources: {} } : {}) }, 4 * 2 ** 30).oomScoreAdj
+  assert.deepEqual([score('c', {}), score('side', {})], [750, 750], 'a sidecar is not killed before what it serves')
+  assert.deepEqual([score('c', { priority: 2_000_000_000, priorityClassName: 'system-cluster-critical' }), score('c', { priority: 2_000_001_000, priorityClassName: 'system-node-critical' })], [750, -997])
   const has = { cpu: '2', 'hugepages-1Gi': '0', 'hugepages-2Mi': '16Mi', 'hugepages-64Ki': '128Ki' }
   assert.deepEqual(hugePages(c({}, { 'hugepages-2Mi': '4Mi' }), has), [{ pageSize: '2MB', bytes: 4_194_304 }, { pageSize: '64KB', bytes: 0 }])
   const taken = pod({ containers: [c({}, { 'hugepages-2Mi': '14Mi' })] })
@@ -57,6 +61,7 @@ test('quantities, QoS classes and Linux resources', () => {
 
 test('name resolution by policy, hosts with aliases', () => {
   const host = parseResolv('nameserver 192.0.2.53 # ours\nsearch lan\noptions rotate')
+  assert.deepEqual(parseResolv('search a b\nnameserver 192.0.2.1\nsearch c').searches, ['c'])
   const cluster = { server: '10.43.0.10', domain: 'cluster.local' }
   assert.deepEqual(podDns(pod({}), host, cluster).searches, ['shop.svc.cluster.local', 'svc.cluster.local', 'cluster.local', 'lan'])
   assert.deepEqual(podDns(pod({ dnsPolicy: 'Default' }), host, cluster), host)
@@ -71,7 +76,7 @@ test('name resolution by policy, hosts with aliases', () => {
 test('non-root rules are kept or refused in Kubernetes words', () => {
   const spec = { name: 'c', securityContext: { runAsNonRoot: true } }
   assert.throws(() => containerSecurity(pod({}), spec, ''), /^AppError: container has runAsNonRoot and image will run as root \(pod: "web_shop\(u\)", container: c\)$/)
-  assert.throws(() => containerSecurity(pod({}), spec, 'nginx'), /non-numeric user \(nginx\)/)
+  for (const user of ['nginx', 'root']) assert.throws(() => containerSecurity(pod({}), spec, user), new RegExp(`non-numeric user \\(${user}\\)`))
   assert.equal(containerSecurity(pod({ securityContext: { runAsUser: 7, fsGroup: 9 } }), spec, '').runAsUser, 7)
   const s = containerSecurity(pod({ securityContext: { seccompProfile: { type: 'RuntimeDefault' } } }), { name: 'c', securityContext: { allowPrivilegeEscalation: false, capabilities: { drop: ['ALL'] } } }, '')
   assert.deepEqual([s.seccomp, s.noNewPrivileges, s.dropCapabilities], ['runtime/default', true, ['ALL']])

@@ -88,9 +88,11 @@ export function hugePages(spec: ContainerSpec, capacity: Readonly<Record<string,
 /** The kubelet's formula: the more of the machine a container asked for, the later it is killed. */
 function oomScore(pod: Readonly<Pod>, spec: ContainerSpec, memoryCapacity: number): number {
   const qos = qosOf(pod.spec)
-  if (pod.spec?.priority !== undefined && pod.spec.priority >= 2_000_000_000) return -997
+  if (pod.spec?.priorityClassName === 'system-node-critical') return -997
   if (qos === 'Guaranteed') return -997
   if (qos === 'BestEffort') return 1000
-  const score = 1000 - Math.floor((1000 * requestOf(spec, 'memory')) / Math.max(1, memoryCapacity))
-  return Math.min(999, Math.max(3, score))
+  const of = (bytes: number): number => 1000 - Math.floor((1000 * bytes) / Math.max(1, memoryCapacity))
+  // A sidecar is not killed before the containers that it serves.
+  const serves = pod.spec?.initContainers?.some((c) => c.name === spec.name && c.restartPolicy === 'Always') ? (pod.spec.containers ?? []).map((c) => requestOf(c, 'memory')) : []
+  return Math.min(999, Math.max(3, Math.min(of(requestOf(spec, 'memory')), serves.length > 0 ? of(Math.min(...serves)) : Infinity)))
 }

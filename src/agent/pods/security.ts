@@ -89,7 +89,7 @@ function checkNonRoot(runAsUser: number | undefined, imageUser: string, where: s
   if (runAsUser === 0) throw new AppError('invalid', `container's runAsUser breaks non-root policy ${where}`)
   if (runAsUser !== undefined) return
   const user = imageUser.split(':')[0] ?? ''
-  if (user === '' || user === '0' || user === 'root') throw new AppError('invalid', `container has runAsNonRoot and image will run as root ${where}`)
+  if (user === '' || user === '0') throw new AppError('invalid', `container has runAsNonRoot and image will run as root ${where}`)
   if (!/^\d+$/.test(user)) {
     throw new AppError('invalid', `container has runAsNonRoot and image has non-numeric user (${user}), cannot verify user is non-root ${where}: set runAsUser`)
   }

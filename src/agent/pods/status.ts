@@ -244,7 +244,8 @@ function phaseOf(input: StatusInput, all: readonly NamedContainer[], statuses: R
     if (of('sidecar').some((s) => s.state?.running)) return 'Running'
     return ended.every((s) => s.state?.terminated?.exitCode === 0) ? 'Succeeded' : 'Failed'
   }
-  return main.some(ran) ? 'Running' : 'Pending'
+  // One that waits and never ran: not all of them have been set up.
+  return main.length > 0 && main.every(ran) ? 'Running' : 'Pending'
 }
 
 function conditions(input: StatusInput, all: readonly NamedContainer[], statuses: ReadonlyMap<string, ContainerStatus>, phase: string): PodCondition[] {

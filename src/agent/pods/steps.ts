@@ -174,7 +174,8 @@ export class Steps {
     await runHook(hook, this.#target(id, spec, podIPs, 0), clock, signal).then(
       () => probes.hookEnded(id),
       (error: unknown) => {
-        say('Warning', 'FailedPostStartHook', `PostStartHook failed: ${messageOf(error)}`)
+        log.info('postStart hook failed', { pod: keyOf(pod), container: spec.name, why: messageOf(error) })
+        say('Warning', 'FailedPostStartHook', 'PostStartHook failed')
         probes.hookEnded(id, 'FailedPostStartHook')
       },
     )
@@ -220,7 +221,8 @@ export class Steps {
     const began = this.#c.clock.monotonic()
     const sandboxId = this.#c.view.pod(uidOf(pod)).containers.find((c) => c.id === action.id)?.sandboxId ?? ''
     await runHook(hook, this.#target(action.id, spec, this.#c.view.ips(sandboxId), grace), this.#c.clock).catch((error: unknown) => {
-      this.#o.say('Warning', 'FailedPreStopHook', `PreStopHook failed: ${messageOf(error)}`, spec)
+      log.info('preStop hook failed', { pod: keyOf(pod), container: spec.name, why: messageOf(error) })
+      this.#o.say('Warning', 'FailedPreStopHook', 'PreStopHook failed', spec)
     })
     const left = grace - Math.round((this.#c.clock.monotonic() - began) / 1000)
     await this.#c.runtime.containers.stop(action.id, Math.max(LEAST_GRACE, left))

@@ -213,7 +213,7 @@ export class PodWorker {
   #condemn(verdict: Verdict): void {
     this.#verdict = verdict
     this.#starts.abort()
-    this.#say(verdict.reason === 'DeadlineExceeded' ? 'Normal' : 'Warning', verdict.reason, verdict.message)
+    this.#say(verdict.reason === 'DeadlineExceeded' ? 'Normal' : 'Warning', verdict.reason, verdict.message.replace(/^Pod was rejected: /, ''))
   }
 
   #weighLater(): void {
